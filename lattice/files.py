@@ -1,5 +1,6 @@
 """Small files that must survive a power cut: keys, journals, status.
- A reader sees either the old content or the new one, never a part: the content is written beside the target,
+
+A reader sees either the old content or the new one, never a part: the content is written beside the target,
 flushed to the disk, renamed over it, and the folder is flushed too, because a rename that was not flushed may
 be forgotten.  The mode is given before the first byte is written, so a private key is at no moment readable
 by others.

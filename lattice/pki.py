@@ -1,12 +1,12 @@
-"""Lattice's own certificates: a root that can be kept offline, an issuing CA that signs, and short-lived
-leafs.
- Everybody trusts the root only; a leaf travels with the issuing certificate.  A leaf says who it is in a URI
+"""Lattice's own certificates: a root that can be kept offline, an issuing CA that signs, short-lived leafs.
+
+Everybody trusts the root only; a leaf travels with the issuing certificate.  A leaf says who it is in a URI
 name (`lattice://node/<id>`, `lattice://service/<name>`, `lattice://workload/<id>`) and what it may be used
 for: a workload's leaf can serve TLS but can never open a connection as a client, otherwise a tenant's
 database certificate would pass the fence around the message bus.  To rotate, everybody first trusts both
 roots, then leafs are issued from the new one, then the old root is dropped.
- Time is always an argument.  Keys are P-256.  `pki_files` keeps them on the disk and makes TLS contexts from
-them.
+
+Time is always an argument.  Keys are P-256.  `pki_files` keeps them on the disk and makes TLS contexts.
 """
 
 from __future__ import annotations
@@ -188,9 +188,8 @@ def check_node_id(node_id: str) -> None:
     node.
     """
     if not NODE_ID.fullmatch(node_id):
-        raise Invalid(
-            f"{node_id!r} cannot be a node id: use 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit."
-        )
+        rule = "use 1 to 63 of a-z, 0-9 and -, and begin with a letter or digit"
+        raise Invalid(f"{node_id!r} cannot be a node id: {rule}.")
 
 
 def node_id_of(certificate: x509.Certificate) -> str:

@@ -1,5 +1,6 @@
 """Certificates and keys on the disk, and the TLS contexts made from them.
- Keys are 0600, certificates 0644, each replaced in one durable step.  Every context speaks TLS 1.3 only and
+
+Keys are 0600, certificates 0644, each replaced in one durable step.  Every context speaks TLS 1.3 only and
 verifies; there is no option to turn that off.
 """
 
