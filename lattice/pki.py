@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lattice.errors import Invalid, Unauthenticated
+from lattice.pki_x509 import PrivateKey as PrivateKey
 from lattice.pki_x509 import (
-    PrivateKey,
     PublicKey,
     Purpose,
     Signer,

@@ -166,10 +166,10 @@ def test_an_authority_whose_parts_do_not_fit_is_refused(tmp_path: Path, made: pk
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="authority.pem"):
+    with pytest.raises(NotFound, match=r"authority\.pem"):
         pki_files.load_authority(tmp_path)
     (tmp_path / "x.key").write_text("not a key")
-    with pytest.raises(Invalid, match="x.key"):
+    with pytest.raises(Invalid, match=r"x\.key"):
         pki_files.load_key(tmp_path / "x.key")
     other_curve = ec.generate_private_key(ec.SECP384R1())
     (tmp_path / "y.key").write_bytes(pki.key_pem(other_curve))
@@ -248,7 +248,7 @@ def test_a_peer_without_a_certificate_is_refused(
 ) -> None:
     gateway = serving(tmp_path, authority)
     server = pki_files.server_context(gateway.certificate, gateway.key, client_ca_file=ca_file)
-    with pytest.raises((ssl.SSLError, ConnectionError), match="(?i)certificate.required|reset|broken"):
+    with pytest.raises((ssl.SSLError, ConnectionError), match=r"(?i)certificate.required|reset|broken"):
         shake_hands(server, pki_files.client_context(ca_file))
 
 
@@ -272,16 +272,16 @@ def test_another_name_another_authority_and_old_tls_are_refused(
 ) -> None:
     gateway = serving(tmp_path, authority)
     server = pki_files.server_context(gateway.certificate, gateway.key)
-    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"Hostname mismatch"):
         shake_hands(server, pki_files.client_context(ca_file), host="other.test")
     stranger = pki.create_authority(name="Stranger", now=NOW)
     pki_files.save_authority(tmp_path / "stranger", stranger)
-    with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer|self-signed"):
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"unable to get local issuer|self-signed"):
         shake_hands(server, pki_files.client_context(tmp_path / "stranger" / "ca.pem"))
     old = pki_files.client_context(ca_file)
     old.minimum_version = ssl.TLSVersion.TLSv1_2
     old.maximum_version = ssl.TLSVersion.TLSv1_2
-    with pytest.raises(ssl.SSLError, match="(?i)protocol.version"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
         shake_hands(server, old)
 
 
