@@ -1,0 +1,38 @@
+"""What we ask of the Docker Engine for images, through its command line client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.setup.commands import run, succeeds
+
+SOURCES_LABEL = "local.lattice.sources"
+
+
+def built_images() -> Mapping[str, str]:
+    """Names of the images that were built here, each with the fingerprint of its sources."""
+    ids = run(["docker", "image", "ls", "--quiet", "--filter", f"label={SOURCES_LABEL}"]).split()
+    if not ids:
+        return {}
+    details = json.loads(run(["docker", "image", "inspect", *sorted(set(ids))]))
+    return {name: image["Config"]["Labels"][SOURCES_LABEL] for image in details for name in image["RepoTags"]}
+
+
+def has_image(name: str) -> bool:
+    """Whether the Engine has an image of this name."""
+    return succeeds(["docker", "image", "inspect", "--format", "{{.Id}}", name])
+
+
+def build_image(
+    context: Path, name: str, *, labels: Mapping[str, str], arguments: Mapping[str, str] | None = None
+) -> None:
+    """Build the Dockerfile in `context` and call the image `name`."""
+    options = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    options += [
+        word for key, value in (arguments or {}).items() for word in ("--build-arg", f"{key}={value}")
+    ]
+    # Debian's docker.io has no buildx, without which newer clients refuse to build unless told to use the old
+    # way.
+    run(["docker", "build", "--quiet", "--tag", name, *options, str(context)], env={"DOCKER_BUILDKIT": "0"})
