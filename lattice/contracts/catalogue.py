@@ -1,0 +1,344 @@
+"""Every channel of Lattice, declared once: address, payload, stream, who publishes, who listens, what it means.
+
+Subjects, streams, NATS permissions, `docs/asyncapi.yaml` and the table in the docs are derived from here.  A `Channel` carries messages one
+way; an `Rpc` is a request with a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lattice.contracts import messages as m
+from lattice.contracts import streams, views
+from lattice.contracts.nouns import Noun
+from lattice.contracts.subjects import Address
+
+P = TypeVar("P", bound=Noun)
+Q = TypeVar("Q", bound=Noun)
+R = TypeVar("R", bound=Noun)
+
+NODE = "node"  # stands for the agents: each may use only the subjects that carry its own node_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel(Generic[P]):
+    """Messages one way.  With `binary`, the payload is bytes and the model travels in the header `Lattice-Meta`."""
+
+    name: str
+    address: Address
+    payload: type[P]
+    meaning: str
+    publishers: tuple[str, ...]
+    subscribers: tuple[str, ...]
+    stream: streams.Stream | None = None
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rpc(Generic[Q, R]):
+    """A request with a reply.  An error comes back as `errors.WireError` in the header `Lattice-Error`."""
+
+    name: str
+    address: Address
+    request: type[Q]
+    reply: type[R]
+    meaning: str
+    callers: tuple[str, ...]
+    server: str
+    timeout_s: float = 5.0
+
+
+# ------------------------------------------------------------------------------------------------ channels
+
+DESIRED_DOCUMENT: Channel[m.DesiredDocument] = Channel(
+    name="desired_document",
+    address=Address("lattice.desired.node.{node_id}"),
+    payload=m.DesiredDocument,
+    stream=streams.DESIRED,
+    publishers=("registry",),
+    subscribers=(NODE,),  # by Direct Get of its own only
+    meaning="Everything that one node must run; the stream keeps the newest and republishes it to `deploy`.",
+)
+DEPLOY: Channel[m.DesiredDocument] = Channel(
+    name="deploy",
+    address=Address("lattice.node.{node_id}.deploy"),
+    payload=m.DesiredDocument,
+    publishers=(),  # the server itself, from DESIRED
+    subscribers=(NODE,),
+    meaning="The same document, pushed to its node.",
+)
+HEARTBEAT: Channel[m.Heartbeat] = Channel(
+    name="heartbeat",
+    address=Address("lattice.node.{node_id}.heartbeat"),
+    payload=m.Heartbeat,
+    publishers=(NODE,),
+    subscribers=("registry",),
+    meaning="Every 5 s: the node is alive, and how busy it is.",
+)
+STATUS: Channel[m.ObservedDocument] = Channel(
+    name="status",
+    address=Address("lattice.node.{node_id}.status"),
+    payload=m.ObservedDocument,
+    stream=streams.OBSERVED,
+    publishers=(NODE,),
+    subscribers=("registry",),
+    meaning="Everything that the agent sees; after every change and every 30 s.",
+)
+NODE_EVENT: Channel[m.NodeEvent] = Channel(
+    name="node_event",
+    address=Address("lattice.node.{node_id}.event.{type}"),
+    payload=m.NodeEvent,
+    stream=streams.NODE_EVENTS,
+    publishers=(NODE,),
+    subscribers=("registry",),
+    meaning="Something that happened on a node.",
+)
+LOG_BLOCK: Channel[m.LogBlock] = Channel(
+    name="log_block",
+    address=Address("lattice.logs.{node_id}.{workload_id}"),
+    payload=m.LogBlock,
+    stream=streams.LOGS,
+    publishers=(NODE,),
+    subscribers=("logs", "gateway"),
+    binary=True,
+    meaning="Lines of one container: zstd over NDJSON `[time_ns, stream, text]`.",
+)
+SESSION_OUT: Channel[m.SessionFrame] = Channel(
+    name="session_out",
+    address=Address("lattice.node.{node_id}.session.{session_id}.out"),
+    payload=m.SessionFrame,
+    publishers=(NODE,),
+    subscribers=("gateway",),
+    binary=True,
+    meaning="What a command run inside a container prints, and its exit code.",
+)
+SESSION_IN: Channel[m.SessionFrame] = Channel(
+    name="session_in",
+    address=Address("lattice.node.{node_id}.session.{session_id}.in"),
+    payload=m.SessionFrame,
+    publishers=("gateway",),
+    subscribers=(NODE,),
+    binary=True,
+    meaning="What a person types into it.",
+)
+FACT: Channel[m.Fact] = Channel(
+    name="fact",
+    address=Address("lattice.evt.{project}.{entity}.{verb}"),
+    payload=m.Fact,
+    stream=streams.EVENTS,
+    publishers=("registry",),
+    subscribers=("gateway", "scheduler", "logs"),
+    meaning="Something that happened, in the order of `seq`.",
+)
+PLACEMENT_WANTED: Channel[m.PlacementWanted] = Channel(
+    name="placement_wanted",
+    address=Address("lattice.sched.{workload_id}"),
+    payload=m.PlacementWanted,
+    stream=streams.SCHED,
+    publishers=("registry",),
+    subscribers=("scheduler",),
+    meaning="A workload has instances without a place.",
+)
+DEAD_LETTER: Channel[m.DeadLetter] = Channel(
+    name="dead_letter",
+    address=Address("lattice.dlq.{stream}.{consumer}"),
+    payload=m.DeadLetter,
+    stream=streams.DLQ,
+    publishers=("registry",),
+    subscribers=(),
+    binary=True,
+    meaning="A message that no consumer could handle, kept for people.",
+)
+REGISTRY_WAKE: Channel[m.Done] = Channel(
+    name="registry_wake",
+    address=Address("lattice.wake.registry"),
+    payload=m.Done,
+    publishers=("registry",),
+    subscribers=("registry",),
+    meaning="Something was committed: whichever replica relays should look now. Lost without harm.",
+)
+
+CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload types differ
+    DESIRED_DOCUMENT,
+    DEPLOY,
+    HEARTBEAT,
+    STATUS,
+    NODE_EVENT,
+    LOG_BLOCK,
+    SESSION_OUT,
+    SESSION_IN,
+    FACT,
+    PLACEMENT_WANTED,
+    DEAD_LETTER,
+    REGISTRY_WAKE,
+)
+
+# ------------------------------------------------------------------------------------------------ requests to nodes
+
+EXEC: Rpc[m.ExecRequest, m.ExecStarted] = Rpc(
+    name="exec",
+    address=Address("lattice.node.{node_id}.cmd.exec"),
+    request=m.ExecRequest,
+    reply=m.ExecStarted,
+    callers=("gateway",),
+    server=NODE,
+    timeout_s=10,
+    meaning="Run argv inside an instance.",
+)
+RESYNC: Rpc[m.Resync, m.Done] = Rpc(
+    name="resync",
+    address=Address("lattice.node.{node_id}.cmd.resync"),
+    request=m.Resync,
+    reply=m.Done,
+    callers=("registry",),
+    server=NODE,
+    meaning="Report the observed document now.",
+)
+
+
+# ------------------------------------------------------------------------------------------------ requests to services
+
+
+def _service(
+    server: str,
+    name: str,
+    request: type[Q],
+    reply: type[R],
+    meaning: str,
+    *,
+    callers: tuple[str, ...],
+    timeout_s: float = 5.0,
+) -> Rpc[Q, R]:
+    address = Address(f"lattice.svc.{server}.{name}")
+    return Rpc(
+        name=name, address=address, request=request, reply=reply, meaning=meaning, callers=callers, server=server, timeout_s=timeout_s
+    )  # fmt: skip
+
+
+def _registry(
+    name: str, request: type[Q], reply: type[R], meaning: str, *, timeout_s: float = 5.0
+) -> Rpc[Q, R]:
+    return _service("registry", name, request, reply, meaning, callers=("gateway",), timeout_s=timeout_s)
+
+
+CREATE_JOIN_TOKEN = _registry(
+    "create_join_token", m.CreateJoinToken, m.JoinTokenCreated, "A single-use right to ask for membership."
+)
+REGISTER_NODE = _registry("register_node", m.RegisterNode, m.NodeRegistered, "A machine asks for membership.")
+GET_ENROLMENT = _registry(
+    "get_enrolment", m.GetEnrolment, m.Enrolment, "Where an enrolment stands, asked by the machine itself."
+)
+RENEW_NODE = _registry(
+    "renew_node", m.RenewNode, m.Enrolment, "A new certificate and JWT for a node that proves its key."
+)
+APPROVE_NODE = _registry("approve_node", m.NodeCommand, views.NodeView, "Make a pending machine a node.")
+REJECT_NODE = _registry("reject_node", m.NodeCommand, views.NodeView, "Refuse a pending machine.")
+REVOKE_NODE = _registry(
+    "revoke_node", m.NodeCommand, views.NodeView, "Take a node's membership away; its link is cut."
+)
+CORDON_NODE = _registry("cordon_node", m.NodeCommand, views.NodeView, "Accept no new work on a node.")
+UNCORDON_NODE = _registry("uncordon_node", m.NodeCommand, views.NodeView, "Accept new work again.")
+UPDATE_NODE = _registry("update_node", m.UpdateNode, views.NodeView, "Change labels or pool.")
+REMOVE_NODE = _registry(
+    "remove_node",
+    m.NodeCommand,
+    m.Done,
+    "Forget a node that is rejected or revoked, or that has no instances.",
+)
+LIST_NODES = _registry(
+    "list_nodes", m.ListNodes, views.Listing[views.NodeView], "Nodes, pending ones included."
+)
+GET_NODE = _registry("get_node", m.GetByName, views.NodeView, "One node.")
+
+LIST_TEMPLATES = _registry(
+    "list_templates", m.Empty, views.Listing[views.TemplateView], "The service catalogue."
+)
+# Accept may ask the image's registry for a digest (at most 5 s) before it commits.
+CREATE_WORKLOAD = _registry("create_workload", m.CreateWorkload, views.Accepted, "Deploy.", timeout_s=15)
+LIST_WORKLOADS = _registry(
+    "list_workloads", m.ListInProject, views.Listing[views.WorkloadView], "Workloads of a project, or of all."
+)
+GET_WORKLOAD = _registry("get_workload", m.GetByName, views.WorkloadView, "One workload with its instances.")
+STOP_WORKLOAD = _registry(
+    "stop_workload", m.WorkloadCommand, views.Accepted, "Stop all instances; they keep their place."
+)
+START_WORKLOAD = _registry("start_workload", m.WorkloadCommand, views.Accepted, "Start a stopped workload.")
+RESTART_WORKLOAD = _registry(
+    "restart_workload", m.WorkloadCommand, views.Accepted, "Replace every instance by a new one."
+)
+DELETE_WORKLOAD = _registry(
+    "delete_workload", m.DeleteWorkload, views.Accepted, "Remove a workload; volumes only when said."
+)
+LIST_REVISIONS = _registry(
+    "list_revisions", m.GetByName, views.Listing[views.RevisionView], "The specs of a workload over time."
+)
+GET_CREDENTIALS = _registry(
+    "get_credentials", m.GetCredentials, views.CredentialsView, "How to reach a workload. Audited."
+)
+LIST_OPERATIONS = _registry(
+    "list_operations", m.ListInProject, views.Listing[views.OperationView], "Operations, newest first."
+)
+GET_OPERATION = _registry("get_operation", m.GetByName, views.OperationView, "One operation.")
+CANCEL_OPERATION = _registry(
+    "cancel_operation", m.OperationCommand, views.OperationView, "Stop an operation and undo what it began."
+)
+LIST_VOLUMES = _registry("list_volumes", m.ListInProject, views.Listing[views.VolumeView], "Volumes.")
+DELETE_VOLUME = _registry("delete_volume", m.DeleteVolume, m.Done, "Remove a released volume with its data.")
+SET_SECRET = _registry("set_secret", m.SetSecret, views.SecretView, "A new version of a secret.")
+LIST_SECRETS = _registry(
+    "list_secrets", m.ListInProject, views.Listing[views.SecretView], "Names of secrets, never values."
+)
+DELETE_SECRET = _registry("delete_secret", m.DeleteSecret, m.Done, "Remove a secret that nothing uses.")
+CREATE_PROJECT = _registry("create_project", m.CreateProject, views.ProjectView, "A new project.")
+LIST_PROJECTS = _registry("list_projects", m.Page, views.Listing[views.ProjectView], "Projects.")
+LIST_FACTS = _registry("list_facts", m.ListFacts, m.FactsPage, "Facts by seq.")
+LIST_AUDIT = _registry(
+    "list_audit", m.ListAudit, views.Listing[views.AuditView], "The registry's audit rows, newest first."
+)
+RECORD_AUDIT = _registry(
+    "record_audit", m.RecordAudit, m.Done, "Leave a trace of an act that changes nothing."
+)
+
+TAKE_TERM = _service(
+    "registry", "take_term", m.TakeTerm, m.Term, "A new leader fences the old one.", callers=("scheduler",)
+)
+SCHEDULING_SNAPSHOT = _service(
+    "registry",
+    "scheduling_snapshot",
+    m.Empty,
+    m.SchedulingSnapshot,
+    "All nodes, and all instances without a place.",
+    callers=("scheduler",),
+)
+COMMIT_PLACEMENTS = _service(
+    "registry",
+    "commit_placements",
+    m.CommitPlacements,
+    m.PlacementsCommitted,
+    "Placements, if nothing moved.",
+    callers=("scheduler",),
+)
+KNOWN_INSTANCES = _service(
+    "registry",
+    "known_instances",
+    m.KnownInstances,
+    m.InstanceOwners,
+    "Which instances a node has or had.",
+    callers=("logs",),
+)
+QUERY_LOGS = _service(
+    "logs", "query", m.QueryLogs, m.LogLines, "Stored log lines.", callers=("gateway",), timeout_s=15
+)
+
+RPCS: tuple[Rpc[Noun, Noun], ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Rpc)
+)
+
+SERVICES: tuple[str, ...] = ("registry", "scheduler", "logs", "gateway")
+
+
+def service_rpcs(server: str) -> Iterator[Rpc[Noun, Noun]]:
+    """The requests that one service answers."""
+    return (rpc for rpc in RPCS if rpc.server == server)

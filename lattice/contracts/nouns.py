@@ -1,0 +1,241 @@
+"""The words of the glossary as types: states, names, amounts, nodes, instances.
+
+All models are frozen.  Readers ignore fields that they do not know (a newer peer may send more); what people write is checked strictly
+in `spec`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NODE_ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+# A name becomes part of a host name `<workload>--<project>`: so no `--` inside and no hyphen at the end.
+NAME_PATTERN = r"^[a-z](?:[a-z0-9]|-(?=[a-z0-9])){1,27}$"
+
+NodeId = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
+# JSON Schema's regular expressions know look-ahead too (ECMA 262); pydantic's default engine does not, hence `regex_engine` below.
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Noun(BaseModel):
+    """A frozen value that crosses process borders."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", regex_engine="python-re")
+
+
+class Membership(StrEnum):
+    """Whether a machine belongs to the platform: decided by people only."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    REVOKED = "revoked"
+
+
+class Liveness(StrEnum):
+    """What the registry concludes from a node's heartbeats."""
+
+    JOINING = "joining"  # approved, but its first complete observed document has not come yet
+    READY = "ready"
+    SUSPECT = "suspect"
+    UNREACHABLE = "unreachable"
+
+
+class NodeState(StrEnum):
+    """The one word shown for a node; see `states.node_state`."""
+
+    PENDING = "pending"
+    JOINING = "joining"
+    READY = "ready"
+    SUSPECT = "suspect"
+    UNREACHABLE = "unreachable"
+    DRAINING = "draining"
+    CORDONED = "cordoned"
+    REJECTED = "rejected"
+    REVOKED = "revoked"
+
+
+class Phase(StrEnum):
+    """How far an instance has come.  Moves forward only, over all attempts of the agent (see `states.furthest`)."""
+
+    PENDING = "pending"
+    PULLING = "pulling"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Health(StrEnum):
+    """What the health check of a running instance says; moves either way."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Reachability(StrEnum):
+    """Whether the instance's node can be heard; derived from the node."""
+
+    OK = "ok"
+    LOST = "lost"
+    HELD = "held"  # its node is lost and it has a volume: it is never started empty elsewhere
+
+
+class InstanceState(StrEnum):
+    """The one word shown for an instance; see `states.instance_state`."""
+
+    PENDING = "pending"
+    PULLING = "pulling"
+    STARTING = "starting"
+    RUNNING = "running"
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    HELD = "held"
+    LOST = "lost"
+
+
+class WorkloadState(StrEnum):
+    """The one word shown for a workload; see `states.workload_state`."""
+
+    PENDING = "pending"
+    DEPLOYING = "deploying"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    REMOVING = "removing"
+
+
+class DesiredState(StrEnum):
+    """What the user wants of a workload or of one instance."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    REMOVED = "removed"
+
+
+class OperationState(StrEnum):
+    """Where an operation stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED)
+
+
+class VolumeState(StrEnum):
+    """Whether a volume is in use."""
+
+    BOUND = "bound"
+    RELEASED = "released"  # its workload is gone; data and credentials are kept
+    HELD = "held"  # its node is lost
+
+
+class Role(StrEnum):
+    """Rights of a user in a project, each containing the ones before it."""
+
+    VIEWER = "viewer"
+    DEPLOYER = "deployer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def allows(self, required: Role) -> bool:
+        """Whether this role contains `required`."""
+        order = list(Role)
+        return order.index(self) >= order.index(required)
+
+
+class Amounts(Noun):
+    """An amount of a node's resources: its capacity, a reservation, or what is in use."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+
+class LocalImage(Noun):
+    """An image that a node holds: every tag and digest reference of it, and its content id."""
+
+    id: str
+    references: tuple[str, ...] = ()
+
+
+class Inventory(Noun):
+    """What a node is: reported at enrolment and with each observed document."""
+
+    hostname: str = ""
+    arch: str = "amd64"
+    os: str = ""
+    kernel: str = ""
+    docker_version: str = ""
+    agent_version: str = ""
+    capacity: Amounts = Amounts()
+    images: tuple[LocalImage, ...] = ()
+
+
+class PortMapping(Noun):
+    """One published port: the container's, and where it answers on the node."""
+
+    name: str
+    container_port: int
+    protocol: str = "tcp"
+    host_ip: str = "127.0.0.1"
+    host_port: int
+
+
+class ContainerKey(Noun):
+    """Names one container for all time: which slot of which workload, and the epoch that the registry gave it."""
+
+    workload_id: Id
+    slot: int
+    epoch: int
+
+    def container_name(self, cluster_id: str) -> str:
+        """The Engine refuses a second container of this name: that is the mutex and the idempotency key."""
+        return f"lattice-{cluster_id}-{self.workload_id}-{self.slot}-{self.epoch}"
+
+
+class ObservedContainer(Noun):
+    """What the agent sees of one container of this cluster, or of one that it is about to make."""
+
+    key: ContainerKey
+    instance_id: str = ""
+    phase: Phase
+    health: Health = Health.UNKNOWN
+    reason: str = ""
+    progress: str = Field(
+        "", description="for people, while something takes long: `pulling postgres:16: 41 %`"
+    )
+    container_id: str = ""
+    image_id: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restarts: int = 0
+    ports: tuple[PortMapping, ...] = ()
+    last_log: tuple[str, ...] = ()
+
+
+class QuarantinedContainer(Noun):
+    """A container that carries this cluster's label and that no document knows: shown, never deleted."""
+
+    name: str
+    container_id: str
+    labels: dict[str, str] = {}
+    running: bool = False

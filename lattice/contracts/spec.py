@@ -1,0 +1,233 @@
+"""A workload as people write it.  Unknown fields are refused, amounts may be written as `512Mi`, `0.5`, `30s`.
+
+The same model serves the REST body, the YAML file and the stored revision.  Only options that Lattice honours are here: a field that
+would be ignored is a field that is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from lattice.contracts.nouns import Name
+from lattice.contracts.quantities import CpuMillis, DurationS, SizeBytes
+
+MAX_REPLICAS = 100
+_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+# name[:tag][@digest] with an optional registry host; case and character rules of the distribution reference grammar.
+IMAGE_PATTERN = (
+    r"^(?:[a-zA-Z0-9.-]+(?::[0-9]{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$"
+)
+
+
+class SpecModel(BaseModel):
+    """Part of what people write: frozen, strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re")
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a NUL byte cannot stand in an argument or a variable")
+    return text
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in PurePosixPath(path).parts or ":" in path or path == "/":
+        raise ValueError("write an absolute path inside the container, without '..' or ':', other than '/'")
+    return path
+
+
+Text = Annotated[str, Field(max_length=32_768), AfterValidator(_no_nul)]
+Argument = Annotated[str, Field(max_length=4_096), AfterValidator(_no_nul)]
+ContainerPath = Annotated[str, Field(min_length=2, max_length=512), AfterValidator(_absolute)]
+PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
+EnvName = Annotated[str, Field(pattern=_ENV_NAME)]
+
+
+class Kind(StrEnum):
+    SERVICE = "service"
+
+
+class PortProtocol(StrEnum):
+    HTTP = "http"
+    TCP = "tcp"
+
+
+class PullPolicy(StrEnum):
+    MISSING = "missing"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class RestartMode(StrEnum):
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
+
+
+class PortSpec(SpecModel):
+    """A port on which the container listens; it is published on a free loopback port of the node."""
+
+    name: Name
+    port: PortNumber
+    protocol: PortProtocol = PortProtocol.HTTP
+
+
+class VolumeSpec(SpecModel):
+    """A volume of the workload: it outlives the workload and stays on its node."""
+
+    name: Name
+    path: ContainerPath
+    size: SizeBytes = 2**30
+
+
+class SecretRef(SpecModel):
+    """Where an environment variable's secret value comes from."""
+
+    from_: Name = Field(alias="from")
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+
+class ResourceSpec(SpecModel):
+    """What an instance may use at most, and what is reserved for it on its node."""
+
+    cpu: CpuMillis = Field(500, ge=10, description="cores")
+    memory: SizeBytes = Field(512 * 2**20, ge=6 * 2**20, description="the Engine accepts no less than 6 MiB")
+    pids: Annotated[int, Field(ge=1, le=32_768, strict=True)] = 512
+
+
+class HttpCheck(SpecModel):
+    """Healthy when a GET on this port and path answers 2xx or 3xx."""
+
+    port: Name
+    path: Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=1024)] = "/"
+
+
+class TcpCheck(SpecModel):
+    """Healthy when this port accepts a connection."""
+
+    port: Name
+
+
+class ExecCheck(SpecModel):
+    """Healthy when this command, run inside the container, exits with 0."""
+
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
+
+
+class HealthSpec(SpecModel):
+    """How to tell that an instance works: exactly one of `http`, `tcp`, `exec`."""
+
+    http: HttpCheck | None = None
+    tcp: TcpCheck | None = None
+    exec: ExecCheck | None = None
+    interval: DurationS = Field(5.0, ge=0.2, le=3600)
+    timeout: DurationS = Field(2.0, ge=0.1, le=300)
+    start_period: DurationS = Field(30.0, le=3600)
+    retries: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if [self.http, self.tcp, self.exec].count(None) != 2:
+            raise ValueError("give exactly one of http, tcp, exec")
+        return self
+
+
+class BackoffSpec(SpecModel):
+    """The pause before a restart doubles from `initial` to `max`."""
+
+    initial: DurationS = Field(1.0, ge=0.1, le=3600)
+    max: DurationS = Field(300.0, ge=0.1, le=86_400)
+
+
+class RestartSpec(SpecModel):
+    """What the agent does when the container ends by itself."""
+
+    policy: RestartMode = RestartMode.ALWAYS
+    backoff: BackoffSpec = BackoffSpec()
+
+
+class PlacementSpec(SpecModel):
+    """Where instances may run: a pool of the list, and every constraint true."""
+
+    pools: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("default",)
+    constraints: Annotated[tuple[Annotated[str, Field(max_length=256)], ...], Field(max_length=32)] = ()
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        for constraint in self.constraints:
+            parse_constraint(constraint)
+        return self
+
+
+_CONSTRAINT = re.compile(
+    r"^\s*(arch|os|node|pool|label\.[A-Za-z0-9_./-]{1,63})\s*(==|!=)\s*([A-Za-z0-9_./:-]{1,128})\s*$"
+)
+
+
+def parse_constraint(text: str) -> tuple[str, str, str]:
+    """(`label.zone`, `==`, `home`) from `label.zone == home`; ValueError says what is accepted."""
+    match = _CONSTRAINT.match(text)
+    if match is None:
+        raise ValueError(
+            f"cannot read {text!r}: write arch|os|node|pool|label.KEY, then == or !=, then a value"
+        )
+    return match[1], match[2], match[3]
+
+
+class WorkloadSpec(SpecModel):
+    """A named thing that a project wants running: from a template or from an image."""
+
+    name: Name
+    kind: Kind = Kind.SERVICE
+    template: Name | None = None
+    image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)] | None = None
+    values: Annotated[dict[Annotated[str, Field(max_length=64)], Any], Field(max_length=64)] = {}
+    replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS, strict=True)] = 1
+    env: Annotated[dict[EnvName, Text], Field(max_length=256)] = {}
+    secrets: Annotated[dict[EnvName, SecretRef], Field(max_length=64)] = {}
+    command: Annotated[tuple[Argument, ...], Field(max_length=256)] | None = None
+    ports: Annotated[tuple[PortSpec, ...], Field(max_length=32)] = ()
+    volumes: Annotated[tuple[VolumeSpec, ...], Field(max_length=16)] = ()
+    resources: ResourceSpec | None = None
+    health: HealthSpec | None = None
+    restart: RestartSpec = RestartSpec()
+    placement: PlacementSpec = PlacementSpec()
+    pull: PullPolicy = PullPolicy.MISSING
+    pull_secret: Name | None = Field(None, description="a secret `user:password` for the image's registry")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.image is not None and self.template is not None and self.template != "custom":
+            raise ValueError("give template or image, not both")
+        if self.image is None and self.template is None:
+            raise ValueError("give template or image")
+        return self
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        for what, names in (
+            ("port", [p.name for p in self.ports]),
+            ("port number", [str(p.port) for p in self.ports]),
+            ("volume", [v.name for v in self.volumes]),
+            ("volume path", [v.path for v in self.volumes]),
+            ("variable", [*self.env, *self.secrets]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _known_health_port(self) -> Self:
+        check = self.health and (self.health.http or self.health.tcp)
+        if check and self.template is None and check.port not in {port.name for port in self.ports}:
+            raise ValueError(f"health names port {check.port!r}, which is not in ports")
+        return self

@@ -1,0 +1,244 @@
+"""What REST answers, the CLI prints with `-o json` and the registry returns: the shapes that scripts rely on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+
+from lattice.contracts.nouns import (
+    Amounts,
+    DesiredState,
+    Health,
+    InstanceState,
+    NodeState,
+    Noun,
+    OperationState,
+    PortMapping,
+    QuarantinedContainer,
+    VolumeState,
+    WorkloadState,
+)
+from lattice.contracts.spec import WorkloadSpec
+
+T = TypeVar("T")
+
+
+class Listing(Noun, Generic[T]):
+    """A page of things; `next_page_token` is opaque and null at the end."""
+
+    items: tuple[T, ...]
+    next_page_token: str | None = None
+
+
+class NodeView(Noun):
+    """A machine of the platform, or one that asks to become one."""
+
+    id: str
+    name: str
+    state: NodeState
+    reason: str = ""
+    labels: dict[str, str] = {}
+    pool: str
+    arch: str = ""
+    os: str = ""
+    docker_version: str = ""
+    agent_version: str = ""
+    capacity: Amounts
+    reserved: Amounts
+    usage: Amounts
+    fingerprint: str
+    last_seen: datetime | None = None
+    created_at: datetime
+    certificate_expires_at: datetime | None = None
+    quarantined: tuple[QuarantinedContainer, ...] = ()
+    version: int
+
+
+class InstanceView(Noun):
+    """What fills one slot of a workload."""
+
+    id: str
+    slot: int
+    epoch: int
+    node: str | None = Field(None, description="the node's name; null while it has no place")
+    node_id: str | None = None
+    state: InstanceState
+    health: Health = Health.UNKNOWN
+    reason: str = ""
+    progress: str = ""
+    revision: int
+    ports: tuple[PortMapping, ...] = ()
+    started_at: datetime | None = None
+    restarts: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    last_log: tuple[str, ...] = ()
+
+
+class RejectedNodeView(Noun):
+    node: str
+    filter: str
+    reason: str
+
+
+class PlacementView(Noun):
+    """Why an instance is where it is, or why it has no place."""
+
+    instance: str
+    slot: int
+    node: str | None = None
+    reason: str
+    rejected: tuple[RejectedNodeView, ...] = ()
+    decided_at: datetime | None = None
+
+
+class RouteView(Noun):
+    url: str
+    host: str
+    port: int
+    protocol: str
+    workload: str
+
+
+class WorkloadView(Noun):
+    """A workload with everything that an operator asks first."""
+
+    id: str
+    name: str
+    project: str
+    state: WorkloadState
+    reason: str = ""
+    desired_state: DesiredState
+    revision: int
+    spec: WorkloadSpec
+    image: str = Field("", description="the reference as pinned at accept")
+    instances: tuple[InstanceView, ...] = ()
+    routes: tuple[RouteView, ...] = ()
+    placement: tuple[PlacementView, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(description="the ETag's value")
+
+
+class RevisionView(Noun):
+    number: int
+    spec: WorkloadSpec
+    image: str
+    created_at: datetime
+    created_by: str
+
+
+class ProblemView(Noun):
+    """Why an operation failed."""
+
+    code: str
+    detail: str
+
+
+class OperationView(Noun):
+    """A user's action that takes time."""
+
+    id: str
+    kind: str
+    state: OperationState
+    project: str | None = None
+    subject_kind: str = Field("", description="workload or node")
+    subject_id: str = ""
+    subject_name: str = ""
+    progress: str = ""
+    percent: int | None = None
+    created_at: datetime
+    created_by: str
+    deadline: datetime
+    ended_at: datetime | None = None
+    result: dict[str, Any] | None = None
+    problem: ProblemView | None = None
+
+
+class Accepted(Noun):
+    """The answer to a command that takes time: its operation, and the thing it changes as it is now."""
+
+    operation: OperationView
+    workload: WorkloadView | None = None
+    node: NodeView | None = None
+
+
+class CredentialsView(Noun):
+    """How to reach a workload: `uri`, and the parts it is made of."""
+
+    workload: str
+    uri: str
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+    database: str = ""
+    tls: bool = False
+    ca: str = Field("", description="PEM of the CA to trust")
+    extra: dict[str, str] = {}
+
+
+class VolumeView(Noun):
+    id: str
+    project: str
+    name: str
+    slot: int
+    state: VolumeState
+    workload: str | None = None
+    created_by_workload: str
+    node: str | None = None
+    size_bytes: int
+    has_credentials: bool = False
+    created_at: datetime
+
+
+class SecretView(Noun):
+    """Never its value."""
+
+    name: str
+    project: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProjectView(Noun):
+    name: str
+    created_at: datetime
+
+
+class TemplateView(Noun):
+    """An entry of the service catalogue, with the JSON schema of its values."""
+
+    name: str
+    title: str
+    description: str
+    values_schema: dict[str, Any]
+    images: tuple[str, ...]
+    max_replicas: int
+    example: str
+
+
+class AuditView(Noun):
+    """One row of the audit trail."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    entity: str
+    entity_id: str
+    project: str | None = None
+    request_id: str = ""
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+class JoinTokenView(Noun):
+    id: str
+    token: str
+    expires_at: datetime
+    ca_fingerprint: str
+    command: str
