@@ -1,0 +1,388 @@
+"""The registry's rows.  Postgres is the truth; everything on the bus is made from here.
+
+A row with `version` is guarded: a change that was decided on an older reading is refused.  What is reported often and decides nothing
+(`NodePresenceRow`) has no version, so a heartbeat never collides with a decision.  Wire shapes are in `lattice.contracts`; rows never
+travel.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+SCHEMA = "registry"
+metadata = MetaData(schema=SCHEMA)
+_JSON = JSON().with_variant(JSONB(), "postgresql")
+
+
+def _json(*, nullable: bool = False) -> Any:
+    return Field(default=None if nullable else ..., sa_column=Column(_JSON, nullable=nullable))
+
+
+def _json_with(factory: Any) -> Any:
+    return Field(default_factory=factory, sa_column=Column(_JSON, nullable=False))
+
+
+def _at(*, nullable: bool = False) -> Any:
+    if nullable:
+        return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
+    return Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
+class Row(SQLModel):
+    """Common to all rows of this service: their schema."""
+
+    metadata: ClassVar[MetaData] = metadata
+
+
+class ClusterRow(Row, table=True):
+    """The one row about the platform itself.  `era` rises at a restore, `term` with each new leader of the scheduler."""
+
+    __tablename__ = "cluster"
+    id: int = Field(default=1, primary_key=True)
+    cluster_id: str
+    era: int = 1
+    term: int = 0
+    leader: str = ""
+    created_at: datetime = _at()
+    version: int = 1
+
+
+class JoinTokenRow(Row, table=True):
+    """A single-use right to ask for membership; only its hash is kept."""
+
+    __tablename__ = "join_token"
+    id: str = Field(primary_key=True)
+    secret_sha256: str = Field(index=True)
+    pool: str = "default"
+    labels: dict[str, str] = _json_with(dict)
+    auto_approve: bool = False
+    created_by: str
+    created_at: datetime = _at()
+    expires_at: datetime = _at()
+    used_at: datetime | None = _at(nullable=True)
+    used_by: str | None = None
+    version: int = 1
+
+
+class NodeRow(Row, table=True):
+    """A machine that asks for membership or has it.
+
+    `generation` orders its desired documents, `placement_version` guards placements; `observed_*` order its observed documents.
+    """
+
+    __tablename__ = "node"
+    __table_args__ = (
+        Index("node_name", "name", unique=True, postgresql_where=text("removed_at is null")),
+        Index("node_dirty", "id", postgresql_where=text("document_dirty")),
+    )
+    id: str = Field(primary_key=True)
+    name: str
+    membership: str
+    liveness: str
+    reason: str = ""
+    cordoned: bool = False
+    draining: bool = False
+    pool: str = "default"
+    labels: dict[str, str] = _json_with(dict)
+    inventory: dict[str, Any] = _json_with(dict)
+    docker_problem: str = ""
+    quarantined: list[dict[str, Any]] = _json_with(list)
+    # identity
+    fingerprint: str
+    nkey: str
+    sealing_key: str
+    csr_pem: str = Field(default="")
+    join_token_id: str | None = None
+    certificate_expires_at: datetime | None = _at(nullable=True)
+    created_at: datetime = _at()
+    decided_at: datetime | None = _at(nullable=True)
+    removed_at: datetime | None = _at(nullable=True)
+    # the desired document
+    generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    published_generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    document: dict[str, Any] | None = _json(nullable=True)
+    document_dirty: bool = False
+    # the newest observed document
+    boot_id: str = ""
+    session: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    observed_counter: int = Field(default=-1, sa_column=Column(BigInteger, nullable=False))
+    observed_era: int = 0
+    observed_generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    placement_version: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
+    version: int = 1
+
+
+class NodePresenceRow(Row, table=True):
+    """When a node was last heard and how busy it was; written in bulk, guards nothing."""
+
+    __tablename__ = "node_presence"
+    id: str = Field(primary_key=True)
+    last_seen: datetime = _at()
+    usage: dict[str, Any] = _json_with(dict)
+
+
+class ProjectRow(Row, table=True):
+    """The boundary of names, rights and secrets."""
+
+    __tablename__ = "project"
+    id: str = Field(primary_key=True)
+    created_at: datetime = _at()
+
+
+class WorkloadRow(Row, table=True):
+    """A named thing that a project wants running.  `generation` rises with everything that placements depend on."""
+
+    __tablename__ = "workload"
+    __table_args__ = (
+        Index("workload_name", "project", "name", unique=True, postgresql_where=text("removed_at is null")),
+    )
+    id: str = Field(primary_key=True)
+    project: str
+    name: str
+    desired: str
+    revision: int = 1
+    generation: int = 1
+    replicas: int = 1
+    created_at: datetime = _at()
+    updated_at: datetime = _at()
+    removed_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
+class RevisionRow(Row, table=True):
+    """An immutable version of a workload's spec: as written, and as it is run (`run` is a RunSpec, `access` says how to reach it)."""
+
+    __tablename__ = "revision"
+    __table_args__ = (UniqueConstraint("workload_id", "number", name="revision_number"),)
+    id: str = Field(primary_key=True)
+    workload_id: str = Field(index=True)
+    number: int
+    spec: dict[str, Any] = _json()
+    run: dict[str, Any] = _json()
+    access: dict[str, Any] | None = _json(nullable=True)
+    image: str
+    secret_versions: dict[str, int] = _json_with(dict)
+    created_at: datetime = _at()
+    created_by: str
+
+
+class InstanceRow(Row, table=True):
+    """What fills a slot on a node.  The registry writes `desired`, the agent's reports write the rest; `gone_at` ends its tombstone."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint("workload_id", "slot", "epoch", name="instance_slot_epoch"),
+        Index("instance_on_node", "node_id", postgresql_where=text("gone_at is null")),
+        Index("instance_unplaced", "id", postgresql_where=text("node_id is null and gone_at is null")),
+    )
+    id: str = Field(primary_key=True)
+    workload_id: str = Field(index=True)
+    workload_name: str
+    project: str
+    slot: int
+    epoch: int
+    revision: int
+    desired: str
+    node_id: str | None = None
+    phase: str = "pending"
+    health: str = "unknown"
+    reason: str = ""
+    progress: str = ""
+    container_id: str = ""
+    image_id: str = ""
+    ports: list[dict[str, Any]] = _json_with(list)
+    last_log: list[str] = _json_with(list)
+    started_at: datetime | None = _at(nullable=True)
+    finished_at: datetime | None = _at(nullable=True)
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restarts: int = 0
+    # what it reserves, and where its volumes allow it to be
+    cpu_millis: int = 0
+    memory_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    disk_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    has_volume: bool = False
+    placement: dict[str, Any] | None = _json(nullable=True)
+    # the node generation from which its document carries the tombstone
+    tombstone_generation: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    created_at: datetime = _at()
+    gone_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
+class OperationRow(Row, table=True):
+    """A user's action that takes time; never in progress past its deadline."""
+
+    __tablename__ = "operation"
+    __table_args__ = (Index("operation_open", "deadline", postgresql_where=text("ended_at is null")),)
+    id: str = Field(primary_key=True)
+    kind: str
+    state: str
+    project: str | None = None
+    subject_kind: str
+    subject_id: str = Field(index=True)
+    subject_name: str
+    progress: str = ""
+    percent: int | None = None
+    instance_ids: list[str] = _json_with(list)
+    created_at: datetime = _at()
+    created_by: str
+    deadline: datetime = _at()
+    ended_at: datetime | None = _at(nullable=True)
+    result: dict[str, Any] | None = _json(nullable=True)
+    problem: dict[str, Any] | None = _json(nullable=True)
+    version: int = 1
+
+
+class VolumeRow(Row, table=True):
+    """Data on one node that outlives its workload, and the credentials that open it."""
+
+    __tablename__ = "volume"
+    __table_args__ = (
+        Index(
+            "volume_name", "project", "name", "slot", unique=True, postgresql_where=text("removed_at is null")
+        ),
+    )
+    id: str = Field(primary_key=True)
+    project: str
+    name: str
+    slot: int
+    node_id: str | None = None
+    workload_id: str | None = Field(default=None, index=True)
+    created_by_workload: str
+    size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    state: str
+    removing: bool = False
+    created_at: datetime = _at()
+    removed_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
+class SecretRow(Row, table=True):
+    """A secret of a project (`owner` = ""), of a volume or of a workload (`owner` = its id): its newest version's number."""
+
+    __tablename__ = "secret"
+    __table_args__ = (UniqueConstraint("project", "owner", "name", name="secret_name"),)
+    id: str = Field(primary_key=True)
+    project: str
+    owner: str = ""
+    name: str
+    current: int = 1
+    created_at: datetime = _at()
+    updated_at: datetime = _at()
+    version: int = 1
+
+
+class SecretVersionRow(Row, table=True):
+    """One version of a secret, envelope-encrypted."""
+
+    __tablename__ = "secret_version"
+    id: str = Field(primary_key=True, description="<secret id>-<number>")
+    secret_id: str = Field(index=True)
+    number: int
+    envelope: dict[str, Any] = _json()
+    created_at: datetime = _at()
+
+
+class SealedCopyRow(Row, table=True):
+    """A secret version sealed to one node's key: made once and sent byte for byte the same ever after."""
+
+    __tablename__ = "sealed_copy"
+    id: str = Field(primary_key=True, description="<secret id>-<number>-<node id>")
+    secret_id: str
+    number: int
+    node_id: str = Field(index=True)
+    sealed: str
+
+
+class FactRow(Row, table=True):
+    """Something that happened.  `seq` is stamped by the relay when it takes the row, so a late commit is never skipped."""
+
+    __tablename__ = "fact"
+    __table_args__ = (
+        Index("fact_unstamped", "created_at", "id", postgresql_where=text("seq is null")),
+        Index("fact_unpublished", "seq", postgresql_where=text("published_at is null")),
+    )
+    id: str = Field(primary_key=True)
+    seq: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True, unique=True))
+    project: str
+    entity: str
+    verb: str
+    entity_id: str = Field(index=True)
+    entity_name: str = ""
+    actor: str
+    operation_id: str | None = None
+    cause: str = ""
+    data: dict[str, Any] = _json_with(dict)
+    created_at: datetime = _at()
+    published_at: datetime | None = _at(nullable=True)
+
+
+class FactHeadRow(Row, table=True):
+    """The newest `seq`; its row lock is what makes the numbers gap-free."""
+
+    __tablename__ = "fact_head"
+    id: int = Field(default=1, primary_key=True)
+    seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+class WakeUpRow(Row, table=True):
+    """A workload whose instances need a place: sent to the scheduler, then deleted."""
+
+    __tablename__ = "wake_up"
+    id: str = Field(primary_key=True)
+    workload_id: str
+    created_at: datetime = _at()
+
+
+class AuditRow(Row, table=True):
+    """Who changed what; written in the transaction of the change."""
+
+    __tablename__ = "audit"
+    id: str = Field(primary_key=True)
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+    actor: str
+    action: str
+    entity: str
+    entity_id: str
+    project: str | None = None
+    request_id: str = ""
+    before: dict[str, Any] | None = _json(nullable=True)
+    after: dict[str, Any] | None = _json(nullable=True)
+
+
+class IdempotencyRow(Row, table=True):
+    """The answer that a key was given: `id` is `<actor>/<key>`."""
+
+    __tablename__ = "idempotency"
+    id: str = Field(primary_key=True)
+    request_hash: str
+    reply: dict[str, Any] = _json()
+    created_at: datetime = _at()
+
+
+TABLES: tuple[type[Row], ...] = (
+    ClusterRow,
+    JoinTokenRow,
+    NodeRow,
+    NodePresenceRow,
+    ProjectRow,
+    WorkloadRow,
+    RevisionRow,
+    InstanceRow,
+    OperationRow,
+    VolumeRow,
+    SecretRow,
+    SecretVersionRow,
+    SealedCopyRow,
+    FactRow,
+    FactHeadRow,
+    WakeUpRow,
+    AuditRow,
+    IdempotencyRow,
+)
