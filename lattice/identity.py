@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,6 +176,17 @@ def credentials(jwt: str, user: NKey) -> str:
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
     )
+
+
+def proof_bytes(purpose: str, node_id: str, signed_at: datetime, body: bytes) -> bytes:
+    """What a node signs with its bus key to prove that a request is its own.
+
+    `purpose` is the request's name and `body` what it carries, so a proof made for one request is worth
+    nothing for another; `signed_at` (aware) lets the reader refuse an old one.
+    """
+    at = signed_at.astimezone(UTC).isoformat(timespec="microseconds")
+    digest = hashlib.sha256(body).hexdigest()
+    return json.dumps(["lattice-proof-1", purpose, node_id, at, digest]).encode()
 
 
 def decode(jwt: str) -> Claims:
