@@ -22,6 +22,8 @@ class ProcessSettings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     health_host: str = "127.0.0.1"
     health_port: int = Field(0, description="serves /healthz /readyz /metrics; 0 chooses a free port")
+    health_port_file: Path | None = Field(None, description="where to write the port that was chosen")
+    drain_timeout_s: float = Field(10.0, gt=0, description="how long work may end after SIGTERM")
 
 
 class BusSettings(BaseSettings):
@@ -37,7 +39,9 @@ class BusSettings(BaseSettings):
     cert_file: Path
     key_file: Path
     creds_file: Path = Field(description="user JWT and nkey seed in NATS's creds format")
-    server_name: str = Field("nats.lattice.internal", description="the name that the servers' certificate carries")
+    server_name: str = Field(
+        "nats.lattice.internal", description="the name that the servers' certificate carries"
+    )
 
 
 class DatabaseSettings(BaseSettings):

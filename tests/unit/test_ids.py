@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lattice.ids import RANDOM_BYTES, id_at, new_id
 from lattice.testing import ManualClock
 
-TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+# Hypothesis wants its bounds naive and adds the zone itself.
+TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 RANDOMNESS = st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES)
 DIGITS = "0123456789abcdefghijklmnopqrstuv"
 
