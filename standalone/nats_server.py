@@ -16,11 +16,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from lattice.errors import Invalid, NotFound
 from lattice.files import write_durably
 from lattice.identity import OperatorConfig
+from standalone.http_check import Check, http_ready
 
 OLDEST_VERSION = (2, 12)  # per-message TTL and schedules, and the fixes that made them safe
 LOOPBACK = "127.0.0.1"
@@ -124,13 +123,9 @@ def check_config(binary: Path, config: NatsConfig) -> None:
         raise Invalid(f"The NATS server refuses its configuration: {outcome.stderr.strip()[-500:]}")
 
 
-async def is_ready(config: NatsConfig) -> bool:
+def ready_check(config: NatsConfig) -> Check:
     """Whether the server accepts work: it listens and every stream was recovered."""
-    try:
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-            return (await client.get(config.health_url)).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
+    return http_ready(config.health_url)
 
 
 def _listening(config: NatsConfig) -> list[str]:

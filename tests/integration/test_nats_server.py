@@ -55,7 +55,7 @@ async def connect() -> AsyncIterator[Connect]:
 async def eventually(holds: Callable[[], bool], *, timeout_s: float = 10) -> None:
     """Wait until it holds; asked in a thread, because it may block."""
     async with asyncio.timeout(timeout_s):
-        while not await asyncio.to_thread(holds):  # noqa: ASYNC110 (the server tells nobody, so we ask)
+        while not await asyncio.to_thread(holds):
             await asyncio.sleep(0.02)
 
 
@@ -114,9 +114,10 @@ def test_the_binary_is_found_and_judged(tmp_path: Path) -> None:
 
 
 async def test_ready_follows_the_server(own_nats_server: NatsServer) -> None:
-    assert await server_module.is_ready(own_nats_server.config)
+    is_ready = server_module.ready_check(own_nats_server.config)
+    assert await is_ready()
     own_nats_server.stop()
-    assert not await server_module.is_ready(own_nats_server.config)
+    assert not await is_ready()
 
 
 # --- who gets in -------------------------------------------------------------------------------------------
