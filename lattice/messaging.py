@@ -92,6 +92,12 @@ class Bus(Protocol):
         duplicate window adds nothing.  Raises Temporary when no acknowledgement came: the message may be stored all the same,
         so try again with the same `msg_id`."""
 
+    async def append_newest(
+        self, channel: Channel[P], message: P, *, order: Callable[[P], tuple[int, ...]], **tokens: str
+    ) -> bool:
+        """Make `message` the one that the stream keeps for this subject, unless what is there is as new or newer by `order`.
+        Returns whether it was added.  No number of the stream is kept by the caller: what is there decides."""
+
     async def append_all(self, messages: Iterable[Outgoing[P]]) -> list[Stored]:
         """Add many; returns when all are on disk (order kept).  Raises Temporary if any was not acknowledged."""
 
