@@ -1,5 +1,6 @@
 """Doubles that behave like the real thing, shipped and tested: contract suites run on both."""
 
 from lattice.testing.clock import ManualClock
+from lattice.testing.runtime import FakeRuntime
 
-__all__ = ["ManualClock"]
+__all__ = ["FakeRuntime", "ManualClock"]

@@ -1,0 +1,145 @@
+"""What it means that a container has ended: whether it starts again, when, and how that is told.  Pure.
+
+An exit is counted once, the first time it is seen; its pause is drawn then and journalled, so that the decision stays the same however often
+it is looked at and survives a restart of the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from agent.backoff import crashes_in_a_row, delay_s, restart_delay_s
+from agent.facts import Facts, Failure, InstanceRecord
+from agent.naming import key_from
+from lattice.contracts.messages import DesiredDocument, DesiredInstance
+from lattice.contracts.nouns import ContainerKey, DesiredState
+from lattice.contracts.quantities import format_size
+from lattice.contracts.spec import RestartMode
+from lattice.runtime import Container, RunState
+
+CRASH_LOOP_EXITS = 5
+CRASH_LOOP_WINDOW = timedelta(minutes=10)
+
+
+def has_ended(container: Container) -> bool:
+    """Whether it ran and does not any more."""
+    return container.state in (RunState.EXITED, RunState.DEAD)
+
+
+def will_restart(mode: RestartMode, container: Container) -> bool:
+    """Whether a container that ended by itself is to run again."""
+    if mode is RestartMode.ON_FAILURE:
+        return container.exit_code != 0 or container.oom_killed
+    return mode is RestartMode.ALWAYS
+
+
+def note_exits(
+    document: DesiredDocument | None,
+    containers: Iterable[Container],
+    facts: Facts,
+    now: datetime,
+    chance: float,
+) -> tuple[Facts, tuple[Container, ...]]:
+    """The facts with every exit that was not seen before, and the containers whose exit it was."""
+    wanted = {i.key: i for i in document.instances} if document else {}
+    fresh = []
+    for container in containers:
+        key = key_from(container.labels)
+        instance = wanted.get(key) if key is not None else None
+        if instance is None or not _is_news(instance, facts.record(instance.key), container):
+            continue
+        facts = facts.with_record(_with_exit(facts.record(instance.key), instance, container, now, chance))
+        fresh.append(container)
+    return facts, tuple(fresh)
+
+
+def note_failure(
+    record: InstanceRecord,
+    instance: DesiredInstance,
+    failure: Failure,
+    now: datetime,
+    chance: float,
+) -> InstanceRecord:
+    """The record after a step to bring the instance up failed: the next attempt waits longer than the last."""
+    failures = record.failures + 1
+    pause = delay_s(failures, instance.run.backoff, chance)
+    return record.model_copy(
+        update={
+            "failures": failures,
+            "failure": failure,
+            "noticed_at": now,
+            "delay_s": pause,
+            "not_before": now + timedelta(seconds=pause),
+        }
+    )
+
+
+def note_started(record: InstanceRecord, *, restart: bool) -> InstanceRecord:
+    """The record after its container was started."""
+    return record.model_copy(
+        update={
+            "restarts": record.restarts + restart,
+            "failures": 0,
+            "failure": None,
+            "not_before": None,
+            "was_made": True,
+            "stopped_by_us": False,
+        }
+    )
+
+
+def is_crash_looping(record: InstanceRecord, now: datetime) -> bool:
+    """Whether it ended so often of late that people should be told."""
+    return sum(now - at <= CRASH_LOOP_WINDOW for at in record.recent_exits) >= CRASH_LOOP_EXITS
+
+
+def exit_reason(container: Container, instance: DesiredInstance) -> str:
+    """How a container ended, in plain words."""
+    if container.oom_killed:
+        limit = format_size(instance.run.memory_bytes)
+        return f"out of memory: it used more than its limit of {limit}; raise resources.memory"
+    if container.error:
+        return f"exited with {container.exit_code}: {container.error}"
+    return f"exited with {container.exit_code}"
+
+
+def describe_key(key: ContainerKey) -> str:
+    """How an instance is named in the log."""
+    return f"{key.workload_id} slot {key.slot} epoch {key.epoch}"
+
+
+def _exit_id(container: Container) -> str:
+    ended = container.finished_at.isoformat() if container.finished_at else ""
+    return f"{container.id}@{ended}"
+
+
+def _is_news(instance: DesiredInstance, record: InstanceRecord, container: Container) -> bool:
+    wanted_up = instance.desired is DesiredState.RUNNING and not record.stopped_by_us
+    return wanted_up and has_ended(container) and record.noticed_exit != _exit_id(container)
+
+
+def _ran_s(container: Container) -> float:
+    if container.started_at is None or container.finished_at is None:
+        return 0.0
+    return max(0.0, (container.finished_at - container.started_at).total_seconds())
+
+
+def _with_exit(
+    record: InstanceRecord, instance: DesiredInstance, container: Container, now: datetime, chance: float
+) -> InstanceRecord:
+    ran_s = _ran_s(container)
+    crashes = crashes_in_a_row(record.crashes, ran_s, record.delay_s)
+    pause = restart_delay_s(crashes, ran_s, instance.run.backoff, chance)
+    return record.model_copy(
+        update={
+            "crashes": crashes,
+            "noticed_at": now,
+            "noticed_exit": _exit_id(container),
+            "delay_s": pause,
+            "not_before": now + timedelta(seconds=pause),
+            "was_made": True,
+            "failure": None,
+            "recent_exits": (*record.recent_exits, now)[-CRASH_LOOP_EXITS:],
+        }
+    )

@@ -1,0 +1,116 @@
+"""What the agent itself must remember across a crash, beside the desired document: small, frozen, and journalled before it counts.
+
+The highest epoch per slot fences older orders; the record of each instance carries what no container shows (how often it was restarted, when
+it may be tried again, whether it was we who stopped it); the volumes are those that were once made here, so that one that vanished is never
+silently replaced by an empty one; ports are kept per slot, so that a replacement answers where its predecessor did.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from agent.naming import Slot, slot_of
+from lattice.contracts.messages import DesiredDocument, DesiredInstance
+from lattice.contracts.nouns import ContainerKey, DesiredState, Noun
+
+
+class Failure(Noun):
+    """The last step of an instance that failed.  `final` means that only another order can help, though it is tried again all the same."""
+
+    step: str
+    reason: str
+    final: bool = False
+
+
+class InstanceRecord(Noun):
+    """What the agent remembers of one instance."""
+
+    key: ContainerKey
+    restarts: int = 0
+    crashes: int = Field(0, description="exits in a row that did not follow a stable run")
+    failures: int = Field(0, description="failed attempts in a row to bring it up")
+    noticed_at: datetime | None = Field(None, description="when the last exit or failure was seen")
+    not_before: datetime | None = Field(None, description="when the next attempt may be made")
+    delay_s: float = 0.0
+    noticed_exit: str = Field("", description="which exit was already counted: container and time")
+    was_made: bool = False
+    stopped_by_us: bool = False
+    failure: Failure | None = None
+    recent_exits: tuple[datetime, ...] = ()
+
+
+class Facts(Noun):
+    """Everything that the agent remembers."""
+
+    epochs: dict[str, int] = Field({}, description="`workload/slot` -> highest epoch ever ordered")
+    records: dict[str, InstanceRecord] = Field({}, description="`workload/slot/epoch` -> record")
+    ports: dict[str, dict[str, int]] = Field({}, description="`workload/slot` -> container port -> host port")
+    volumes: frozenset[str] = frozenset()
+
+    def highest_epoch(self, slot: Slot) -> int | None:
+        """The highest epoch that was ever ordered for a slot."""
+        return self.epochs.get(slot_text(slot))
+
+    def record(self, key: ContainerKey) -> InstanceRecord:
+        """The record of an instance; an empty one if there is none yet."""
+        return self.records.get(key_text(key)) or InstanceRecord(key=key)
+
+    def with_record(self, record: InstanceRecord) -> Facts:
+        """These facts with one record replaced."""
+        return self.model_copy(update={"records": {**self.records, key_text(record.key): record}})
+
+    def without(self, key: ContainerKey) -> Facts:
+        """These facts after an instance is gone for good."""
+        records = {text: record for text, record in self.records.items() if text != key_text(key)}
+        return self.model_copy(update={"records": records})
+
+    def with_ports(self, slot: Slot, ports: dict[str, int]) -> Facts:
+        """These facts with the ports of one slot replaced."""
+        return self.model_copy(update={"ports": {**self.ports, slot_text(slot): ports}})
+
+    def with_volumes(self, volumes: frozenset[str]) -> Facts:
+        return self.model_copy(update={"volumes": volumes})
+
+
+def slot_text(slot: Slot) -> str:
+    return f"{slot[0]}/{slot[1]}"
+
+
+def key_text(key: ContainerKey) -> str:
+    return f"{key.workload_id}/{key.slot}/{key.epoch}"
+
+
+def accepts(known: DesiredDocument | None, offered: DesiredDocument) -> bool:
+    """Whether a document replaces the one that is journalled: only a newer one of the same cluster and node does."""
+    if known is None:
+        return True
+    same = (known.cluster_id, known.node_id) == (offered.cluster_id, offered.node_id)
+    return same and offered.order > known.order
+
+
+def learn(facts: Facts, document: DesiredDocument) -> Facts:
+    """The facts with what a newly accepted document orders: epochs only rise; what nobody asks for any more is forgotten."""
+    epochs = dict(facts.epochs)
+    for key in [*(i.key for i in document.instances), *(t.key for t in document.tombstones)]:
+        text = slot_text(slot_of(key))
+        epochs[text] = max(key.epoch, epochs.get(text, key.epoch))
+    slots = {slot_text(slot_of(instance.key)) for instance in document.instances}
+    return facts.model_copy(
+        update={
+            "epochs": epochs,
+            "records": {key_text(i.key): _ordered(facts.record(i.key), i) for i in document.instances},
+            "ports": {text: ports for text, ports in facts.ports.items() if text in slots},
+            "volumes": facts.volumes.difference(document.remove_volumes),
+        }
+    )
+
+
+def _ordered(record: InstanceRecord, instance: DesiredInstance) -> InstanceRecord:
+    """An instance that is wanted stopped begins afresh when it is wanted running again, however it ended."""
+    if instance.desired is not DesiredState.STOPPED:
+        return record
+    return InstanceRecord(
+        key=record.key, restarts=record.restarts, was_made=record.was_made, stopped_by_us=True
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""How what the agent makes on the Engine is named and labelled, so that it finds it again after any crash.
+
+Ids stand in names, names of people are labels.  Everything carries `lattice.cluster`: what carries another one belongs to another platform on
+the same Engine and is none of our business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lattice.contracts.messages import DesiredInstance
+from lattice.contracts.nouns import ContainerKey
+
+CLUSTER = "lattice.cluster"
+PROJECT = "lattice.project"
+WORKLOAD = "lattice.workload"
+WORKLOAD_NAME = "lattice.workload-name"
+INSTANCE = "lattice.instance"
+EPOCH = "lattice.epoch"
+SLOT = "lattice.slot"
+REVISION = "lattice.revision"
+VOLUME = "lattice.volume"
+
+Slot = tuple[str, int]
+
+
+def slot_of(key: ContainerKey) -> Slot:
+    """The slot (workload id, number) that a container fills."""
+    return (key.workload_id, key.slot)
+
+
+def container_labels(cluster_id: str, instance: DesiredInstance) -> dict[str, str]:
+    """The labels of an instance's container."""
+    return {
+        CLUSTER: cluster_id,
+        PROJECT: instance.project,
+        WORKLOAD: instance.key.workload_id,
+        WORKLOAD_NAME: instance.workload_name,
+        INSTANCE: instance.instance_id,
+        EPOCH: str(instance.key.epoch),
+        SLOT: str(instance.key.slot),
+        REVISION: str(instance.revision),
+    }
+
+
+def key_from(labels: Mapping[str, str]) -> ContainerKey | None:
+    """Which container these labels name, or None when they were not written by us."""
+    try:
+        return ContainerKey(
+            workload_id=labels[WORKLOAD], slot=int(labels[SLOT]), epoch=int(labels[EPOCH])
+        )  # fmt: skip
+    except (KeyError, ValueError):
+        return None
+
+
+def network_name(cluster_id: str, project: str) -> str:
+    """Each project has its own bridge on each node."""
+    return f"lattice-{cluster_id}-{project}"
+
+
+def network_labels(cluster_id: str, project: str) -> dict[str, str]:
+    return {CLUSTER: cluster_id, PROJECT: project}
+
+
+def volume_name(cluster_id: str, volume_id: str) -> str:
+    """Volumes are named by id: two projects may both have a volume `data`."""
+    return f"lattice-{cluster_id}-{volume_id}"
+
+
+def volume_labels(cluster_id: str, instance: DesiredInstance, volume_id: str) -> dict[str, str]:
+    return {
+        CLUSTER: cluster_id,
+        PROJECT: instance.project,
+        WORKLOAD: instance.key.workload_id,
+        VOLUME: volume_id,
+    }

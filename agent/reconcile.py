@@ -1,0 +1,296 @@
+"""What the agent must do, decided from what is wanted, what is there and what it remembers.  Pure: no clock, no chance, no Engine.
+
+One function serves start-up, a new document, an Engine event and the periodic look: `diff`.  Its rules are the product's promises:
+
+- a slot never has two containers: the older epoch is stopped and removed before the newer one is made (its image is fetched first, so that an
+  image that cannot be had leaves the old container running);
+- an epoch below the highest ever ordered for its slot is refused;
+- only a tombstone, or a newer epoch of the same slot, removes a container; absence from the document never does;
+- a container of this cluster that no document knows is quarantined: shown, untouched;
+- one that ends by itself is started again after a pause; one that we stopped, at once.
+
+Each step says why.  The steps of one slot are in order, and each is decided anew before it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from agent.exits import will_restart
+from agent.facts import Facts, InstanceRecord, key_text
+from agent.naming import Slot, key_from, slot_of
+from lattice.contracts.messages import DesiredDocument, DesiredInstance, Tombstone
+from lattice.contracts.nouns import ContainerKey, DesiredState
+from lattice.runtime import Container, RunState
+
+
+class Verb(StrEnum):
+    """One thing the agent can do."""
+
+    PULL = "pull"
+    STOP = "stop"
+    REMOVE = "remove"
+    CREATE = "create"
+    START = "start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing to do, and why.  `instance` is set where something is brought up, `container` where something is there."""
+
+    verb: Verb
+    key: ContainerKey
+    reason: str
+    instance: DesiredInstance | None = None
+    container: Container | None = None
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing yet: the next attempt is due at `until`."""
+
+    key: ContainerKey
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An order that is not followed, and why."""
+
+    key: ContainerKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotPlan:
+    """What one slot needs, in order."""
+
+    slot: Slot
+    steps: tuple[Step, ...] = ()
+    wait: Wait | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the whole node needs."""
+
+    slots: Mapping[Slot, SlotPlan] = field(default_factory=dict)
+    quarantined: tuple[Container, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do now."""
+        return not any(plan.steps for plan in self.slots.values())
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When something that waits is due."""
+        return min((plan.wait.until for plan in self.slots.values() if plan.wait), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotView:
+    """All that matters to the decision about one slot."""
+
+    slot: Slot
+    instance: DesiredInstance | None
+    tombstones: tuple[Tombstone, ...]
+    containers: tuple[tuple[ContainerKey, Container], ...]
+    highest_epoch: int | None
+
+    @property
+    def buried(self) -> int:
+        """Every container of the slot up to this epoch must be gone."""
+        return max((tombstone.key.epoch for tombstone in self.tombstones), default=-1)
+
+
+def diff(
+    document: DesiredDocument | None,
+    containers: Iterable[Container],
+    facts: Facts,
+    now: datetime,
+    *,
+    prepared: frozenset[str] = frozenset(),
+) -> Plan:
+    """What to do now.  `containers` are all of this cluster; `prepared` names (by `key_text`) the instances whose image is at hand."""
+    views, strangers = slot_views(document, containers, facts)
+    plans = {slot: plan_slot(view, facts, now, prepared=prepared) for slot, view in views.items()}
+    unknown = [c for slot, view in views.items() for key, c in view.containers if not _is_known(view, key)]
+    return Plan(
+        slots={slot: plan for slot, plan in plans.items() if plan.steps or plan.wait or plan.refusal},
+        quarantined=tuple(sorted([*strangers, *unknown], key=lambda container: container.name)),
+    )
+
+
+def slot_views(
+    document: DesiredDocument | None, containers: Iterable[Container], facts: Facts
+) -> tuple[dict[Slot, SlotView], list[Container]]:
+    """The world by slot, and the containers whose labels name no slot."""
+    instances = {slot_of(i.key): i for i in document.instances} if document else {}
+    tombstones: dict[Slot, list[Tombstone]] = {}
+    for tombstone in document.tombstones if document else ():
+        tombstones.setdefault(slot_of(tombstone.key), []).append(tombstone)
+    found: dict[Slot, list[tuple[ContainerKey, Container]]] = {}
+    strangers = []
+    for container in containers:
+        key = key_from(container.labels)
+        if key is None:
+            strangers.append(container)
+        else:
+            found.setdefault(slot_of(key), []).append((key, container))
+    slots = dict.fromkeys([*instances, *tombstones, *found])
+    views = {
+        slot: SlotView(
+            slot=slot,
+            instance=instances.get(slot),
+            tombstones=tuple(tombstones.get(slot, ())),
+            containers=tuple(sorted(found.get(slot, ()), key=lambda pair: pair[0].epoch)),
+            highest_epoch=facts.highest_epoch(slot),
+        )
+        for slot in slots
+    }
+    return views, strangers
+
+
+def refusal_of(view: SlotView) -> Refusal | None:
+    """Why the instance that a document wants in this slot is not brought up, if it is not."""
+    instance = view.instance
+    if instance is None:
+        return None
+    epoch, highest = instance.key.epoch, view.highest_epoch
+    if highest is not None and epoch < highest:
+        reason = f"epoch {epoch} is older than {highest}, which this node was ordered before"
+        return Refusal(key=instance.key, reason=reason)
+    if epoch <= view.buried:
+        return Refusal(key=instance.key, reason=f"the same document orders epoch {view.buried} to be gone")
+    newer = [key.epoch for key, _ in view.containers if key.epoch > epoch]
+    if newer:
+        reason = f"epoch {epoch} is older than {max(newer)}, whose container is on this node"
+        return Refusal(key=instance.key, reason=reason)
+    return None
+
+
+def plan_slot(
+    view: SlotView, facts: Facts, now: datetime, *, prepared: frozenset[str] = frozenset()
+) -> SlotPlan:
+    """What one slot needs now."""
+    refusal = refusal_of(view)
+    burials = _remove_all(view, upto=view.buried, reason="it was ordered to be gone")
+    if view.instance is None or refusal is not None:
+        return SlotPlan(slot=view.slot, steps=burials, refusal=refusal)
+    if view.instance.desired is DesiredState.STOPPED:
+        return SlotPlan(slot=view.slot, steps=(*_supersede(view), *_stop(view, view.instance)))
+    return _bring_up(view, view.instance, facts.record(view.instance.key), now, prepared=prepared)
+
+
+def _is_known(view: SlotView, key: ContainerKey) -> bool:
+    """Whether the document speaks of this container: wants it, buried it, or replaced it by a newer epoch."""
+    if key.epoch <= view.buried:
+        return True
+    return view.instance is not None and refusal_of(view) is None and key.epoch <= view.instance.key.epoch
+
+
+def _remove_all(view: SlotView, *, upto: int, reason: str) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for key, container in view.containers:
+        if key.epoch > upto:
+            continue
+        if container.is_up:
+            steps.append(Step(verb=Verb.STOP, key=key, reason=reason, container=container))
+        steps.append(Step(verb=Verb.REMOVE, key=key, reason=reason, container=container))
+    return tuple(steps)
+
+
+def _supersede(view: SlotView) -> tuple[Step, ...]:
+    if view.instance is None:
+        return ()
+    epoch = view.instance.key.epoch
+    return _remove_all(view, upto=epoch - 1, reason=f"epoch {epoch} takes its place")
+
+
+def _own(view: SlotView, instance: DesiredInstance) -> Container | None:
+    return next((container for key, container in view.containers if key == instance.key), None)
+
+
+def _stop(view: SlotView, instance: DesiredInstance) -> tuple[Step, ...]:
+    container = _own(view, instance)
+    if container is None or not container.is_up:
+        return ()
+    return (Step(verb=Verb.STOP, key=instance.key, reason="it is wanted stopped", container=container),)
+
+
+def _bring_up(
+    view: SlotView,
+    instance: DesiredInstance,
+    record: InstanceRecord,
+    now: datetime,
+    *,
+    prepared: frozenset[str],
+) -> SlotPlan:
+    container = _own(view, instance)
+    older = _supersede(view)
+    if container is not None and container.is_up:
+        return SlotPlan(slot=view.slot, steps=older)
+    if container is not None and not older and _rests(instance, record, container):
+        return SlotPlan(slot=view.slot)
+    if record.not_before is not None and not _is_due(record, now):
+        wait = Wait(key=instance.key, until=record.not_before, reason=_wait_reason(record, container))
+        return SlotPlan(slot=view.slot, wait=wait)
+    if container is not None:
+        return SlotPlan(slot=view.slot, steps=(*older, _start(instance, record, container)))
+    return SlotPlan(slot=view.slot, steps=_make(instance, record, older, prepared=prepared))
+
+
+def _rests(instance: DesiredInstance, record: InstanceRecord, container: Container) -> bool:
+    """Whether a container that has ended is to stay so."""
+    if container.state is RunState.CREATED or record.stopped_by_us:
+        return False
+    return not will_restart(instance.run.restart, container)
+
+
+def _is_due(record: InstanceRecord, now: datetime) -> bool:
+    """A wall clock that jumped back must not turn a pause of seconds into hours: then the pause counts as over."""
+    assert record.not_before is not None
+    return now >= record.not_before or (record.noticed_at is not None and now < record.noticed_at)
+
+
+def _wait_reason(record: InstanceRecord, container: Container | None) -> str:
+    if record.failure is not None:
+        return record.failure.reason
+    return f"exited with {container.exit_code}" if container is not None else "its container vanished"
+
+
+def _start(instance: DesiredInstance, record: InstanceRecord, container: Container) -> Step:
+    if container.state is RunState.CREATED:
+        reason, restart = "it was made and not yet started", False
+    elif record.stopped_by_us:
+        reason, restart = "it is wanted running again", False
+    else:
+        reason, restart = f"it exited with {container.exit_code}", True
+    return Step(
+        verb=Verb.START, key=instance.key, reason=reason, instance=instance, container=container,
+        restart=restart,
+    )  # fmt: skip
+
+
+def _make(
+    instance: DesiredInstance,
+    record: InstanceRecord,
+    older: tuple[Step, ...],
+    *,
+    prepared: frozenset[str],
+) -> tuple[Step, ...]:
+    reason = "its container vanished" if record.was_made else "it is wanted running"
+    pull = Step(verb=Verb.PULL, key=instance.key, reason=reason, instance=instance)
+    create = Step(
+        verb=Verb.CREATE, key=instance.key, reason=reason, instance=instance, restart=record.was_made
+    )
+    start = Step(verb=Verb.START, key=instance.key, reason=reason, instance=instance)
+    pulls = () if key_text(instance.key) in prepared else (pull,)
+    return (*pulls, *older, create, start)

@@ -1,0 +1,340 @@
+"""What the agent decides: examples that read as the rules, and properties that no example thinks of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.exits import note_exits
+from agent.facts import Facts, InstanceRecord, accepts, key_text, learn
+from agent.naming import container_labels, key_from, slot_of
+from agent.reconcile import Plan, Step, Verb, diff
+from lattice.contracts.messages import DesiredDocument, DesiredInstance, RunSpec, Tombstone
+from lattice.contracts.nouns import ContainerKey, DesiredState
+from lattice.contracts.spec import BackoffSpec, RestartMode
+from lattice.runtime import Container, RunState
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+CLUSTER = "c1"
+
+
+def key(epoch: int = 1, *, slot: int = 0, workload: str = "wl-1") -> ContainerKey:
+    return ContainerKey(workload_id=workload, slot=slot, epoch=epoch)
+
+
+def instance(
+    of: ContainerKey,
+    *,
+    desired: DesiredState = DesiredState.RUNNING,
+    restart: RestartMode = RestartMode.ALWAYS,
+) -> DesiredInstance:
+    run = RunSpec(
+        image="a:1", cpu_millis=100, memory_bytes=2**26, pids=10, restart=restart, backoff=BackoffSpec()
+    )
+    return DesiredInstance(
+        key=of,
+        instance_id=f"in-{of.workload_id}-{of.slot}-{of.epoch}",
+        workload_name="web",
+        project="default",
+        revision=1,
+        desired=desired,
+        run=run,
+    )
+
+
+def tombstone(of: ContainerKey) -> Tombstone:
+    return Tombstone(key=of, instance_id="in-x", project="default")
+
+
+def document(
+    *instances: DesiredInstance, tombstones: tuple[Tombstone, ...] = (), generation: int = 1
+) -> DesiredDocument:
+    return DesiredDocument(
+        cluster_id=CLUSTER,
+        node_id="nd-1",
+        era=1,
+        generation=generation,
+        instances=instances,
+        tombstones=tombstones,
+    )
+
+
+def container(of: ContainerKey, state: RunState = RunState.RUNNING, **changes: object) -> Container:
+    shown = Container(
+        id=of.container_name(CLUSTER)[-20:],
+        name=of.container_name(CLUSTER),
+        image_id="sha256:1",
+        labels=container_labels(CLUSTER, instance(of)),
+        state=state,
+        started_at=NOW - timedelta(seconds=100),
+        finished_at=NOW if state is RunState.EXITED else None,
+        exit_code=1 if state is RunState.EXITED else None,
+    )
+    return replace(shown, **changes)  # type: ignore[arg-type]
+
+
+def known(*documents: DesiredDocument) -> Facts:
+    facts = Facts()
+    for each in documents:
+        facts = learn(facts, each)
+    return facts
+
+
+def verbs(plan: Plan) -> list[tuple[Verb, int]]:
+    return [(step.verb, step.key.epoch) for slot in plan.slots.values() for step in slot.steps]
+
+
+# ------------------------------------------------------------------------------------------------ the rules by example
+
+
+def test_a_new_instance_is_pulled_made_and_started() -> None:
+    wanted = document(instance(key()))
+    assert verbs(diff(wanted, [], known(wanted), NOW)) == [
+        (Verb.PULL, 1), (Verb.CREATE, 1), (Verb.START, 1),
+    ]  # fmt: skip
+
+
+def test_the_older_epoch_goes_after_the_image_is_there_and_before_the_newer_is_made() -> None:
+    wanted = document(instance(key(2)))
+    assert verbs(diff(wanted, [container(key(1))], known(wanted), NOW)) == [
+        (Verb.PULL, 2), (Verb.STOP, 1), (Verb.REMOVE, 1), (Verb.CREATE, 2), (Verb.START, 2),
+    ]  # fmt: skip
+
+
+def test_an_older_epoch_than_ever_ordered_is_refused_and_nothing_is_touched() -> None:
+    before, late = document(instance(key(5))), document(instance(key(3)), generation=2)
+    plan = diff(late, [container(key(5)), container(key(3), RunState.CREATED)], known(before, late), NOW)
+    assert plan.idle
+    refusal = plan.slots[slot_of(key(3))].refusal
+    assert refusal is not None and "older than 5" in refusal.reason
+    assert {c.name for c in plan.quarantined} == {
+        key(5).container_name(CLUSTER), key(3).container_name(CLUSTER),
+    }  # fmt: skip
+
+
+def test_absence_is_no_order() -> None:
+    before, after = document(instance(key(1))), document(generation=2)
+    plan = diff(after, [container(key(1))], known(before, after), NOW)
+    assert plan.idle
+    assert [c.name for c in plan.quarantined] == [key(1).container_name(CLUSTER)]
+
+
+def test_no_document_at_all_touches_nothing() -> None:
+    assert diff(None, [container(key(1))], Facts(), NOW).idle
+
+
+def test_a_tombstone_stops_and_removes() -> None:
+    wanted = document(tombstones=(tombstone(key(2)),))
+    plan = diff(
+        wanted, [container(key(1), RunState.EXITED), container(key(2)), container(key(3))], known(wanted), NOW
+    )
+    assert verbs(plan) == [(Verb.REMOVE, 1), (Verb.STOP, 2), (Verb.REMOVE, 2)]
+    assert [c.name for c in plan.quarantined] == [key(3).container_name(CLUSTER)]
+
+
+def test_a_tombstone_wins_over_an_instance_of_the_same_epoch() -> None:
+    wanted = document(instance(key(2)), tombstones=(tombstone(key(2)),))
+    plan = diff(wanted, [container(key(2))], known(wanted), NOW)
+    assert verbs(plan) == [(Verb.STOP, 2), (Verb.REMOVE, 2)]
+    assert plan.slots[slot_of(key(2))].refusal is not None
+
+
+def test_wanted_stopped_stops_and_keeps_and_the_same_container_starts_again() -> None:
+    stopped = document(instance(key(), desired=DesiredState.STOPPED))
+    assert verbs(diff(stopped, [container(key())], known(stopped), NOW)) == [(Verb.STOP, 1)]
+    assert diff(stopped, [container(key(), RunState.EXITED)], known(stopped), NOW).idle
+    assert diff(stopped, [], known(stopped), NOW).idle
+    again = document(instance(key(), restart=RestartMode.NEVER), generation=2)
+    plan = diff(again, [container(key(), RunState.EXITED)], known(stopped, again), NOW)
+    assert verbs(plan) == [(Verb.START, 1)]
+    assert not plan.slots[slot_of(key())].steps[0].restart
+
+
+def test_a_crash_waits_longer_each_time_and_a_stable_run_starts_at_once() -> None:
+    wanted = document(instance(key()))
+    facts, at, pauses = known(wanted), NOW, []
+    for _ in range(5):
+        ended = container(key(), RunState.EXITED, started_at=at - timedelta(seconds=0.2), finished_at=at)
+        facts, news = note_exits(wanted, [ended], facts, at, 0.0)
+        assert len(news) == 1
+        assert note_exits(wanted, [ended], facts, at, 0.9) == (facts, ())
+        pauses.append(facts.record(key()).delay_s)
+        plan = diff(wanted, [ended], facts, at)
+        assert plan.idle and plan.wake_at == at + timedelta(seconds=pauses[-1])
+        at = plan.wake_at
+        assert verbs(diff(wanted, [ended], facts, at)) == [(Verb.START, 1)]
+    assert pauses == [1, 2, 4, 8, 16]
+    stable = container(key(), RunState.EXITED, started_at=at - timedelta(seconds=60), finished_at=at)
+    facts, _ = note_exits(wanted, [stable], facts, at, 0.0)
+    assert verbs(diff(wanted, [stable], facts, at)) == [(Verb.START, 1)]
+
+
+def test_a_clock_that_jumps_back_does_not_lengthen_a_pause() -> None:
+    wanted = document(instance(key()))
+    ended = container(key(), RunState.EXITED, started_at=NOW, finished_at=NOW)
+    facts, _ = note_exits(wanted, [ended], known(wanted), NOW, 0.0)
+    assert not diff(wanted, [ended], facts, NOW - timedelta(hours=1)).idle
+
+
+def test_restart_policies() -> None:
+    def starts(mode: RestartMode, exit_code: int) -> bool:
+        wanted = document(instance(key(), restart=mode))
+        ended = container(key(), RunState.EXITED, exit_code=exit_code)
+        facts, _ = note_exits(wanted, [ended], known(wanted), NOW, 0.0)
+        return verbs(diff(wanted, [ended], facts, NOW + timedelta(hours=1))) == [(Verb.START, 1)]
+
+    assert [starts(mode, 0) for mode in RestartMode] == [True, False, False]
+    assert [starts(mode, 3) for mode in RestartMode] == [True, True, False]
+
+
+def test_a_vanished_container_is_made_again_and_counts_as_restart() -> None:
+    wanted = document(instance(key()))
+    facts = known(wanted).with_record(InstanceRecord(key=key(), was_made=True))
+    create = [s for s in diff(wanted, [], facts, NOW).slots[slot_of(key())].steps if s.verb is Verb.CREATE]
+    assert create[0].restart and "vanished" in create[0].reason
+
+
+def test_a_container_with_unreadable_labels_is_quarantined() -> None:
+    stranger = container(key(), labels={"lattice.cluster": CLUSTER})
+    assert diff(document(), [stranger], Facts(), NOW).quarantined == (stranger,)
+
+
+def test_only_a_newer_document_of_the_same_node_is_accepted() -> None:
+    first = document(generation=2)
+    assert accepts(None, first)
+    assert not accepts(first, document(generation=2))
+    assert not accepts(first, document(generation=1))
+    assert accepts(first, document(generation=3))
+    assert accepts(first, first.model_copy(update={"era": 2, "generation": 1}))
+    assert not accepts(first, first.model_copy(update={"node_id": "nd-2", "generation": 9}))
+    assert not accepts(first, first.model_copy(update={"cluster_id": "other", "generation": 9}))
+
+
+# ------------------------------------------------------------------------------------------------ properties
+
+_KEYS = st.builds(
+    ContainerKey,
+    workload_id=st.sampled_from(["wl-1", "wl-2"]),
+    slot=st.integers(0, 1),
+    epoch=st.integers(1, 4),
+)
+_STATES = st.sampled_from(
+    [RunState.CREATED, RunState.RUNNING, RunState.PAUSED, RunState.EXITED, RunState.DEAD]
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn, generation: int = 1) -> DesiredDocument:
+    wanted = draw(st.lists(_KEYS, max_size=4, unique_by=slot_of))
+    return document(
+        *(
+            instance(
+                each,
+                desired=draw(st.sampled_from([DesiredState.RUNNING, DesiredState.STOPPED])),
+                restart=draw(st.sampled_from(list(RestartMode))),
+            )
+            for each in wanted
+        ),
+        tombstones=tuple(tombstone(each) for each in draw(st.lists(_KEYS, max_size=3, unique=True))),
+        generation=generation,
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[DesiredDocument, list[Container], Facts]:
+    earlier, wanted = draw(documents()), draw(documents(generation=2))
+    keys = draw(st.lists(_KEYS, max_size=6, unique=True))
+    facts = known(earlier, wanted) if draw(st.booleans()) else known(wanted)
+    return wanted, [container(each, draw(_STATES)) for each in keys], facts
+
+
+def apply(plan: Plan, containers: list[Container]) -> list[Container]:
+    """Do every step, slot by slot, as the executor does; after each, no slot may have gained a second running container."""
+    there = {each.name: each for each in containers}
+    for slot in plan.slots.values():
+        for step in slot.steps:
+            before = running_per_slot(there.values())
+            _take(step, there)
+            after = running_per_slot(there.values())
+            assert all(after[s] <= max(1, before.get(s, 0)) for s in after), (step, before, after)
+    return list(there.values())
+
+
+def _take(step: Step, there: dict[str, Container]) -> None:
+    name = step.key.container_name(CLUSTER)
+    match step.verb:
+        case Verb.STOP:
+            there[name] = replace(there[name], state=RunState.EXITED, exit_code=0, finished_at=NOW)
+        case Verb.REMOVE:
+            assert not there[name].is_up
+            del there[name]
+        case Verb.CREATE:
+            assert name not in there
+            there[name] = container(step.key, RunState.CREATED)
+        case Verb.START:
+            there[name] = replace(there[name], state=RunState.RUNNING)
+
+
+def running_per_slot(containers: object) -> dict[tuple[str, int], int]:
+    counts: dict[tuple[str, int], int] = {}
+    for each in containers:  # type: ignore[attr-defined]
+        of = key_from(each.labels)
+        if of is not None and each.is_up:
+            counts[slot_of(of)] = counts.get(slot_of(of), 0) + 1
+    return counts
+
+
+def prepared(wanted: DesiredDocument) -> frozenset[str]:
+    return frozenset(key_text(each.key) for each in wanted.instances)
+
+
+@settings(max_examples=300)
+@given(worlds())
+def test_once_applied_nothing_is_left_to_do(world: tuple[DesiredDocument, list[Container], Facts]) -> None:
+    wanted, containers, facts = world
+    plan = diff(wanted, containers, facts, NOW)
+    assert diff(wanted, apply(plan, containers), facts, NOW, prepared=prepared(wanted)).idle
+
+
+@settings(max_examples=300)
+@given(worlds())
+def test_what_is_quarantined_is_never_touched(
+    world: tuple[DesiredDocument, list[Container], Facts],
+) -> None:
+    wanted, containers, facts = world
+    plan = diff(wanted, containers, facts, NOW)
+    touched = {step.key.container_name(CLUSTER) for slot in plan.slots.values() for step in slot.steps}
+    assert not touched & {each.name for each in plan.quarantined}
+    spoken_of = {slot_of(i.key) for i in wanted.instances} | {slot_of(t.key) for t in wanted.tombstones}
+    assert {slot_of(s.key) for slot in plan.slots.values() for s in slot.steps} <= spoken_of
+
+
+@settings(max_examples=300)
+@given(worlds())
+def test_no_epoch_below_the_highest_ordered_is_brought_up(
+    world: tuple[DesiredDocument, list[Container], Facts],
+) -> None:
+    wanted, containers, facts = world
+    for slot, plan in diff(wanted, containers, facts, NOW).slots.items():
+        highest = facts.highest_epoch(slot)
+        for step in plan.steps:
+            if step.verb in (Verb.PULL, Verb.CREATE, Verb.START):
+                assert highest is None or step.key.epoch >= highest
+
+
+@given(worlds(), st.randoms())
+def test_the_same_input_gives_the_same_answer_in_any_order(
+    world: tuple[DesiredDocument, list[Container], Facts], random: object
+) -> None:
+    wanted, containers, facts = world
+    shuffled = list(containers)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert diff(wanted, containers, facts, NOW) == diff(wanted, shuffled, facts, NOW)
+
+
+@given(documents(generation=5), documents(generation=4))
+def test_an_older_document_changes_nothing(newer: DesiredDocument, older: DesiredDocument) -> None:
+    assert not accepts(newer, older)
