@@ -79,6 +79,7 @@ class NodeRow(Row, table=True):
     __table_args__ = (
         Index("node_name", "name", unique=True, postgresql_where=text("removed_at is null")),
         Index("node_dirty", "id", postgresql_where=text("document_dirty")),
+        Index("node_unpublished", "id", postgresql_where=text("document_unpublished")),
     )
     id: str = Field(primary_key=True)
     name: str
@@ -104,7 +105,7 @@ class NodeRow(Row, table=True):
     removed_at: datetime | None = _at(nullable=True)
     # the desired document
     generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
-    published_generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    document_unpublished: bool = False
     document: dict[str, Any] | None = _json(nullable=True)
     document_dirty: bool = False
     # the newest observed document
@@ -166,6 +167,9 @@ class RevisionRow(Row, table=True):
     run: dict[str, Any] = _json()
     access: dict[str, Any] | None = _json(nullable=True)
     image: str
+    image_reason: str = ""
+    # the nodes that hold an image which cannot be pulled; null where any node may pull it
+    only_nodes: list[str] | None = _json(nullable=True)
     secret_versions: dict[str, int] = _json_with(dict)
     created_at: datetime = _at()
     created_by: str

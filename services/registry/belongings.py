@@ -1,0 +1,162 @@
+"""Requests about what projects own beside workloads: secrets, volumes, projects, and traces of acts that change nothing here."""
+
+from __future__ import annotations
+
+from lattice.contracts.messages import (
+    CreateProject,
+    DeleteSecret,
+    DeleteVolume,
+    Done,
+    OperationCommand,
+    RecordAudit,
+    SetSecret,
+)
+from lattice.contracts.nouns import OperationState, VolumeState
+from lattice.contracts.views import OperationView, ProjectView, SecretView
+from lattice.errors import Conflict, NotFound
+from lattice.storage import Transaction
+from services.registry import operations, workloads
+from services.registry.change import Deps
+from services.registry.operations import Kind
+from services.registry.reading import secret_view
+from services.registry.tables import (
+    InstanceRow,
+    NodeRow,
+    OperationRow,
+    ProjectRow,
+    RevisionRow,
+    SecretRow,
+    SecretVersionRow,
+    VolumeRow,
+    WorkloadRow,
+)
+from services.registry.workloads import WorkloadDeps
+
+
+async def create_project(deps: Deps, request: CreateProject) -> ProjectView:
+    """A new, empty project."""
+    async with deps.change(request.caller, action="project.create") as change:
+        if await change.tx.get(ProjectRow, request.name) is not None:
+            raise Conflict(f"project {request.name!r} exists already")
+        row = change.tx.add(ProjectRow(id=request.name, created_at=change.now))
+        change.fact("project", "created", entity_id=row.id, entity_name=row.id, project=row.id)
+        change.audit("project", row.id, project=row.id, after={"name": row.id})
+        return ProjectView(name=row.id, created_at=row.created_at)
+
+
+async def set_secret(deps: WorkloadDeps, request: SetSecret) -> SecretView:
+    """A new secret, or a new version of one; what runs keeps the version that it was deployed with."""
+    async with deps.change(request.caller, action="secret.set") as change:
+        if await change.tx.get(ProjectRow, request.project) is None:
+            raise NotFound(f"there is no project {request.project!r}")
+        row = await _find_secret(change.tx, request.project, request.name)
+        value = request.value.encode()
+        if row is None:
+            row = deps.vault.add(change, project=request.project, owner="", name=request.name, value=value)
+        else:
+            row = deps.vault.renew(change, row, value)
+        change.fact("secret", "set", entity_id=row.id, entity_name=row.name, project=row.project)
+        change.audit("secret", row.id, project=row.project, after={"name": row.name, "version": row.current})
+        return secret_view(row)
+
+
+async def _find_secret(tx: Transaction, project: str, name: str) -> SecretRow | None:
+    rows = await tx.find(SecretRow, project=project, owner="", name=name, lock=True)
+    return rows[0] if rows else None
+
+
+async def delete_secret(deps: Deps, request: DeleteSecret) -> Done:
+    """Remove a secret that no workload uses."""
+    async with deps.change(request.caller, action="secret.delete") as change:
+        row = await _find_secret(change.tx, request.project, request.name)
+        if row is None:
+            raise NotFound(f"project {request.project} has no secret {request.name!r}")
+        users = await _users_of(change.tx, row)
+        if users:
+            raise Conflict(f"secret {row.name} is used by {', '.join(users)}; remove them first")
+        for version in await change.tx.find(SecretVersionRow, secret_id=row.id):
+            change.tx.delete(version)
+        change.tx.delete(row)
+        change.fact("secret", "removed", entity_id=row.id, entity_name=row.name, project=row.project)
+        change.audit("secret", row.id, project=row.project, before={"name": row.name})
+        return Done()
+
+
+async def _users_of(tx: Transaction, secret: SecretRow) -> list[str]:
+    live = await tx.find(WorkloadRow, project=secret.project, removed_at=None)
+    users = []
+    for workload in live:
+        revision = await tx.get(RevisionRow, f"{workload.id}-{workload.revision}")
+        if revision is not None and secret.id in revision.secret_versions:
+            users.append(workload.name)
+    return sorted(users)
+
+
+async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
+    """Remove a released volume with its data; on a node that is away it happens when the node returns."""
+    async with deps.change(request.caller, action="volume.delete") as change:
+        volume = await _find_volume(change.tx, request.project, request.volume)
+        if volume.state == VolumeState.BOUND:
+            raise Conflict(
+                f"volume {volume.name} is in use; remove its workload first, or: lattice rm NAME --volumes"
+            )
+        placed = volume.node_id is not None
+        change.tx.update(volume, removing=True, removed_at=None if placed else change.now)
+        node = await change.tx.get(NodeRow, volume.node_id, lock=True) if volume.node_id else None
+        if node is not None:
+            change.touch_document(node)
+        change.fact(
+            "volume", "removing", entity_id=volume.id, entity_name=volume.name, project=volume.project
+        )
+        change.audit(
+            "volume", volume.id, project=volume.project, before={"name": volume.name, "state": volume.state}
+        )
+        return Done()
+
+
+async def _find_volume(tx: Transaction, project: str, ref: str) -> VolumeRow:
+    rows = await tx.find(VolumeRow, project=project, name=ref, removed_at=None, lock=True)
+    rows = rows or await tx.find(VolumeRow, project=project, id=ref, removed_at=None, lock=True)
+    if not rows:
+        raise NotFound(f"there is no volume {ref!r} in project {project}")
+    return rows[0]
+
+
+async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationView:
+    """Stop an operation.  A deploy that had not succeeded is undone: its workload's instances are stopped."""
+    async with deps.change(request.caller, action="operation.cancel") as change:
+        row = await change.tx.get(OperationRow, request.operation, lock=True)
+        if row is None:
+            raise NotFound(f"there is no operation {request.operation!r}")
+        if OperationState(row.state).ended:
+            raise Conflict(f"operation {row.id} has ended already: {row.state}")
+        if row.kind in (Kind.REMOVE, Kind.STOP):
+            raise Conflict(f"a {row.kind} cannot be cancelled: its containers are already going")
+        change.operation_id = row.id
+        await _undo(change, row)
+        problem = {"code": "cancelled", "detail": f"cancelled by {request.caller.actor}"}
+        change.tx.update(row, state=OperationState.CANCELLED, ended_at=change.now, problem=problem)
+        project = row.project or "_platform"
+        change.fact("operation", "cancelled", entity_id=row.id, entity_name=row.kind, project=project)
+        change.audit("operation", row.id, project=row.project, after={"state": "cancelled"})
+        return operations.operation_view(row)
+
+
+async def _undo(change: workloads.Change, row: OperationRow) -> None:
+    workload = await change.tx.get(WorkloadRow, row.subject_id, lock=True)
+    if workload is None or workload.removed_at is not None:
+        return
+    change.tx.update(workload, desired="stopped", generation=workload.generation + 1, updated_at=change.now)
+    instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
+    for instance in instances:
+        if instance.desired == "running":
+            changes = {} if instance.node_id else {"phase": "stopped"}
+            change.tx.update(instance, desired="stopped", **changes)
+    await workloads.touch_nodes(change, instances)
+
+
+async def record_audit(deps: Deps, request: RecordAudit) -> Done:
+    """Leave a trace of an act that changes nothing in the registry: an exec, a refused request."""
+    async with deps.change(request.caller, action=request.action) as change:
+        change.audit(request.entity, request.entity_id, project=request.project, after=request.detail)
+        return Done()

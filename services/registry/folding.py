@@ -1,0 +1,155 @@
+"""What a node reports becomes what the registry knows: one observed document is folded into the rows of its instances.
+
+`fold` is pure and speaks of one instance.  Only instances placed on the reporting node are touched; what the document does not mention
+is left as it is, except that a tombstone ends when a complete report on its generation (or a newer one) no longer shows the container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lattice.contracts.messages import ObservedDocument
+from lattice.contracts.nouns import ContainerKey, DesiredState, Health, ObservedContainer, Phase
+from lattice.contracts.states import furthest, is_ready
+from services.registry import operations, workloads
+from services.registry.change import Change
+from services.registry.tables import InstanceRow, NodeRow, VolumeRow, WorkloadRow
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The columns of an instance that change, and what happened to it, in words of the facts."""
+
+    changes: dict[str, Any]
+    verbs: tuple[str, ...]
+
+
+def fold(row: InstanceRow, seen: ObservedContainer) -> Folded:
+    """What a report changes about one instance."""
+    phase = furthest(Phase(row.phase), seen.phase)
+    reported = {
+        "phase": phase,
+        "health": seen.health,
+        "reason": seen.reason,
+        "progress": seen.progress,
+        "container_id": seen.container_id,
+        "image_id": seen.image_id,
+        "ports": [port.model_dump(mode="json") for port in seen.ports],
+        "last_log": list(seen.last_log),
+        "started_at": seen.started_at,
+        "finished_at": seen.finished_at,
+        "exit_code": seen.exit_code,
+        "oom_killed": seen.oom_killed,
+        "restarts": max(row.restarts, seen.restarts),
+    }
+    changes = {name: value for name, value in reported.items() if getattr(row, name) != value}
+    return Folded(changes, tuple(_verbs(row, phase, seen)))
+
+
+def _verbs(row: InstanceRow, phase: Phase, seen: ObservedContainer) -> list[str]:
+    verbs = []
+    was_ready, now_ready = is_ready(Phase(row.phase), Health(row.health)), is_ready(phase, seen.health)
+    if now_ready and not was_ready:
+        verbs.append("ready")
+    if was_ready and seen.health is Health.UNHEALTHY:
+        verbs.append("unhealthy")
+    if phase is Phase.FAILED and row.phase != Phase.FAILED:
+        verbs.append("failed")
+    if seen.oom_killed and not row.oom_killed:
+        verbs.append("oom_killed")
+    if seen.restarts > row.restarts:
+        verbs.append("restarted")
+    if phase is Phase.STOPPED and row.phase != Phase.STOPPED:
+        verbs.append("stopped")
+    return verbs
+
+
+def is_proven_gone(row: InstanceRow, document: ObservedDocument, shown: frozenset[ContainerKey]) -> bool:
+    """Whether this report proves that a container that was ordered gone is gone."""
+    ordered = row.desired == DesiredState.REMOVED and row.tombstone_generation is not None
+    return (
+        ordered
+        and document.complete
+        and document.generation >= (row.tombstone_generation or 0)
+        and ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch) not in shown
+    )
+
+
+async def fold_document(change: Change, node: NodeRow, document: ObservedDocument) -> None:
+    """Fold a report that is newer than all before it into the instances on its node."""
+    rows = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None, lock=True)
+    seen = {container.key: container for container in document.containers}
+    shown = frozenset(seen)
+    touched: set[str] = set()
+    for row in rows:
+        key = ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch)
+        if key in seen and _apply(change, row, fold(row, seen[key]), node):
+            touched.add(row.workload_id)
+        if is_proven_gone(row, document, shown):
+            _end(change, node, row)
+            touched.add(row.workload_id)
+    await _end_volumes(change, node, document)
+    await _follow_up(change, node, touched)
+
+
+def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> bool:
+    if not folded.changes:
+        return False
+    change.tx.update(row, **folded.changes)
+    for verb in folded.verbs:
+        data = {
+            "node": node.id,
+            "slot": row.slot,
+            "epoch": row.epoch,
+            "reason": row.reason,
+            "exit_code": row.exit_code,
+        }
+        change.fact(
+            "instance", verb, entity_id=row.id, entity_name=row.workload_name, project=row.project, data={**data, "workload": row.workload_id}
+        )  # fmt: skip
+    return True
+
+
+def _end(change: Change, node: NodeRow, row: InstanceRow) -> None:
+    change.tx.update(row, gone_at=change.now, phase=Phase.STOPPED, progress="")
+    # The tombstone leaves the node's document, and its room is free.
+    change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
+    change.fact(
+        "instance",
+        "removed",
+        entity_id=row.id,
+        entity_name=row.workload_name,
+        project=row.project,
+        data={"node": node.id, "workload": row.workload_id, "slot": row.slot, "epoch": row.epoch},
+    )
+
+
+async def _end_volumes(change: Change, node: NodeRow, document: ObservedDocument) -> None:
+    """A volume whose removal was ordered is gone when a complete report no longer lists it."""
+    if not document.complete or node.document is None or document.generation < node.generation:
+        return
+    ordered = set(node.document.get("remove_volumes", []))
+    gone = sorted(ordered - set(document.volumes))
+    for volume_id in gone:
+        volume = await change.tx.get(VolumeRow, volume_id, lock=True)
+        if volume is not None and volume.removing and volume.removed_at is None:
+            change.tx.update(volume, removed_at=change.now)
+            change.tx.update(node, document_dirty=True)
+            change.fact(
+                "volume", "removed", entity_id=volume.id, entity_name=volume.name, project=volume.project
+            )
+
+
+async def _follow_up(change: Change, node: NodeRow, touched: Sequence[str] | set[str]) -> None:
+    """Operations and removals that waited for what was just seen."""
+    if not touched:
+        return
+    await change.tx.flush()
+    away = await workloads.nodes_away(change.tx)
+    for workload_id in sorted(touched):
+        await operations.advance(change, workload_id, away=away - {node.id})
+        workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
+        if workload is not None:
+            await workloads.finish_removal(change, workload)

@@ -1,0 +1,213 @@
+"""What becomes of an operation: `next_step` is pure; `advance` applies it in the transaction of whatever was observed.
+
+An operation watches instances.  It ends when they are as wanted, when one of them cannot become so, or at its deadline: never later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from lattice.contracts.nouns import Health, OperationState, Phase
+from lattice.contracts.states import is_ready
+from lattice.contracts.views import OperationView
+from lattice.storage import In
+from services.registry.change import Change
+from services.registry.tables import InstanceRow, OperationRow
+
+# A container that ended this often by itself will not become ready by being started again.
+CRASHES_TO_FAIL = 3
+
+
+class Kind(StrEnum):
+    DEPLOY = "deploy"
+    START = "start"
+    RESTART = "restart"
+    STOP = "stop"
+    REMOVE = "remove"
+
+
+DEADLINES: dict[Kind, timedelta] = {
+    Kind.DEPLOY: timedelta(minutes=10),
+    Kind.START: timedelta(minutes=5),
+    Kind.RESTART: timedelta(minutes=10),
+    Kind.STOP: timedelta(minutes=2),
+    Kind.REMOVE: timedelta(minutes=5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What an operation knows of one of its instances."""
+
+    slot: int
+    node: str | None
+    node_away: bool
+    phase: Phase
+    health: Health
+    gone: bool
+    reason: str = ""
+    progress: str = ""
+    restarts: int = 0
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where the operation stands now."""
+
+    state: OperationState
+    progress: str
+    percent: int | None = None
+    result: dict[str, Any] | None = None
+    problem: dict[str, str] | None = field(default=None)
+
+
+def next_step(kind: Kind, watched: Sequence[Watched], *, deadline: datetime, now: datetime) -> Step:
+    """The operation's state, from what is seen of its instances."""
+    step = _removal(kind, watched) if kind in (Kind.REMOVE, Kind.STOP) else _arrival(watched)
+    if step.state.ended or now < deadline:
+        return step
+    detail = (
+        f"not done before its deadline; {step.progress}" if step.progress else "not done before its deadline"
+    )
+    return Step(OperationState.FAILED, step.progress, problem={"code": "deadline_exceeded", "detail": detail})
+
+
+def _arrival(watched: Sequence[Watched]) -> Step:
+    ready = sum(is_ready(instance.phase, instance.health) for instance in watched)
+    if ready == len(watched):
+        return Step(OperationState.SUCCEEDED, "", 100, result={"instances": len(watched)})
+    lost = [instance for instance in watched if instance.phase is Phase.FAILED and _is_hopeless(instance)]
+    if lost:
+        return Step(
+            OperationState.FAILED,
+            lost[0].reason,
+            problem={"code": "instance_failed", "detail": lost[0].reason},
+        )
+    waiting = next(instance for instance in watched if not is_ready(instance.phase, instance.health))
+    return Step(OperationState.RUNNING, _progress(waiting, ready, len(watched)), 100 * ready // len(watched))
+
+
+def _is_hopeless(instance: Watched) -> bool:
+    never_started = instance.exit_code is None
+    return never_started or instance.restarts >= CRASHES_TO_FAIL
+
+
+def _progress(instance: Watched, ready: int, total: int) -> str:
+    now = instance.progress or instance.reason
+    if not now:
+        waits = instance.phase is Phase.RUNNING and instance.health is Health.UNKNOWN
+        now = (
+            "waiting for its health check"
+            if waits
+            else "waiting for a place"
+            if instance.node is None
+            else instance.phase
+        )
+    return f"{ready}/{total} ready; {now}" if total > 1 else now
+
+
+def _removal(kind: Kind, watched: Sequence[Watched]) -> Step:
+    wanted = [i for i in watched if not _has_left(kind, i)]
+    away = sorted({instance.node or "" for instance in wanted if instance.node_away})
+    if any(not instance.node_away for instance in wanted):
+        left = len(watched) - len(wanted)
+        return Step(OperationState.RUNNING, f"{left}/{len(watched)} done", 100 * left // len(watched))
+    return Step(OperationState.SUCCEEDED, "", 100, result={"pending_nodes": away})
+
+
+def _has_left(kind: Kind, instance: Watched) -> bool:
+    return instance.gone or (kind is Kind.STOP and instance.phase in (Phase.STOPPED, Phase.FAILED))
+
+
+def begin(
+    change: Change,
+    kind: Kind,
+    *,
+    project: str,
+    workload_id: str,
+    workload_name: str,
+    instance_ids: Sequence[str],
+) -> OperationRow:
+    """A new operation about instances of a workload."""
+    row = OperationRow(
+        id=change.new_id("op"),
+        kind=kind,
+        state=OperationState.PENDING,
+        project=project,
+        subject_kind="workload",
+        subject_id=workload_id,
+        subject_name=workload_name,
+        instance_ids=list(instance_ids),
+        created_at=change.now,
+        created_by=change.caller.actor,
+        deadline=change.now + DEADLINES[kind],
+    )
+    change.operation_id = row.id
+    return change.tx.add(row)
+
+
+async def open_operations(change: Change, workload_id: str) -> list[OperationRow]:
+    """The operations of a workload that have not ended."""
+    return await change.tx.find(OperationRow, subject_id=workload_id, ended_at=None, lock=True)
+
+
+async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> None:
+    """Bring the open operations of a workload up to date; `away` are the nodes that cannot be reached."""
+    for row in await open_operations(change, workload_id):
+        instances = await change.tx.find(InstanceRow, id=In(tuple(row.instance_ids)))
+        watched = [watch(instance, away=away) for instance in instances]
+        apply_step(change, row, next_step(Kind(row.kind), watched, deadline=row.deadline, now=change.now))
+
+
+def watch(instance: InstanceRow, *, away: frozenset[str]) -> Watched:
+    """What an operation sees of an instance."""
+    placement = instance.placement or {}
+    unplaced = placement.get("reason", "") if instance.node_id is None else ""
+    return Watched(
+        slot=instance.slot,
+        node=instance.node_id,
+        node_away=instance.node_id in away,
+        phase=Phase(instance.phase),
+        health=Health(instance.health),
+        gone=instance.gone_at is not None,
+        reason=instance.reason or unplaced,
+        progress=instance.progress,
+        restarts=instance.restarts,
+        exit_code=instance.exit_code,
+    )
+
+
+def apply_step(change: Change, row: OperationRow, step: Step) -> None:
+    """Write the step if it says anything new; an end is a fact."""
+    if (row.state, row.progress, row.percent) == (step.state, step.progress, step.percent):
+        return
+    ended = change.now if step.state.ended else None
+    change.tx.update(
+        row,
+        state=step.state,
+        progress=step.progress,
+        percent=step.percent,
+        result=step.result,
+        problem=step.problem,
+        ended_at=ended,
+    )
+    if ended is not None:
+        change.operation_id = row.id
+        change.fact(
+            "operation",
+            step.state,
+            entity_id=row.id,
+            entity_name=row.kind,
+            project=row.project or "_platform",
+            data={"subject": row.subject_id, "problem": step.problem},
+        )
+
+
+def operation_view(row: OperationRow) -> OperationView:
+    """The operation as REST answers it."""
+    return OperationView.model_validate(row.model_dump())

@@ -1,0 +1,194 @@
+"""Requests that only read: workloads, operations, volumes, facts, audit.  Asked of the registry itself, so a read after a write never misses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lattice.contracts.messages import (
+    Empty,
+    FactsPage,
+    GetByName,
+    InstanceOwners,
+    KnownInstances,
+    ListAudit,
+    ListFacts,
+    ListInProject,
+    Page,
+)
+from lattice.contracts.views import (
+    AuditView,
+    Listing,
+    OperationView,
+    ProjectView,
+    RevisionView,
+    SecretView,
+    TemplateView,
+    VolumeView,
+    WorkloadView,
+)
+from lattice.errors import NotFound
+from lattice.storage import Gt, In, Transaction
+from services.registry.change import Deps
+from services.registry.operations import operation_view
+from services.registry.paging import page_of
+from services.registry.relay import fact_of
+from services.registry.tables import (
+    AuditRow,
+    FactHeadRow,
+    FactRow,
+    InstanceRow,
+    NodeRow,
+    OperationRow,
+    ProjectRow,
+    RevisionRow,
+    SecretRow,
+    VolumeRow,
+    WorkloadRow,
+)
+from services.registry.workload_views import node_words, revision_view, volume_view, workload_view
+from services.registry.workloads import WorkloadDeps, current_revision, find_workload
+
+
+def _in_project(request: ListInProject) -> dict[str, str]:
+    return {} if request.project is None else {"project": request.project}
+
+
+async def list_templates(deps: WorkloadDeps, request: Empty) -> Listing[TemplateView]:
+    """The service catalogue, by name."""
+    return Listing(items=tuple(template.view() for _, template in sorted(deps.templates.items())))
+
+
+async def get_workload(deps: Deps, request: GetByName) -> WorkloadView:
+    """One workload with its instances."""
+    async with deps.store.transaction() as tx:
+        row = await find_workload(tx, request.project, request.ref)
+        return (await _views(tx, [row]))[0]
+
+
+async def list_workloads(deps: Deps, request: ListInProject) -> Listing[WorkloadView]:
+    """Workloads, newest first."""
+    async with deps.store.transaction() as tx:
+        rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **_in_project(request))
+        return Listing(items=tuple(await _views(tx, rows)), next_page_token=token)
+
+
+async def _views(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[WorkloadView]:
+    if not rows:
+        return []
+    instances = await tx.find(InstanceRow, workload_id=In(tuple(row.id for row in rows)), gone_at=None)
+    nodes = node_words(await tx.find(NodeRow, removed_at=None))
+    ids = tuple(f"{row.id}-{row.revision}" for row in rows)
+    revisions = {revision.workload_id: revision for revision in await tx.find(RevisionRow, id=In(ids))}
+    return [
+        workload_view(row, revisions[row.id], [i for i in instances if i.workload_id == row.id], nodes)
+        for row in rows
+    ]
+
+
+async def list_revisions(deps: Deps, request: GetByName) -> Listing[RevisionView]:
+    """The specs of a workload over time, newest first."""
+    async with deps.store.transaction() as tx:
+        workload = await find_workload(tx, request.project, request.ref)
+        rows = await tx.find(RevisionRow, workload_id=workload.id, order_by=("-number",))
+        return Listing(items=tuple(revision_view(row) for row in rows))
+
+
+async def get_operation(deps: Deps, request: GetByName) -> OperationView:
+    """One operation, by id."""
+    async with deps.store.transaction() as tx:
+        row = await tx.get(OperationRow, request.ref)
+    if row is None:
+        raise NotFound(f"there is no operation {request.ref!r}")
+    return operation_view(row)
+
+
+async def list_operations(deps: Deps, request: ListInProject) -> Listing[OperationView]:
+    """Operations, newest first."""
+    async with deps.store.transaction() as tx:
+        rows, token = await page_of(tx, OperationRow, request, **_in_project(request))
+    return Listing(items=tuple(operation_view(row) for row in rows), next_page_token=token)
+
+
+async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView]:
+    """Volumes, newest first."""
+    async with deps.store.transaction() as tx:
+        rows, token = await page_of(tx, VolumeRow, request, removed_at=None, **_in_project(request))
+        nodes = node_words(await tx.find(NodeRow, removed_at=None))
+        workloads = {row.id: row.name for row in await tx.find(WorkloadRow, removed_at=None)}
+        owners = await tx.find(SecretRow, owner=In(tuple(row.id for row in rows))) if rows else []
+    with_credentials = {secret.owner for secret in owners}
+    views = [volume_view(row, nodes, workloads, has_credentials=row.id in with_credentials) for row in rows]
+    return Listing(items=tuple(views), next_page_token=token)
+
+
+async def list_secrets(deps: Deps, request: ListInProject) -> Listing[SecretView]:
+    """The project's own secrets, never values; those that templates made are not listed."""
+    async with deps.store.transaction() as tx:
+        rows, token = await page_of(tx, SecretRow, request, owner="", **_in_project(request))
+    return Listing(items=tuple(secret_view(row) for row in rows), next_page_token=token)
+
+
+def secret_view(row: SecretRow) -> SecretView:
+    """A secret without its value."""
+    return SecretView(
+        name=row.name,
+        project=row.project,
+        version=row.current,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+async def list_projects(deps: Deps, request: Page) -> Listing[ProjectView]:
+    """All projects."""
+    async with deps.store.transaction() as tx:
+        rows, token = await page_of(tx, ProjectRow, request)
+    return Listing(
+        items=tuple(ProjectView(name=row.id, created_at=row.created_at) for row in rows),
+        next_page_token=token,
+    )
+
+
+async def list_facts(deps: Deps, request: ListFacts) -> FactsPage:
+    """Facts after a `seq`, or the newest ones."""
+    where = {
+        name: value
+        for name, value in (
+            ("project", request.project),
+            ("entity", request.entity),
+            ("entity_id", request.entity_id),
+        )
+        if value is not None
+    }
+    order = ("-seq",) if request.newest_first else ("seq",)
+    async with deps.store.transaction() as tx:
+        head = await tx.get(FactHeadRow, 1)
+        rows = await tx.find(FactRow, seq=Gt(request.after), order_by=order, limit=request.limit, **where)
+    return FactsPage(facts=tuple(fact_of(row) for row in rows), head=head.seq if head else 0)
+
+
+async def list_audit(deps: Deps, request: ListAudit) -> Listing[AuditView]:
+    """The registry's audit rows, newest first."""
+    where = {
+        name: value
+        for name, value in (
+            ("project", request.project),
+            ("actor", request.actor),
+            ("action", request.action),
+        )
+        if value is not None
+    }
+    async with deps.store.transaction() as tx:
+        rows, token = await page_of(tx, AuditRow, request, **where)
+    return Listing(
+        items=tuple(AuditView.model_validate(row.model_dump()) for row in rows), next_page_token=token
+    )
+
+
+async def known_instances(deps: Deps, request: KnownInstances) -> InstanceOwners:
+    """The instances that a node has or had: logs of others are refused."""
+    async with deps.store.transaction() as tx:
+        rows = await tx.find(InstanceRow, node_id=request.node_id)
+    return InstanceOwners(
+        instances={row.id: (row.project, row.workload_id, row.workload_name) for row in rows}
+    )

@@ -1,0 +1,91 @@
+"""A node's desired document, rendered from rows: pure and deterministic, so that an unchanged document raises no generation.
+
+Instances that must be gone stay in every document as tombstones until a newer observed document has shown them gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lattice.contracts.messages import DesiredDocument, DesiredInstance, RunSpec, SealedValue, Tombstone
+from lattice.contracts.nouns import ContainerKey, DesiredState
+from services.registry.tables import InstanceRow, RevisionRow
+
+# The bus refuses messages over 1 MB; what a document may take at most, so that headers fit too.
+MAX_DOCUMENT_BYTES = 768 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """All that a node's document is made from."""
+
+    cluster_id: str
+    era: int
+    node_id: str
+    instances: Sequence[InstanceRow]
+    revisions: Mapping[tuple[str, int], RevisionRow]
+    sealed: Sequence[SealedValue]
+    remove_volumes: Sequence[str]
+
+
+def key_of(row: InstanceRow) -> ContainerKey:
+    """The name of the instance's container."""
+    return ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch)
+
+
+def render(plan: NodePlan, generation: int) -> DesiredDocument:
+    """The document, with its parts in a fixed order."""
+    rows = sorted(plan.instances, key=lambda row: (row.workload_id, row.slot, row.epoch))
+    return DesiredDocument(
+        cluster_id=plan.cluster_id,
+        node_id=plan.node_id,
+        era=plan.era,
+        generation=generation,
+        instances=tuple(_desired(row, plan) for row in rows if row.desired != DesiredState.REMOVED),
+        tombstones=tuple(_tombstone(row) for row in rows if row.desired == DesiredState.REMOVED),
+        secrets=tuple(sorted(plan.sealed, key=lambda value: (value.secret_id, value.version))),
+        remove_volumes=tuple(sorted(plan.remove_volumes)),
+    )
+
+
+def wanted_secrets(
+    instances: Sequence[InstanceRow], revisions: Mapping[tuple[str, int], RevisionRow]
+) -> list[tuple[str, int]]:
+    """(secret id, version) of everything that the running instances of a node need, and nothing else."""
+    wanted = {
+        (secret_id, number)
+        for row in instances
+        if row.desired != DesiredState.REMOVED
+        for secret_id, number in revisions[row.workload_id, row.revision].secret_versions.items()
+    }
+    return sorted(wanted)
+
+
+def content(document: DesiredDocument) -> dict[str, Any]:
+    """What decides whether a document is a new one: everything but its generation."""
+    return document.model_dump(mode="json", exclude={"generation"})
+
+
+def size_bytes(document: DesiredDocument) -> int:
+    """What the document takes on the bus."""
+    return len(document.model_dump_json())
+
+
+def _desired(row: InstanceRow, plan: NodePlan) -> DesiredInstance:
+    revision = plan.revisions[row.workload_id, row.revision]
+    stopped = row.desired == DesiredState.STOPPED
+    return DesiredInstance(
+        key=key_of(row),
+        instance_id=row.id,
+        workload_name=row.workload_name,
+        project=row.project,
+        revision=row.revision,
+        desired=DesiredState.STOPPED if stopped else DesiredState.RUNNING,
+        run=RunSpec.model_validate(revision.run),
+    )
+
+
+def _tombstone(row: InstanceRow) -> Tombstone:
+    return Tombstone(key=key_of(row), instance_id=row.id, project=row.project)

@@ -1,0 +1,255 @@
+"""The registry's side of scheduling: it fences leaders, shows what wants a place, and commits placements if nothing moved.
+
+A commit compares the term, the workload's generation and each chosen node's `placement_version`, and checks the node's room itself.  It is
+partial per instance: whoever lost is answered with the newer nodes and placed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lattice.contracts.messages import (
+    CommitPlacements,
+    Empty,
+    Placement,
+    PlacementRequest,
+    PlacementsCommitted,
+    RefusedPlacement,
+    SchedulableNode,
+    SchedulingSnapshot,
+    TakeTerm,
+    Term,
+    UnplaceableInstance,
+)
+from lattice.contracts.nouns import Amounts, DesiredState, Membership
+from lattice.contracts.spec import WorkloadSpec
+from lattice.errors import Conflict
+from lattice.storage import In, Transaction
+from services.registry import operations
+from services.registry.change import SYSTEM, Change, Deps
+from services.registry.node_views import schedulable_node
+from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
+from services.registry.workloads import nodes_away
+
+
+async def take_term(deps: Deps, request: TakeTerm) -> Term:
+    """A new leader: every commit of an older term is refused from now on."""
+    async with deps.change(SYSTEM, action="scheduler.take_term") as change:
+        cluster = await _cluster(change.tx, lock=True)
+        change.tx.update(cluster, term=cluster.term + 1, leader=request.leader)
+        change.audit(
+            "scheduler", request.leader, before={"term": cluster.term - 1}, after={"term": cluster.term}
+        )
+        return Term(term=cluster.term)
+
+
+async def scheduling_snapshot(deps: Deps, request: Empty) -> SchedulingSnapshot:
+    """All nodes with their room, and all instances without a place."""
+    async with deps.store.transaction() as tx:
+        cluster = await _cluster(tx)
+        nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
+        placed = await _placed_on(tx, nodes)
+        wanted = await tx.find(InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING)
+        return SchedulingSnapshot(
+            term=cluster.term,
+            nodes=tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes),
+            wanted=tuple(await _requests(tx, wanted)),
+        )
+
+
+async def commit_placements(deps: Deps, request: CommitPlacements) -> PlacementsCommitted:
+    """Write the placements that still hold."""
+    async with deps.change(SYSTEM, action="instance.place") as change:
+        cluster = await _cluster(change.tx, lock=True)
+        if request.term != cluster.term:
+            raise Conflict(f"term {request.term} is over: {cluster.leader} leads with term {cluster.term}")
+        ids = sorted({placement.node_id for placement in request.placements})
+        nodes = await change.tx.find(NodeRow, id=In(tuple(ids)), lock=True) if ids else []
+        seen = {node.id: node.placement_version for node in nodes}
+        accepted, refused = [], []
+        for placement in request.placements:
+            problem = await _commit(change, placement, nodes, seen)
+            if problem is None:
+                accepted.append(placement.instance_id)
+            else:
+                refused.append(RefusedPlacement(instance_id=placement.instance_id, reason=problem))
+        for unplaceable in request.unplaceable:
+            await _keep_reasons(change, unplaceable)
+        await change.tx.flush()
+        placed = await _placed_on(change.tx, nodes)
+        fresh = tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes)
+        return PlacementsCommitted(accepted=tuple(accepted), refused=tuple(refused), nodes=fresh)
+
+
+async def _cluster(tx: Transaction, *, lock: bool = False) -> ClusterRow:
+    row = await tx.get(ClusterRow, 1, lock=lock)
+    if row is None:
+        raise AssertionError("the cluster row is made at the first start")
+    return row
+
+
+async def _placed_on(tx: Transaction, nodes: Sequence[NodeRow]) -> dict[str, list[InstanceRow]]:
+    if not nodes:
+        return {}
+    placed: dict[str, list[InstanceRow]] = {}
+    for row in await tx.find(InstanceRow, node_id=In(tuple(node.id for node in nodes)), gone_at=None):
+        placed.setdefault(row.node_id or "", []).append(row)
+    return placed
+
+
+def reserved(instances: Iterable[InstanceRow]) -> Amounts:
+    """What the instances of a node take of it; those that are to be removed take it until they are gone."""
+    rows = list(instances)
+    return Amounts(
+        cpu_millis=sum(row.cpu_millis for row in rows),
+        memory_bytes=sum(row.memory_bytes for row in rows),
+        disk_bytes=sum(row.disk_bytes for row in rows),
+    )
+
+
+def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> SchedulableNode:
+    counts: dict[str, int] = {}
+    for row in instances:
+        counts[row.workload_id] = counts.get(row.workload_id, 0) + 1
+    return schedulable_node(node, reserved=reserved(instances), workloads=counts)
+
+
+async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[PlacementRequest]:
+    if not wanted:
+        return []
+    workloads = await tx.find(WorkloadRow, id=In(tuple({row.workload_id for row in wanted})))
+    revision_ids = tuple({f"{row.workload_id}-{row.revision}" for row in wanted})
+    revisions = {row.id: row for row in await tx.find(RevisionRow, id=In(revision_ids))}
+    volumes = await tx.find(VolumeRow, workload_id=In(tuple(row.id for row in workloads)), removed_at=None)
+    homes = {row.workload_id: row.node_id for row in volumes if row.node_id}
+    generations = {row.id: row.generation for row in workloads}
+    return [
+        _request(
+            row,
+            generations[row.workload_id],
+            revisions[f"{row.workload_id}-{row.revision}"],
+            homes.get(row.workload_id),
+        )
+        for row in wanted
+    ]
+
+
+def _request(row: InstanceRow, generation: int, revision: RevisionRow, home: str | None) -> PlacementRequest:
+    spec = WorkloadSpec.model_validate(revision.spec)
+    only, reason = (
+        (revision.only_nodes, revision.image_reason) if home is None else ([home], "its volume is there")
+    )
+    return PlacementRequest(
+        instance_id=row.id,
+        workload_id=row.workload_id,
+        workload_name=row.workload_name,
+        project=row.project,
+        slot=row.slot,
+        workload_generation=generation,
+        reserve=Amounts(cpu_millis=row.cpu_millis, memory_bytes=row.memory_bytes, disk_bytes=row.disk_bytes),
+        pools=spec.placement.pools,
+        constraints=spec.placement.constraints,
+        only_nodes=None if only is None else tuple(only),
+        only_nodes_reason="" if only is None else reason,
+        image_id=revision.run.get("image_id"),
+    )
+
+
+async def _commit(
+    change: Change, placement: Placement, nodes: Sequence[NodeRow], seen: dict[str, int]
+) -> str | None:
+    """Place one instance, or say why not."""
+    instance = await change.tx.get(InstanceRow, placement.instance_id, lock=True)
+    workload = await change.tx.get(WorkloadRow, placement.workload_id)
+    node = next((node for node in nodes if node.id == placement.node_id), None)
+    problem = _problem(placement, instance, workload, node, seen)
+    if problem is not None or instance is None or node is None:
+        return problem or "it is gone"
+    await change.tx.flush()
+    others = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None)
+    if not _has_room(node, others, instance):
+        return f"node {node.name} has no room any more"
+    decision = placement.model_dump(mode="json", include={"reason", "score", "rejected"})
+    change.tx.update(instance, node_id=node.id, placement=decision | {"decided_at": change.now.isoformat()})
+    change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
+    await _bind_volumes(change, instance, node)
+    change.fact(
+        "instance",
+        "placed",
+        entity_id=instance.id,
+        entity_name=instance.workload_name,
+        project=instance.project,
+        data={
+            "node": node.id,
+            "workload": instance.workload_id,
+            "slot": instance.slot,
+            "reason": placement.reason,
+        },
+    )
+    return None
+
+
+def _problem(
+    placement: Placement,
+    instance: InstanceRow | None,
+    workload: WorkloadRow | None,
+    node: NodeRow | None,
+    seen: dict[str, int],
+) -> str | None:
+    """Why a placement does not hold any more; None if it does."""
+    if instance is None or instance.gone_at is not None or instance.desired != DesiredState.RUNNING:
+        return "the instance is not wanted any more"
+    if instance.node_id is not None:
+        return "the instance has a place already"
+    if workload is None or workload.generation != placement.workload_generation:
+        return "the workload changed meanwhile"
+    if node is None:
+        return "the node is gone"
+    if seen[node.id] != placement.placement_version:
+        return f"node {node.name} changed meanwhile"
+    return None
+
+
+def _has_room(node: NodeRow, others: Sequence[InstanceRow], instance: InstanceRow) -> bool:
+    taken = reserved(others)
+    capacity = schedulable_node(node, reserved=taken, workloads={}).capacity
+    return (
+        taken.cpu_millis + instance.cpu_millis <= capacity.cpu_millis
+        and taken.memory_bytes + instance.memory_bytes <= capacity.memory_bytes
+        and taken.disk_bytes + instance.disk_bytes <= capacity.disk_bytes
+    )
+
+
+async def _bind_volumes(change: Change, instance: InstanceRow, node: NodeRow) -> None:
+    """The first placement decides where the workload's volumes are, for good."""
+    for volume in await change.tx.find(
+        VolumeRow, workload_id=instance.workload_id, removed_at=None, lock=True
+    ):
+        if volume.node_id is None:
+            change.tx.update(volume, node_id=node.id)
+
+
+async def _keep_reasons(change: Change, unplaceable: UnplaceableInstance) -> None:
+    """Show why an instance has no place; said as a fact only when the reason is a new one."""
+    instance = await change.tx.get(InstanceRow, unplaceable.instance_id, lock=True)
+    if instance is None or instance.node_id is not None or instance.gone_at is not None:
+        return
+    known = (instance.placement or {}).get("reason")
+    decision = {
+        "reason": unplaceable.summary,
+        "rejected": [node.model_dump(mode="json") for node in unplaceable.rejected],
+        "decided_at": change.now.isoformat(),
+    }
+    if known == unplaceable.summary and (instance.placement or {}).get("rejected") == decision["rejected"]:
+        return
+    change.tx.update(instance, placement=decision)
+    if known != unplaceable.summary:
+        change.fact(
+            "instance",
+            "unplaceable",
+            entity_id=instance.id,
+            entity_name=instance.workload_name,
+            project=instance.project,
+            data={"workload": instance.workload_id, "reason": unplaceable.summary},
+        )
+        await operations.advance(change, instance.workload_id, away=await nodes_away(change.tx))
