@@ -296,6 +296,16 @@ class DeadLetter(Noun):
     reason: str
 
 
+class GivenUp(Noun):
+    """The server's own word (an advisory) that a consumer gave a message up."""
+
+    stream: str
+    consumer: str
+    stream_seq: int
+    deliveries: int = 0
+    reason: str = ""
+
+
 # ---------------------------------------------------------------- requests to the registry
 
 
@@ -652,6 +662,7 @@ class LogLine(Noun):
     stream: str
     message: str
     number: int = 0
+    source: str = Field("", description="container id: `number` starts anew with each container")
 
 
 class LogLines(Noun):
