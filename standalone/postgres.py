@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from lattice.errors import Invalid, LatticeError
 from lattice.files import flush_folder, write_durably
+from standalone.child import ProcessSpec
 from standalone.postgres_orphan import clear_the_way, is_ready
 from standalone.postgres_user import Runner, choose_runner
 
@@ -35,6 +37,7 @@ __all__ = [
     "ensure_database",
     "environment",
     "is_ready",
+    "process_spec",
     "superuser_url",
     "url",
 ]
@@ -103,6 +106,30 @@ def argv(config: PostgresConfig, runner: Runner) -> tuple[str, ...]:
     settings = {**DURABLE, **config.settings, **listening}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return runner.command("postgres", "-D", str(runner.cluster / "data"), *options)
+
+
+def process_spec(config: PostgresConfig, runner: Runner, *, log_file: Path) -> ProcessSpec:
+    """How the supervisor runs it, once the cluster is made: a clean shutdown, and nobody else on its
+    files.
+    """
+
+    async def ready() -> bool:
+        return is_ready(config.data)
+
+    async def prepare() -> None:
+        await clear_the_way(config.data)
+
+    return ProcessSpec(
+        name="postgres",
+        argv=argv(config, runner),
+        env=environment(),
+        log_file=log_file,
+        ready=ready,
+        prepare=prepare,
+        stop_signal=signal.SIGINT,
+        stop_timeout_s=60.0,  # the last checkpoint of a busy database takes a while
+        death_signal=signal.SIGINT,
+    )
 
 
 def environment() -> dict[str, str]:
