@@ -42,6 +42,15 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A message as a stream keeps it, unread."""
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing(Generic[P]):
     """One of many messages to append in bulk."""
 
@@ -79,6 +88,9 @@ class Bus(Protocol):
     def connected(self) -> bool:
         """Whether the link is up right now."""
 
+    async def ready(self) -> str:
+        """A readiness check: why the bus cannot be used, in plain words, or ""."""
+
     def on_connected(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call back after each (re)connect; at once, too, if the link is up."""
 
@@ -100,6 +112,9 @@ class Bus(Protocol):
 
     async def append_all(self, messages: Iterable[Outgoing[P]]) -> list[Stored]:
         """Add many; returns when all are on disk (order kept).  Raises Temporary if any was not acknowledged."""
+
+    async def kept(self, stream: Stream, seq: int) -> Kept | None:
+        """One message of a stream by its number, or None if the stream has it no more."""
 
     async def subscribe(
         self, channel: Channel[P], handler: Handler[P], *, queue: str | None = None, **tokens: str

@@ -151,6 +151,15 @@ DEAD_LETTER: Channel[m.DeadLetter] = Channel(
     binary=True,
     meaning="A message that no consumer could handle, kept for people.",
 )
+GIVEN_UP: Channel[m.GivenUp] = Channel(
+    name="given_up",
+    address=Address("$JS.EVENT.ADVISORY.CONSUMER.{kind}.{stream}.{consumer}"),
+    payload=m.GivenUp,
+    stream=streams.DLQ,
+    publishers=(),  # the server itself
+    subscribers=("registry",),
+    meaning="A consumer gave a message up: it used up its deliveries, or nobody could read it.",
+)
 REGISTRY_WAKE: Channel[m.Done] = Channel(
     name="registry_wake",
     address=Address("lattice.wake.registry"),
@@ -172,6 +181,7 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     FACT,
     PLACEMENT_WANTED,
     DEAD_LETTER,
+    GIVEN_UP,
     REGISTRY_WAKE,
 )
 
