@@ -16,7 +16,7 @@ from lattice.contracts.views import OperationView, ProjectView, SecretView
 from lattice.errors import Conflict, NotFound
 from lattice.storage import Transaction
 from services.registry import operations, workloads
-from services.registry.change import Deps
+from services.registry.change import Change, Deps
 from services.registry.operations import Kind
 from services.registry.reading import secret_view
 from services.registry.tables import (
@@ -142,7 +142,7 @@ async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationVi
         return operations.operation_view(row)
 
 
-async def _undo(change: workloads.Change, row: OperationRow) -> None:
+async def _undo(change: Change, row: OperationRow) -> None:
     workload = await change.tx.get(WorkloadRow, row.subject_id, lock=True)
     if workload is None or workload.removed_at is not None:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lattice.contracts.messages import (
     Empty,
@@ -46,7 +47,7 @@ from services.registry.tables import (
     WorkloadRow,
 )
 from services.registry.workload_views import node_words, revision_view, volume_view, workload_view
-from services.registry.workloads import WorkloadDeps, current_revision, find_workload
+from services.registry.workloads import WorkloadDeps, find_workload
 
 
 def _in_project(request: ListInProject) -> dict[str, str]:
@@ -151,7 +152,7 @@ async def list_projects(deps: Deps, request: Page) -> Listing[ProjectView]:
 
 async def list_facts(deps: Deps, request: ListFacts) -> FactsPage:
     """Facts after a `seq`, or the newest ones."""
-    where = {
+    where: dict[str, Any] = {
         name: value
         for name, value in (
             ("project", request.project),
@@ -169,7 +170,7 @@ async def list_facts(deps: Deps, request: ListFacts) -> FactsPage:
 
 async def list_audit(deps: Deps, request: ListAudit) -> Listing[AuditView]:
     """The registry's audit rows, newest first."""
-    where = {
+    where: dict[str, Any] = {
         name: value
         for name, value in (
             ("project", request.project),

@@ -1,0 +1,27 @@
+"""What the registry can be told from outside; `LATTICE_REGISTRY_…`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from lattice.settings import BusSettings, DatabaseSettings, ProcessSettings
+
+
+class RegistrySettings(ProcessSettings):
+    """Where its keys are, and how long what it issues lasts."""
+
+    model_config = SettingsConfigDict(env_prefix="LATTICE_REGISTRY_", extra="ignore", frozen=True)
+
+    bus: BusSettings = Field(default_factory=BusSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    system_creds_file: Path = Field(description="creds of the bus's system account: revokes tickets and cuts links")
+    pki_dir: Path = Field(description="the platform's certificate authority")
+    authority_dir: Path = Field(description="the keys that sign bus tickets")
+    master_key_dir: Path = Field(description="the master key of secrets, outside Postgres")
+    cluster_id: str = Field(pattern=r"^[a-z0-9]{8}$", description="set once, at the platform's first start")
+    node_nats_urls: list[str] = Field(min_length=1, description="how nodes reach the bus: tls://host:port")
+    apps_domain: str = "apps.localhost"
+    credential_ttl_s: float = Field(86_400, gt=0, description="life of a node's certificate and ticket")

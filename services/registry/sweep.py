@@ -1,0 +1,83 @@
+"""Looks again every few seconds at what should have moved: operations whose deadline came, rows that are too old to keep.
+
+Everything here is also done at once by whatever event makes it due; the sweep is for the events that never came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from lattice.contracts.nouns import DesiredState
+from lattice.errors import Temporary
+from lattice.storage import Lt, Not
+from services.registry import operations
+from services.registry.change import SYSTEM, Deps
+from services.registry.tables import FactRow, IdempotencyRow, InstanceRow, OperationRow
+from services.registry.workloads import nodes_away
+
+DEADLINE_EVERY_S = 1.0
+ALL_EVERY = 10  # rounds
+FACTS_KEPT = timedelta(days=30)
+KEYS_KEPT = timedelta(hours=24)
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The loop; one replica at a time."""
+
+    deps: Deps
+
+    async def run(self) -> None:
+        """Sweep for ever while this process holds the lock."""
+        while True:
+            async with self.deps.store.exclusive("sweep") as held:
+                await self._hold(held=held)
+            await asyncio.sleep(DEADLINE_EVERY_S)
+
+    async def _hold(self, *, held: bool) -> None:
+        round_ = 0
+        while held:
+            try:
+                await self.round(everything=round_ % ALL_EVERY == 0)
+            except Temporary:
+                return
+            round_ += 1
+            await asyncio.sleep(DEADLINE_EVERY_S)
+
+    async def round(self, *, everything: bool) -> None:
+        """End what is past its deadline; with `everything`, look at all that is open and drop what is too old."""
+        await self._advance(overdue_only=not everything)
+        if everything:
+            await self._wake_for_unplaced()
+            await self._forget()
+
+    async def _advance(self, *, overdue_only: bool) -> None:
+        now = self.deps.now()
+        due: dict[str, Any] = {"deadline": Lt(now)} if overdue_only else {}
+        async with self.deps.store.transaction() as tx:
+            rows = await tx.find(OperationRow, ended_at=None, order_by=("deadline",), limit=_AT_ONCE, **due)
+        for workload_id in sorted({row.subject_id for row in rows}):
+            async with self.deps.change(SYSTEM, action="operation.sweep") as change:
+                await operations.advance(change, workload_id, away=await nodes_away(change.tx))
+
+    async def _wake_for_unplaced(self) -> None:
+        """Ask the scheduler again for what still has no place."""
+        async with self.deps.store.transaction() as tx:
+            rows = await tx.find(
+                InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING, limit=_AT_ONCE
+            )
+        if rows:
+            async with self.deps.change(SYSTEM, action="instance.sweep") as change:
+                for workload_id in sorted({row.workload_id for row in rows}):
+                    change.wake_scheduler(workload_id)
+
+    async def _forget(self) -> None:
+        now = self.deps.now()
+        async with self.deps.store.transaction() as tx:
+            old_facts = await tx.find(FactRow, created_at=Lt(now - FACTS_KEPT), published_at=Not(None), limit=_AT_ONCE)
+            for row in [*old_facts, *await tx.find(IdempotencyRow, created_at=Lt(now - KEYS_KEPT), limit=_AT_ONCE)]:
+                tx.delete(row)
