@@ -16,7 +16,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,12 +47,16 @@ class AllowList(Protocol):
 class NatsAuthority:
     """All keys that vouch for somebody on the bus; whoever has them can become anybody."""
 
+    created_at: datetime
     operator: NKey
     operator_signing: NKey
     system_account: NKey
     account: NKey
     service_signing: NKey
     node_signing: NKey
+
+
+_KEY_NAMES = tuple(field.name for field in fields(NatsAuthority) if field.name != "created_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,9 @@ class OperatorConfig:
     accounts: Mapping[str, str]
 
 
-def new_authority() -> NatsAuthority:
+def new_authority(*, now: datetime) -> NatsAuthority:
     return NatsAuthority(
+        created_at=now.replace(microsecond=0),
         operator=new_key(OPERATOR),
         operator_signing=new_key(OPERATOR),
         system_account=new_key(ACCOUNT),
@@ -75,17 +80,31 @@ def new_authority() -> NatsAuthority:
     )
 
 
-def operator_config(authority: NatsAuthority, *, account: str, issued_at: datetime) -> OperatorConfig:
-    """What a server needs to start; `account` is the JWT from `account_jwt`."""
+def operator_config(authority: NatsAuthority, *, node_permissions: AllowList) -> OperatorConfig:
+    """What a server needs to start: always the *first* account, which knows no revocation.
+
+    It is dated at the creation of the authority, so any account that was sent to the server since is newer
+    and wins at a restart.  One dated now would let everybody back in who was revoked.
+    """
+    created_at = authority.created_at
     body = {
         "type": "operator",
         "system_account": authority.system_account.public,
         "signing_keys": [authority.operator_signing.public],
     }
-    operator = _sign(authority.operator, authority.operator.public, "lattice", body, issued_at)
-    system = _account(authority, authority.system_account, "SYS", {}, issued_at)
-    accounts = {authority.account.public: account, authority.system_account.public: system}
+    operator = _sign(authority.operator, authority.operator.public, "lattice", body, created_at)
+    system = _account(authority, authority.system_account, "SYS", {}, created_at)
+    first = account_jwt(authority, node_permissions=node_permissions, revocations={}, issued_at=created_at)
+    accounts = {authority.account.public: first, authority.system_account.public: system}
     return OperatorConfig(operator, authority.system_account.public, accounts)
+
+
+def next_issue(now: datetime, *, previous: datetime) -> datetime:
+    """When to date the next account, given the date of the last (at first the authority's `created_at`).
+
+    Servers compare whole seconds, and of two accounts of one second the older can win at a restart.
+    """
+    return max(now, previous + timedelta(seconds=1))
 
 
 def account_jwt(
@@ -98,7 +117,7 @@ def account_jwt(
     """The account of the platform: what nodes may do, and whose older JWTs (public nkey -> time) count no
     more.
 
-    A server keeps the JWT with the newest `issued_at`, in whole seconds, so raise it with every change.
+    A server keeps the JWT with the newest `issued_at`: take it from `next_issue`.
     """
     storage = {
         "mem_storage": UNLIMITED,
@@ -204,16 +223,18 @@ def decode(jwt: str) -> Claims:
 
 def save(folder: Path, authority: NatsAuthority) -> None:
     """Keep all keys in one file (0600), so no crash can leave a part of them."""
-    seeds = {name: key["seed"] for name, key in asdict(authority).items()}
-    write_durably(folder / KEPT_AS, json.dumps(seeds, indent=1).encode())
+    kept = {name: getattr(authority, name).seed for name in _KEY_NAMES}
+    kept["created_at"] = authority.created_at.isoformat()
+    write_durably(folder / KEPT_AS, json.dumps(kept, indent=1).encode())
 
 
 def load(folder: Path) -> NatsAuthority:
     """The authority that `save` kept.  Raises NotFound or Invalid."""
     path = folder / KEPT_AS
     try:
-        seeds = json.loads(path.read_bytes())
-        return NatsAuthority(**{field.name: read_key(seeds[field.name]) for field in fields(NatsAuthority)})
+        kept = json.loads(path.read_bytes())
+        keys = {name: read_key(kept[name]) for name in _KEY_NAMES}
+        return NatsAuthority(datetime.fromisoformat(kept["created_at"]), **keys)
     except FileNotFoundError as error:
         raise NotFound(f"{path} does not exist.") from error
     except (ValueError, KeyError, TypeError, Invalid) as error:

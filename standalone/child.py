@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from typing import Any
 from loguru import logger
 from pydantic import BaseModel
 
-from lattice.errors import Invalid, LatticeError
+from lattice.errors import LatticeError
 from standalone.http_check import Check
 from standalone.log_files import open_log
 from standalone.processes import die_with_parent, look_up
@@ -141,10 +140,6 @@ class Child:
             self._note(pid=None, started_ticks=None, ready=False)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        if threading.current_thread() is not threading.main_thread():
-            raise Invalid(
-                "Processes are supervised from the main thread: they end with the thread that began them."
-            )
         with open_log(self.spec.log_file) as log:
             return await asyncio.create_subprocess_exec(
                 *self.spec.argv,

@@ -28,11 +28,14 @@ IMMEDIATE_STOP_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """The process that the pid file names, as found now."""
+    """The process that the pid file names, as found now.
+
+    `serves_this_data` is None where the kernel does not let us look.
+    """
 
     identity: ProcessIdentity
     zombie: bool
-    serves_this_data: bool
+    serves_this_data: bool | None
     same_user: bool
 
 
@@ -78,6 +81,8 @@ def judge(named_pid: int | None, found: Leftover | None) -> Judgement:
         return Wait(f"process {named_pid} is dead but not collected yet")
     if found.serves_this_data:
         return Stop(found.identity, f"process {named_pid} still serves this data")
+    if found.serves_this_data is None and found.same_user:
+        return Wait(f"process {named_pid} cannot be examined")
     if found.same_user:
         return RemoveFile(f"process {named_pid} is not Postgres: its pid was given to somebody else")
     return Free(f"process {named_pid} belongs to another user; Postgres ignores it")
@@ -99,46 +104,27 @@ def is_ready(data: Path) -> bool:
 
 async def clear_the_way(data: Path) -> None:
     """Make sure that no other server uses this data.  Raises Temporary if one does not end in time."""
-    stop = Stopping(began_s=time.monotonic())
-    while True:
-        judgement = judge(_pid(read_pid_file(data)), _find(data))
-        match judgement:
-            case Free():
-                return
-            case RemoveFile():
-                (data / PID_FILE).unlink(missing_ok=True)
-            case Stop(identity=identity):
-                _signal(identity, waited_s=time.monotonic() - stop.began_s, stop=stop)
-            case Wait():
-                pass
-        stop.check(time.monotonic(), judgement.reason)
+    began_s, sent = time.monotonic(), set[signal.Signals]()
+    while not isinstance(judgement := look(data), Free):
+        waited_s = time.monotonic() - began_s
+        if waited_s > FAST_STOP_S + IMMEDIATE_STOP_S:
+            raise Temporary(f"Another Postgres is in the way: {judgement.reason}. End it, then try again.")
+        if isinstance(judgement, RemoveFile):
+            (data / PID_FILE).unlink(missing_ok=True)
+        if isinstance(judgement, Stop) and (wanted := stop_signal(waited_s)) not in sent:
+            send_signal(judgement.identity, wanted)
+            sent.add(wanted)
         await asyncio.sleep(0.05)
 
 
-@dataclass(slots=True)
-class Stopping:
-    """How far the attempt to end a left-over server has come."""
-
-    began_s: float
-    sent: signal.Signals | None = None
-
-    def check(self, now_s: float, reason: str) -> None:
-        if now_s - self.began_s > FAST_STOP_S + IMMEDIATE_STOP_S:
-            raise Temporary(
-                f"Another Postgres is in the way and does not end: {reason}. End it, then try again."
-            )
+def look(data: Path) -> Judgement:
+    """Judge what is there now."""
+    return judge(_pid(read_pid_file(data)), _find(data))
 
 
 def stop_signal(waited_s: float) -> signal.Signals:
     """A clean shutdown first; when that takes too long, one that recovers at the next start."""
     return signal.SIGINT if waited_s < FAST_STOP_S else signal.SIGQUIT
-
-
-def _signal(identity: ProcessIdentity, *, waited_s: float, stop: Stopping) -> None:
-    wanted = stop_signal(waited_s)
-    if stop.sent != wanted:
-        send_signal(identity, wanted)
-        stop.sent = wanted
 
 
 def _pid(lines: list[str]) -> int | None:
@@ -164,10 +150,12 @@ def _find(data: Path) -> Leftover | None:
         return None
 
 
-def _serves(process: Path, data: Path) -> bool:
+def _serves(process: Path, data: Path) -> bool | None:
     """Compared by file, not by name: inside a private view the same folder has another path."""
     try:
         is_postgres = Path(os.readlink(process / "exe")).name.removesuffix(" (deleted)") == "postgres"
         return is_postgres and os.path.samefile(process / "cwd", data)
-    except (PermissionError, FileNotFoundError):
+    except FileNotFoundError:
         return False
+    except PermissionError:
+        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -100,6 +101,8 @@ class Supervisor:
         Raises Temporary, with the end of the logs, if that takes too long or one of them stays down; the
         others keep running until `stop`.
         """
+        if threading.current_thread() is not threading.main_thread():
+            raise Invalid("Supervise from the main thread: processes end with the thread that started them.")
         self._write_status()
         self._log_task = asyncio.create_task(self._watch_logs())
         for name, child in self._children.items():

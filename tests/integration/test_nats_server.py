@@ -207,11 +207,10 @@ async def refused(server: NatsServer, who: BusIdentity, connect: Connect) -> boo
     return False
 
 
-async def test_a_revoked_node_stays_out_although_the_server_starts_with_an_older_account(
+async def test_a_revoked_node_stays_out_after_a_restart(
     own_nats_server: NatsServer, connect: Connect
 ) -> None:
     server, node = own_nats_server, own_nats_server.node("node-1")
-    older = server.account(issued_at=datetime.now(UTC) - timedelta(seconds=30))
     system = await connect(server, server.system())
     await connect(server, node)
     now = datetime.now(UTC)
@@ -219,8 +218,7 @@ async def test_a_revoked_node_stays_out_although_the_server_starts_with_an_older
     assert await push_account(system, revoking) == 200
     assert await refused(server, node, connect)
     server.kill()
-    server.preload(older)
-    server.start()
+    server.start()  # its configuration holds the first account, which knows no revocation
     assert await refused(server, node, connect)
     assert not await refused(server, server.node("node-2"), connect)
 

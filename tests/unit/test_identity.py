@@ -24,7 +24,7 @@ class Allowed:
 
 @pytest.fixture(scope="module")
 def authority() -> identity.NatsAuthority:
-    return identity.new_authority()
+    return identity.new_authority(now=NOW)
 
 
 @pytest.fixture
@@ -124,14 +124,27 @@ def test_revocations_are_dropped_once_the_ticket_has_expired_anyway(user: nkey.N
 
 
 def test_the_operator_vouches_for_its_signing_key(authority: identity.NatsAuthority) -> None:
-    config = identity.operator_config(authority, account="account-jwt", issued_at=NOW)
+    config = identity.operator_config(authority, node_permissions=Allowed())
     claims = identity.decode(config.operator_jwt)
     assert claims["iss"] == claims["sub"] == authority.operator.public
     assert claims["nats"]["signing_keys"] == [authority.operator_signing.public]
     assert claims["nats"]["system_account"] == config.system_account == authority.system_account.public
-    assert config.accounts[authority.account.public] == "account-jwt"
     system = identity.decode(config.accounts[authority.system_account.public])
     assert system["iss"] == authority.operator_signing.public
+
+
+def test_every_start_brings_the_same_first_account(authority: identity.NatsAuthority) -> None:
+    first, second = (identity.operator_config(authority, node_permissions=Allowed()) for _ in range(2))
+    assert first == second
+    claims = identity.decode(first.accounts[authority.account.public])
+    assert claims["iat"] == int(authority.created_at.timestamp())
+
+
+def test_two_accounts_never_share_a_second() -> None:
+    soon = NOW + timedelta(milliseconds=300)
+    assert identity.next_issue(soon, previous=NOW) == NOW + timedelta(seconds=1)
+    assert identity.next_issue(LATER, previous=NOW) == LATER
+    assert identity.next_issue(NOW, previous=LATER) == LATER + timedelta(seconds=1)
 
 
 def test_credentials_hold_ticket_and_secret(user: nkey.NKey) -> None:
