@@ -173,6 +173,10 @@ class EngineEvent:
     exit_code: int | None = None
 
 
+LISTENING = EngineEvent(action="listening", container_id="", name="", labels={}, at_ns=0)
+"""The first event of every stream: from here on nothing is missed, so what was there before is to be listed now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStats:
     """What a container uses right now; `cpu_total_ns` only ever grows."""
@@ -292,7 +296,7 @@ class Runtime(Protocol):
         """What the Engine says of itself; also the proof that it answers."""
 
     def events(self, cluster_id: str) -> AsyncIterator[EngineEvent]:
-        """What happens from now on; ends or raises Temporary when the Engine goes away, and then history is lost: list again."""
+        """`LISTENING`, then what happens from now on; ends or raises Temporary when the Engine goes away, and then history is lost: list again."""
 
     async def close(self) -> None:
         """Let go of the connection."""

@@ -14,6 +14,7 @@ from lattice.clock import Clock, SystemClock
 from lattice.contracts.nouns import LocalImage
 from lattice.errors import Conflict, LatticeError, NotFound
 from lattice.runtime import (
+    LISTENING,
     Container,
     ContainerOptions,
     ContainerStats,
@@ -264,6 +265,7 @@ class FakeRuntime:
         queue: asyncio.Queue[EngineEvent | None] = asyncio.Queue()
         self._listeners.append((cluster_id, queue))
         try:
+            yield LISTENING
             while (event := await queue.get()) is not None:
                 yield event
         finally:
