@@ -1,0 +1,468 @@
+"""A workload from accept to removal, in the registry alone: requests and reports go in, rows, documents and facts come out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lattice.contracts.catalogue import DESIRED_DOCUMENT
+from lattice.contracts.messages import (
+    Caller,
+    CommitPlacements,
+    CreateWorkload,
+    DeleteWorkload,
+    DesiredDocument,
+    Empty,
+    GetByName,
+    GetCredentials,
+    ListFacts,
+    ObservedDocument,
+    OperationCommand,
+    Placement,
+    PlacementRequest,
+    RunSpec,
+    TakeTerm,
+    UnplaceableInstance,
+    WorkloadCommand,
+)
+from lattice.contracts.nouns import (
+    Amounts,
+    Health,
+    Inventory,
+    LocalImage,
+    ObservedContainer,
+    OperationState,
+    Phase,
+    PortMapping,
+    WorkloadState,
+)
+from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.views import Accepted
+from lattice.envelope import create_master_key
+from lattice.errors import Conflict, Invalid, NotFound
+from lattice.ids import id_at
+from lattice.messaging import Received
+from lattice.pki import create_authority
+from lattice.sealing import SealingKey, new_sealing_key, unseal
+from lattice.testing import ManualClock, MemoryBus, MemoryStore
+from services.registry import belongings, credentials, observed, reading, scheduling, workloads
+from services.registry.accept import TlsIssuer
+from services.registry.documents import Documents
+from services.registry.first_start import ensure_cluster
+from services.registry.image_pinning import Answer, RegistryAnswer
+from services.registry.image_registry import ImageRegistries
+from services.registry.relay import Relay
+from services.registry.sweep import Sweep
+from services.registry.tables import NodeRow, OperationRow, VolumeRow
+from services.registry.template import load_templates
+from services.registry.vault import Vault
+from services.registry.workloads import WorkloadDeps
+
+NODE = "nd-one"
+DIGEST = "sha256:" + "a" * 64
+CALLER = Caller(actor="user:ann", request_id="r1")
+
+
+class Registries(ImageRegistries):
+    """Answers without a network; what it answers is set by the test."""
+
+    reply = RegistryAnswer(Answer.FOUND, digest=DIGEST)
+
+    async def digest(self, reference: Any, login: str | None, *, monotonic_s: float) -> RegistryAnswer:
+        return self.reply
+
+
+@dataclass
+class World:
+    """A registry with one ready node and everything around it in memory."""
+
+    deps: WorkloadDeps
+    clock: ManualClock
+    bus: MemoryBus
+    relay: Relay
+    sealing: SealingKey
+    counter: int = 0
+
+    async def create(self, *, adopt: bool = False, **spec: Any) -> Accepted:
+        request = CreateWorkload(caller=CALLER, spec=WorkloadSpec(**spec), adopt=adopt)
+        return await workloads.create_workload(self.deps, request)
+
+    async def place_all(self) -> list[PlacementRequest]:
+        """What the scheduler does when everything fits on the node."""
+        snapshot = await scheduling.scheduling_snapshot(self.deps, Empty())
+        for wanted in snapshot.wanted:
+            fresh = await scheduling.scheduling_snapshot(self.deps, Empty())
+            reply = await scheduling.commit_placements(
+                self.deps,
+                CommitPlacements(
+                    term=fresh.term, placements=(placement(wanted, fresh.nodes[0].placement_version),)
+                ),
+            )
+            assert reply.refused == ()
+        return list(snapshot.wanted)
+
+    async def document(self) -> DesiredDocument:
+        """The node's newest document, as published."""
+        await self.relay.round()
+        received = await self.bus.last(DESIRED_DOCUMENT, node_id=NODE)
+        assert received is not None
+        return received.message
+
+    async def report(self, *containers: ObservedContainer, generation: int, **more: Any) -> None:
+        self.counter += 1
+        document = ObservedDocument(
+            node_id=NODE,
+            boot_id="b1",
+            session=1,
+            counter=self.counter,
+            era=1,
+            generation=generation,
+            complete=True,
+            containers=containers,
+            inventory=INVENTORY,
+            **more,
+        )
+        await observed.take_observed(self.deps, Received(document, "", {}))
+
+    async def operation(self, accepted: Accepted) -> OperationState:
+        view = await reading.get_operation(self.deps, GetByName(ref=accepted.operation.id))
+        return view.state
+
+
+INVENTORY = Inventory(
+    capacity=Amounts(cpu_millis=4000, memory_bytes=8 * 2**30, disk_bytes=100 * 2**30),
+    images=(LocalImage(id="sha256:" + "b" * 64, references=("lattice.local/postgres:15.18",)),),
+)
+
+
+def placement(wanted: PlacementRequest, version: int) -> Placement:
+    return Placement(
+        instance_id=wanted.instance_id,
+        workload_id=wanted.workload_id,
+        workload_generation=wanted.workload_generation,
+        node_id=NODE,
+        placement_version=version,
+        score=1.0,
+        reason="it is the only node",
+    )
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    store, bus, serial = MemoryStore(), MemoryBus(), iter(range(10**6))
+
+    def new_id(prefix: str) -> str:
+        return id_at(prefix, at=clock.now(), randomness=next(serial).to_bytes(8, "big"))
+
+    deps = WorkloadDeps(
+        store=store,
+        now=clock.now,
+        new_id=new_id,
+        templates=load_templates(),
+        registries=Registries(),
+        vault=Vault(create_master_key(tmp_path)),
+        tls=TlsIssuer(create_authority(name="test", now=clock.now()).authority),
+    )
+    await ensure_cluster(deps, "c1234567")
+    sealing = new_sealing_key()
+    async with store.transaction() as tx:
+        tx.add(
+            NodeRow(
+                id=NODE,
+                name="one",
+                membership="approved",
+                liveness="ready",
+                inventory=INVENTORY.model_dump(mode="json"),
+                fingerprint="f",
+                nkey="n",
+                sealing_key=sealing.public,
+                created_at=clock.now(),
+            )
+        )
+    relay = Relay(deps, bus, Documents(deps, deps.vault, bus))
+    yield World(deps, clock, bus, relay, sealing)
+
+
+def running(document: DesiredDocument, **more: Any) -> ObservedContainer:
+    instance = document.instances[0]
+    ports = tuple(
+        PortMapping(name=port.name, container_port=port.container_port, host_port=40000 + number)
+        for number, port in enumerate(instance.run.ports)
+    )
+    return ObservedContainer(
+        key=instance.key,
+        instance_id=instance.instance_id,
+        **({"phase": Phase.RUNNING, "health": Health.HEALTHY, "ports": ports} | more),
+    )
+
+
+async def deployed(world: World, **spec: Any) -> tuple[Accepted, DesiredDocument]:
+    accepted = await world.create(**spec)
+    await world.place_all()
+    document = await world.document()
+    await world.report(running(document), generation=document.generation)
+    return accepted, document
+
+
+async def test_a_deploy_succeeds_when_its_instance_is_healthy(world: World) -> None:
+    accepted, document = await deployed(world, name="db", template="postgres")
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+    view = await reading.get_workload(world.deps, GetByName(ref="db"))
+    assert (view.state, view.image) == (WorkloadState.RUNNING, f"postgres@{DIGEST}")
+    assert document.instances[0].run.image == f"postgres@{DIGEST}"
+
+
+async def test_credentials_open_what_was_delivered(world: World) -> None:
+    _, document = await deployed(world, name="db", template="postgres", values={"database": "orders"})
+    answer = await credentials.get_credentials(world.deps, GetCredentials(caller=CALLER, workload="db"))
+    file = next(f for f in document.instances[0].run.files if f.path == "/run/lattice/password")
+    sealed = next(s for s in document.secrets if s.secret_id == file.secret)
+    assert unseal(base64.b64decode(sealed.sealed), world.sealing).decode() == answer.password
+    assert answer.uri == f"postgresql://app:{answer.password}@127.0.0.1:40000/orders?sslmode=verify-full"
+    assert answer.password not in document.model_dump_json()
+
+
+async def test_an_unchanged_document_raises_no_generation(world: World) -> None:
+    _, document = await deployed(world, name="db", template="postgres")
+    async with world.deps.store.transaction() as tx:
+        node = await tx.get(NodeRow, NODE, lock=True)
+        assert node is not None
+        tx.update(node, document_dirty=True)
+    assert (await world.document()) == document
+
+
+async def test_removal_waits_until_the_container_is_seen_gone(world: World) -> None:
+    _, document = await deployed(world, name="db", template="postgres")
+    accepted = await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db"))
+    newer = await world.document()
+    assert [t.key for t in newer.tombstones] == [document.instances[0].key] and newer.instances == ()
+    await world.report(generation=document.generation)  # an older generation proves nothing
+    assert await world.operation(accepted) is OperationState.RUNNING
+    await world.report(generation=newer.generation)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+    with pytest.raises(NotFound):
+        await reading.get_workload(world.deps, GetByName(ref="db"))
+    assert (await world.document()).tombstones == ()
+
+
+async def test_an_incomplete_report_removes_nothing(world: World) -> None:
+    await deployed(world, name="db", template="postgres")
+    accepted = await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db"))
+    newer = await world.document()
+    world.counter += 1
+    blind = ObservedDocument(
+        node_id=NODE,
+        boot_id="b1",
+        session=1,
+        counter=world.counter,
+        era=1,
+        generation=newer.generation,
+        complete=False,
+    )
+    await observed.take_observed(world.deps, Received(blind, "", {}))
+    assert await world.operation(accepted) is OperationState.RUNNING
+
+
+async def test_a_released_volume_is_never_taken_silently(world: World) -> None:
+    await deployed(world, name="db", template="postgres")
+    first = await credentials.get_credentials(world.deps, GetCredentials(caller=CALLER, workload="db"))
+    await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db"))
+    newer = await world.document()
+    await world.report(generation=newer.generation)
+    with pytest.raises(Conflict, match="--adopt"):
+        await world.create(name="db", template="postgres")
+    await world.create(name="db", template="postgres", adopt=True)
+    wanted = await world.place_all()
+    assert wanted[0].only_nodes == (NODE,)
+    document = await world.document()
+    await world.report(running(document), generation=document.generation)
+    again = await credentials.get_credentials(world.deps, GetCredentials(caller=CALLER, workload="db"))
+    assert again.password == first.password
+
+
+async def test_volumes_go_only_when_that_was_said(world: World) -> None:
+    await deployed(world, name="db", template="postgres")
+    await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db", volumes=True))
+    first = await world.document()
+    assert first.remove_volumes == ()  # the container may still write to it
+    await world.report(generation=first.generation)
+    second = await world.document()
+    assert len(second.remove_volumes) == 1
+    await world.report(generation=second.generation, volumes=())
+    async with world.deps.store.transaction() as tx:
+        assert await tx.find(VolumeRow, removed_at=None) == []
+
+
+async def test_the_same_key_gives_the_same_workload(world: World) -> None:
+    caller = CALLER.model_copy(update={"idempotency_key": "k1", "request_hash": "h1"})
+    request = CreateWorkload(caller=caller, spec=WorkloadSpec(name="web", template="web"))
+    first = await workloads.create_workload(world.deps, request)
+    assert await workloads.create_workload(world.deps, request) == first
+    other = request.model_copy(update={"caller": caller.model_copy(update={"request_hash": "h2"})})
+    with pytest.raises(Invalid, match="Idempotency-Key"):
+        await workloads.create_workload(world.deps, other)
+
+
+async def test_what_no_node_is_large_enough_for_is_refused(world: World) -> None:
+    with pytest.raises(Invalid, match="one has 8 GiB of memory, 64 GiB wanted"):
+        await world.create(name="big", image="redis:7", resources={"memory": "64Gi"})
+    with pytest.raises(NotFound):
+        await reading.get_workload(world.deps, GetByName(ref="big"))
+
+
+async def test_a_name_that_is_taken_is_refused(world: World) -> None:
+    await world.create(name="web", template="web")
+    with pytest.raises(Conflict, match="exists already"):
+        await world.create(name="web", template="web")
+
+
+async def test_where_no_registry_answers_the_local_image_is_pinned_to_its_nodes(world: World) -> None:
+    Registries.reply = RegistryAnswer(Answer.AWAY, detail="no route")
+    try:
+        await world.create(name="db", template="postgres")
+        wanted = await world.place_all()
+        run: RunSpec = (await world.document()).instances[0].run
+        assert (run.image, run.image_id) == ("lattice.local/postgres:15.18", "sha256:" + "b" * 64)
+        assert wanted[0].only_nodes == (NODE,)
+        with pytest.raises(Invalid, match="redis:7"):
+            await world.create(name="cache", template="redis", values={"version": "7"})
+    finally:
+        Registries.reply = RegistryAnswer(Answer.FOUND, digest=DIGEST)
+
+
+async def test_a_commit_of_an_old_term_is_refused(world: World) -> None:
+    await world.create(name="web", template="web")
+    term = await scheduling.take_term(world.deps, TakeTerm(leader="a"))
+    await scheduling.take_term(world.deps, TakeTerm(leader="b"))
+    with pytest.raises(Conflict, match="term"):
+        await scheduling.commit_placements(world.deps, CommitPlacements(term=term.term))
+
+
+async def test_a_placement_on_an_older_node_is_refused_alone(world: World) -> None:
+    await world.create(name="web", template="web", replicas=2)
+    snapshot = await scheduling.scheduling_snapshot(world.deps, Empty())
+    good, stale = (
+        placement(w, snapshot.nodes[0].placement_version - n) for n, w in enumerate(snapshot.wanted)
+    )
+    reply = await scheduling.commit_placements(
+        world.deps, CommitPlacements(term=snapshot.term, placements=(good, stale))
+    )
+    assert reply.accepted == (good.instance_id,)
+    assert reply.refused[0].instance_id == stale.instance_id
+    assert reply.nodes[0].placement_version == snapshot.nodes[0].placement_version + 1
+
+
+async def test_why_there_is_no_place_is_shown(world: World) -> None:
+    await world.create(name="web", template="web")
+    snapshot = await scheduling.scheduling_snapshot(world.deps, Empty())
+    nowhere = UnplaceableInstance(
+        instance_id=snapshot.wanted[0].instance_id,
+        workload_id=snapshot.wanted[0].workload_id,
+        summary="no node fits",
+    )
+    await scheduling.commit_placements(
+        world.deps, CommitPlacements(term=snapshot.term, unplaceable=(nowhere,))
+    )
+    view = await reading.get_workload(world.deps, GetByName(ref="web"))
+    assert view.placement[0].reason == "no node fits" and view.reason == "no node fits"
+
+
+async def test_an_operation_never_outlives_its_deadline(world: World) -> None:
+    accepted = await world.create(name="web", template="web")
+    world.clock.advance(timedelta(minutes=11).total_seconds())
+    await Sweep(world.deps).round(everything=False)
+    view = await reading.get_operation(world.deps, GetByName(ref=accepted.operation.id))
+    assert view.state is OperationState.FAILED and view.problem is not None
+    assert view.problem.code == "deadline_exceeded"
+
+
+async def test_a_cancelled_deploy_is_stopped_on_its_node(world: World) -> None:
+    accepted = await world.create(name="web", template="web")
+    await world.place_all()
+    await world.document()
+    view = await belongings.cancel_operation(
+        world.deps, OperationCommand(caller=CALLER, operation=accepted.operation.id)
+    )
+    assert view.state is OperationState.CANCELLED
+    assert (await world.document()).instances[0].desired == "stopped"
+
+
+async def test_stop_and_start_keep_instance_and_epoch(world: World) -> None:
+    _, document = await deployed(world, name="web", template="web")
+    await workloads.stop_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    stopping = await world.document()
+    assert (stopping.instances[0].desired, stopping.instances[0].key) == (
+        "stopped",
+        document.instances[0].key,
+    )
+    await world.report(
+        running(stopping, phase=Phase.STOPPED, health=Health.UNKNOWN), generation=stopping.generation
+    )
+    assert (await reading.get_workload(world.deps, GetByName(ref="web"))).state is WorkloadState.STOPPED
+    accepted = await workloads.start_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    starting = await world.document()
+    await world.report(running(starting), generation=starting.generation)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+
+
+async def test_a_restart_has_a_new_epoch_and_buries_the_old(world: World) -> None:
+    _, document = await deployed(world, name="web", template="web")
+    accepted = await workloads.restart_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    await world.place_all()
+    newer = await world.document()
+    assert newer.instances[0].key.epoch == document.instances[0].key.epoch + 1
+    assert newer.tombstones[0].key == document.instances[0].key
+    await world.report(running(newer), generation=newer.generation)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+
+
+async def test_an_old_report_changes_nothing(world: World) -> None:
+    accepted, document = await deployed(world, name="web", template="web")
+    world.counter -= 1
+    await world.report(running(document, phase=Phase.FAILED, reason="late"), generation=document.generation)
+    view = await reading.get_workload(world.deps, GetByName(ref="web"))
+    assert view.state is WorkloadState.RUNNING
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+
+
+async def test_facts_are_numbered_without_gaps(world: World) -> None:
+    await deployed(world, name="web", template="web")
+    await world.relay.round()
+    page = await reading.list_facts(world.deps, ListFacts())
+    assert [fact.seq for fact in page.facts] == list(range(1, page.head + 1))
+    assert {"created", "placed", "ready", "succeeded"} <= {fact.verb for fact in page.facts}
+
+
+async def test_a_crash_between_commit_and_publish_loses_no_document(world: World) -> None:
+    await world.create(name="web", template="web")
+    await world.place_all()
+    await world.relay.documents.render_dirty()
+    other = replace_relay(world)  # a new process: nothing in memory
+    await other.round()
+    received = await world.bus.last(DESIRED_DOCUMENT, node_id=NODE)
+    assert received is not None and len(received.message.instances) == 1
+
+
+def replace_relay(world: World) -> Relay:
+    return Relay(world.deps, world.bus, replace(world.relay.documents))
+
+
+async def test_operations_of_a_crash_loop_fail_with_the_reason(world: World) -> None:
+    accepted = await world.create(name="web", template="web")
+    await world.place_all()
+    document = await world.document()
+    failed = running(
+        document, phase=Phase.FAILED, health=Health.UNKNOWN, restarts=3, exit_code=1, reason="exited with 1"
+    )
+    await world.report(failed, generation=document.generation)
+    async with world.deps.store.transaction() as tx:
+        row = await tx.get(OperationRow, accepted.operation.id)
+    assert row is not None and row.state == "failed" and row.problem is not None
+    assert row.problem["detail"] == "exited with 1"
