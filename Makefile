@@ -53,7 +53,7 @@ lock: python ## write requirements/*.lock anew from pyproject.toml
 	@$(PYTHON) -m infra.setup lock
 
 images: python ## build the template images that were built here anew, with today's packages of the distribution
-	@$(PYTHON) -m infra.setup images --rebuild
+	@$(PYTHON) -m infra.setup images
 
 image: setup ## build lattice.local/lattice:<version>, the image of Lattice itself
 	@$(PYTHON) -m infra.setup image

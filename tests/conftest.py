@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest_plugins = [
-    "tests.fixtures.containers",
     "tests.fixtures.docker",
+    "tests.fixtures.containers",
     "tests.fixtures.registry",
 ]
 

@@ -19,11 +19,12 @@ from infra.images.workshop import Workshop
 from infra.setup.commands import run
 
 _HERE = Path(__file__).parent
+_SHAPING = [_HERE / name for name in ("accounts.py", "archives.py", "build.py", "layer.py", "recipes.py")]
 
 
 def fingerprint(recipe: Recipe, workshop: Workshop) -> str:
     """Identifies everything of this project that shapes the image; another one means: build anew."""
-    return digest_of([*_HERE.glob("*.py"), *(_HERE / recipe.name).iterdir(), workshop.lock])
+    return digest_of([*_SHAPING, *(_HERE / recipe.name).iterdir(), workshop.lock])
 
 
 def digest_of(paths: Iterable[Path]) -> str:
@@ -57,7 +58,7 @@ def build(recipe: Recipe, workshop: Workshop) -> str:
 
 def _pack(recipe: Recipe, workshop: Workshop, context: Path) -> str:
     """Write the layers into the build context; returns the version that names the image."""
-    below = _add_base(workshop, context) if recipe.based else ()
+    below = add_base(workshop, context) if recipe.based else ()
     archives = fetch_archives((*(BASE_PACKAGES if recipe.based else ()), *recipe.packages), workshop.cache)
     own = [archive for archive in archives if archive not in below]
     write_layer(context / "layer.tar", own, [*recipe.entries, *account_entries(recipe.users)])
@@ -66,24 +67,28 @@ def _pack(recipe: Recipe, workshop: Workshop, context: Path) -> str:
     return _version(recipe.versioned_by, archives)
 
 
-def _add_base(workshop: Workshop, context: Path) -> tuple[Archive, ...]:
+def add_base(workshop: Workshop, context: Path) -> tuple[Archive, ...]:
     """Put the layer that all images share into the build context; returns what it holds."""
     archives = fetch_archives(BASE_PACKAGES, workshop.cache)
-    contents = "".join(archive.path.name for archive in archives) + digest_of(_HERE.glob("*.py"))
+    contents = "".join(archive.path.name for archive in archives) + digest_of(_SHAPING)
     kept = workshop.cache / f"base-{hashlib.sha256(contents.encode()).hexdigest()[:16]}.tar"
     if not kept.exists():
         # Under another name first: whoever builds at the same time must never find half a layer.
         draft = context / "base.tar"
         write_layer(draft, archives, BASE_ENTRIES)
-        _forget(workshop.cache.glob("base-*.tar"))
+        forget(workshop.cache.glob("base-*.tar"))
         shutil.move(shutil.copy(draft, workshop.cache / f"{context.parent.name}.part"), kept)
     shutil.copy(kept, context / "base.tar")
     return archives
 
 
-def _forget(paths: Iterable[Path]) -> None:
+def forget(paths: Iterable[Path]) -> None:
+    """Remove what a new lock or package has made useless in the cache."""
     for path in paths:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _version(pattern: str, archives: Sequence[Archive]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from infra.setup.commands import run, succeeds
 
+BUILT_LABEL = "local.lattice.built"
 SOURCES_LABEL = "local.lattice.sources"
 
 
@@ -29,12 +30,13 @@ def build_image(
     context: Path, name: str, *, labels: Mapping[str, str], arguments: Mapping[str, str] | None = None
 ) -> None:
     """Build the Dockerfile in `context` and call the image `name`."""
-    options = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-    options += [
-        word for key, value in (arguments or {}).items() for word in ("--build-arg", f"{key}={value}")
-    ]
+    options = _pairs("--label", {**labels, BUILT_LABEL: name}) + _pairs("--build-arg", arguments or {})
     # Debian's docker.io has no buildx, without which newer clients refuse to build unless told to use the old
     # way.
     run(["docker", "build", "--quiet", "--tag", name, *options, str(context)], env={"DOCKER_BUILDKIT": "0"})
-    # What the name stood for before has no name now; the filter keeps other people's nameless images out of this.
-    run(["docker", "image", "prune", "--force", "--filter", f"label={SOURCES_LABEL}"])
+    # What the name stood for before has no name now; the filter keeps other people's nameless images out of it.
+    run(["docker", "image", "prune", "--force", "--filter", f"label={BUILT_LABEL}"])
+
+
+def _pairs(option: str, values: Mapping[str, str]) -> list[str]:
+    return [word for key, value in values.items() for word in (option, f"{key}={value}")]

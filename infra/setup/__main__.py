@@ -5,36 +5,73 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+from infra.docker.platform_image import build_platform_image
+from infra.images.build import build
+from infra.images.ensure import ensure_image
+from infra.images.recipes import TEMPLATES, TEST, Recipe
+from infra.images.registry import Registry
 from infra.setup.commands import SetupError
 from infra.setup.engine import ensure_engine, lend_engine, start_dockerd
+from infra.setup.locks import write_locks
+from infra.setup.places import ROOT, RUN_PROGRAMS, TEST_PROGRAMS, environment, workshop
 from infra.setup.programs import ensure_programs
 from infra.setup.progress import step
-from infra.setup.python_env import Environment, ensure_environment
-
-_ROOT = Path(__file__).resolve().parents[2]
-_RUN_PROGRAMS = _ROOT / "infra" / "setup" / "programs-run.txt"
-_TEST_PROGRAMS = _ROOT / "infra" / "setup" / "programs-test.txt"
+from infra.setup.python_env import ensure_environment
 
 
-def _prepare(lock_name: str, program_lists: list[Path]) -> None:
-    step("programs", lambda: ensure_programs(program_lists))
-    step("Python packages", lambda: ensure_environment(Environment(_ROOT), lock_name))
-    step("Docker Engine", ensure_engine)
-
-
-def _run() -> None:
+def _prepare_to_run() -> None:
+    """What Lattice needs on this machine."""
     print("Setting up Lattice")
-    _prepare("embedded", [_RUN_PROGRAMS])
+    _prepare("embedded", [RUN_PROGRAMS], TEMPLATES)
 
 
-def _dev() -> None:
+def _prepare_to_test() -> None:
+    """That and what its tests need."""
     print("Setting up Lattice and its tests")
-    _prepare("dev", [_RUN_PROGRAMS, _TEST_PROGRAMS])
+    _prepare("dev", [RUN_PROGRAMS, TEST_PROGRAMS], (*TEMPLATES, TEST))
+
+
+def _prepare(lock_name: str, program_lists: list[Path], recipes: tuple[Recipe, ...]) -> None:
+    step("programs", partial(ensure_programs, program_lists))
+    step("Python packages", partial(ensure_environment, environment(), lock_name))
+    step("Docker Engine", ensure_engine)
+    registry = Registry()
+    for recipe in recipes:
+        step(f"image {recipe.name}", partial(ensure_image, recipe, workshop(), registry))
+
+
+def _rebuild_images() -> None:
+    """Build every template image anew from the distribution's present packages."""
+    for recipe in TEMPLATES:
+        step(f"image {recipe.name}", partial(build, recipe, workshop()))
+
+
+def _build_platform_image() -> None:
+    """Build the image of Lattice itself."""
+    step("image lattice", partial(build_platform_image, ROOT, workshop()))
+
+
+def _write_locks() -> None:
+    """Write requirements/*.lock anew."""
+    step("locks", partial(write_locks, ROOT))
+
+
+_COMMANDS: Mapping[str, Callable[[], None]] = {
+    "run": _prepare_to_run,
+    "dev": _prepare_to_test,
+    "images": _rebuild_images,
+    "image": _build_platform_image,
+    "lock": _write_locks,
+    "start-dockerd": start_dockerd,
+}
 
 
 def _exec(argv: list[str]) -> None:
+    """Become `argv`, with access to the Docker Engine."""
     command = lend_engine(argv)
     os.execvp(command[0], command)
 
@@ -42,23 +79,19 @@ def _exec(argv: list[str]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infra.setup", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="what Lattice needs on this machine")
-    commands.add_parser("dev", help="that and what its tests need")
-    commands.add_parser("start-dockerd", help="start the Docker Engine where no service manager does")
-    commands.add_parser("exec", help="run a command with access to the Engine").add_argument(
-        "argv", nargs=argparse.REMAINDER
-    )
+    for name, action in _COMMANDS.items():
+        commands.add_parser(name, help=action.__doc__)
+    commands.add_parser("exec", help=_exec.__doc__).add_argument("argv", nargs=argparse.REMAINDER)
     return parser.parse_args()
 
 
 def main() -> int:
     """Run the command; a SetupError becomes its message and status 1."""
     arguments = _arguments()
-    commands = {"run": _run, "dev": _dev, "start-dockerd": start_dockerd}
     try:
         if arguments.command == "exec":
             _exec(arguments.argv)
-        commands[arguments.command]()
+        _COMMANDS[arguments.command]()
     except SetupError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def step(title: str, ensure: Callable[[], str]) -> None:
+def step(title: str, ensure: Callable[[], object]) -> None:
     """Do one step; prints its title at once and behind it, when done, what `ensure` says and the seconds."""
     print(f"  {title:<18} ", end="", flush=True)
     started_s = time.monotonic()

@@ -1,0 +1,88 @@
+"""Building the image of Lattice itself from the distribution's Python and the locked packages.
+
+Wheels are fetched outside, with the environment's own pip, its certificates and every hash checked; so
+building needs neither network nor proxy settings.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import tomllib
+from pathlib import Path
+
+from infra.images.accounts import account_entries
+from infra.images.archives import Archive, fetch_archives
+from infra.images.build import add_base, digest_of, forget
+from infra.images.engine import build_image
+from infra.images.layer import Entry, write_layer
+from infra.images.recipes import BASE_PACKAGES, User
+from infra.images.workshop import Workshop
+from infra.setup.commands import run
+
+REPOSITORY = "lattice.local/lattice"
+_DOCKERFILE = Path(__file__).parent / "Dockerfile"
+_LATTICE = User("lattice", 10001, "/var/lib/lattice")
+_SYSTEM = (*BASE_PACKAGES, "ca-certificates", "python3")
+_TOOLS = (*_SYSTEM, "python3-venv")
+
+
+def build_platform_image(root: Path, workshop: Workshop) -> str:
+    """Build the image of the project in `root`; returns `lattice.local/lattice:<version>`."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    name = f"{REPOSITORY}:{project['project']['version']}"
+    with tempfile.TemporaryDirectory(prefix="lattice-image-") as folder:
+        context = Path(folder) / "context"
+        context.mkdir()
+        shutil.copy(_DOCKERFILE, context)
+        python_version = _add_system(workshop, context)
+        _add_wheels(root, workshop, context, python_version)
+        _add_source(root, context, project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+        build_image(context, name, labels={"org.opencontainers.image.title": "Lattice"})
+    return name
+
+
+def _add_system(workshop: Workshop, context: Path) -> str:
+    """Put the system's layers into the context; returns the version of its Python as `3.11`."""
+    base = add_base(workshop, context)
+    system = fetch_archives(_SYSTEM, workshop.cache)
+    tools = fetch_archives(_TOOLS, workshop.cache)
+    home = Entry(_LATTICE.home.lstrip("/"), mode=0o750, uid=_LATTICE.number, gid=_LATTICE.number)
+    write_layer(context / "layer.tar", _beyond(base, system), [*account_entries([_LATTICE]), home])
+    write_layer(context / "tools.tar", _beyond((*base, *system), tools), [])
+    python = next(archive.package for archive in system if archive.package.name == "python3")
+    return ".".join(re.split(r"\D", python.version)[:2])
+
+
+def _beyond(below: tuple[Archive, ...], archives: tuple[Archive, ...]) -> list[Archive]:
+    return [archive for archive in archives if archive not in below]
+
+
+def _add_wheels(root: Path, workshop: Workshop, context: Path, python_version: str) -> None:
+    lock = root / "requirements" / "embedded.lock"
+    wheels = workshop.cache / f"wheels-{digest_of([lock])}-{python_version}"
+    if not wheels.exists():
+        forget(workshop.cache.glob("wheels-*"))
+        draft = context.parent / "wheels"
+        _fetch_wheels(lock, workshop, draft, python_version)
+        shutil.move(draft, wheels)
+    shutil.copytree(wheels, context / "wheels")
+
+
+def _fetch_wheels(lock: Path, workshop: Workshop, folder: Path, python_version: str) -> None:
+    """The locked packages, hashes checked, as wheels; packages that come as source only are built into one."""
+    pip = [str(workshop.python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wanted = ["--no-deps", f"--python-version={python_version}", "--require-hashes", "-r", str(lock)]
+    run([*pip, "download", *wanted, "-d", str(folder)])
+    for source in folder.glob("*.tar.gz"):
+        run([*pip, "wheel", "--no-deps", "-w", str(folder), str(source)])
+        source.unlink()
+
+
+def _add_source(root: Path, context: Path, packages: list[str]) -> None:
+    source = context / "source"
+    for package in packages:
+        shutil.copytree(root / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(root / file, source)
