@@ -12,26 +12,25 @@ Times are arguments.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from lattice.errors import Invalid, NotFound, Unauthenticated
+from lattice.errors import Invalid, NotFound
 from lattice.files import write_durably
-from lattice.nkey import ACCOUNT, OPERATOR, NKey, check_user_key, new_key, read_key, verify
+from lattice.nats_jwt import Claims, sign, whole_seconds
+from lattice.nats_jwt import decode as decode
+from lattice.nkey import ACCOUNT, OPERATOR, NKey, check_user_key, new_key, read_key
 from lattice.pki import check_node_id
 
 UNLIMITED = -1
 NODE_SUBSCRIPTIONS = 64
 REPLY_TTL = timedelta(seconds=60)
 KEPT_AS = "nats-authority.json"
-
-Claims = dict[str, Any]
 
 
 class AllowList(Protocol):
@@ -92,7 +91,7 @@ def operator_config(authority: NatsAuthority, *, node_permissions: AllowList) ->
         "system_account": authority.system_account.public,
         "signing_keys": [authority.operator_signing.public],
     }
-    operator = _sign(authority.operator, authority.operator.public, "lattice", body, created_at)
+    operator = sign(authority.operator, authority.operator.public, "lattice", body, created_at)
     system = _account(authority, authority.system_account, "SYS", {}, created_at)
     first = account_jwt(authority, node_permissions=node_permissions, revocations={}, issued_at=created_at)
     accounts = {authority.account.public: first, authority.system_account.public: system}
@@ -128,7 +127,9 @@ def account_jwt(
     body: Claims = {
         "limits": storage,
         "signing_keys": [authority.service_signing.public, _node_scope(authority, node_permissions)],
-        "revocations": {check_user_key(user): _seconds(when) for user, when in sorted(revocations.items())},
+        "revocations": {
+            check_user_key(user): whole_seconds(when) for user, when in sorted(revocations.items())
+        },
     }
     return _account(authority, authority.account, "LATTICE", body, issued_at)
 
@@ -151,7 +152,7 @@ def node_user_jwt(
     """
     check_node_id(node_id)
     body: Claims = {"type": "user", "issuer_account": authority.account.public}
-    return _sign(authority.node_signing, check_user_key(user_key), node_id, body, issued_at, expires_at)
+    return sign(authority.node_signing, check_user_key(user_key), node_id, body, issued_at, expires_at)
 
 
 def service_user_jwt(
@@ -171,7 +172,7 @@ def service_user_jwt(
         "issuer_account": authority.account.public,
         "allowed_connection_types": ["STANDARD"],
     }
-    return _sign(authority.service_signing, check_user_key(user_key), service, body, issued_at, expires_at)
+    return sign(authority.service_signing, check_user_key(user_key), service, body, issued_at, expires_at)
 
 
 def system_user_jwt(
@@ -186,7 +187,7 @@ def system_user_jwt(
         "issuer_account": authority.system_account.public,
         "allowed_connection_types": ["STANDARD"],
     }
-    return _sign(authority.system_account, check_user_key(user_key), name, body, issued_at, expires_at)
+    return sign(authority.system_account, check_user_key(user_key), name, body, issued_at, expires_at)
 
 
 def credentials(jwt: str, user: NKey) -> str:
@@ -206,19 +207,6 @@ def proof_bytes(purpose: str, node_id: str, signed_at: datetime, body: bytes) ->
     at = signed_at.astimezone(UTC).isoformat(timespec="microseconds")
     digest = hashlib.sha256(body).hexdigest()
     return json.dumps(["lattice-proof-1", purpose, node_id, at, digest]).encode()
-
-
-def decode(jwt: str) -> Claims:
-    """The claims of a JWT whose signature fits its issuer.  Raises Unauthenticated; who issued it is yours
-    to judge.
-    """
-    try:
-        head, body, signature = jwt.split(".")
-        claims: Claims = json.loads(_from_base64(body))
-        verify(claims["iss"], f"{head}.{body}".encode(), _from_base64(signature))
-    except (ValueError, KeyError, TypeError, Invalid) as error:
-        raise Unauthenticated("The ticket cannot be read: ask for a new one.") from error
-    return claims
 
 
 def save(folder: Path, authority: NatsAuthority) -> None:
@@ -244,7 +232,7 @@ def load(folder: Path) -> NatsAuthority:
 def _account(authority: NatsAuthority, key: NKey, name: str, body: Claims, issued_at: datetime) -> str:
     names = ("subs", "data", "payload", "imports", "exports", "conn", "leaf")
     limits: Claims = {**dict.fromkeys(names, UNLIMITED), "wildcards": True, **body.get("limits", {})}
-    return _sign(
+    return sign(
         authority.operator_signing, key.public, name, {**body, "type": "account", "limits": limits}, issued_at
     )
 
@@ -271,37 +259,3 @@ def _allow(permissions: AllowList) -> Claims:
 def _subjects(allowed: tuple[str, ...]) -> Claims:
     """To the server an empty allow-list means everything; to us it means nothing."""
     return {"allow": list(allowed)} if allowed else {"deny": [">"]}
-
-
-def _sign(
-    issuer: NKey,
-    subject: str,
-    name: str,
-    body: Claims,
-    issued_at: datetime,
-    expires_at: datetime | None = None,
-) -> str:
-    claims: Claims = {"iat": _seconds(issued_at), "iss": issuer.public, "name": name, "sub": subject}
-    claims["nats"] = {**body, "version": 2}
-    if expires_at is not None:
-        claims["exp"] = _seconds(expires_at)
-    digest = hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).digest()
-    claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
-    signed = f"{_to_base64({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_to_base64(claims)}"
-    return f"{signed}.{_base64(issuer.sign(signed.encode()))}"
-
-
-def _seconds(when: datetime) -> int:
-    return int(when.timestamp())
-
-
-def _to_base64(value: Claims) -> str:
-    return _base64(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _from_base64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
