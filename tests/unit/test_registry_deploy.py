@@ -33,6 +33,7 @@ from lattice.contracts.messages import (
 )
 from lattice.contracts.nouns import (
     Amounts,
+    DesiredState,
     Health,
     Inventory,
     LocalImage,
@@ -391,7 +392,7 @@ async def test_a_cancelled_deploy_is_stopped_on_its_node(world: World) -> None:
         world.deps, OperationCommand(caller=CALLER, operation=accepted.operation.id)
     )
     assert view.state is OperationState.CANCELLED
-    assert (await world.document()).instances[0].desired == "stopped"
+    assert (await world.document()).instances[0].desired is DesiredState.STOPPED
 
 
 async def test_stop_and_start_keep_instance_and_epoch(world: World) -> None:
