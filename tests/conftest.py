@@ -7,6 +7,8 @@ import pytest
 pytest_plugins = [
     "tests.fixtures.docker",
     "tests.fixtures.containers",
+    "tests.fixtures.nats",
+    "tests.fixtures.postgres",
     "tests.fixtures.registry",
 ]
 
