@@ -1,0 +1,86 @@
+"""Reading and writing node rows: every change of a node goes through `write_node`.
+
+It raises `placement_version` exactly when the scheduler would see another node, so a placement decided on the old sight is refused.  What
+is heard with each heartbeat is not among it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lattice.contracts.nouns import Amounts, Liveness
+from lattice.errors import NotFound
+from lattice.storage import In, Transaction
+from services.registry.change import Change
+from services.registry.tables import InstanceRow, NodeRow
+
+_SEEN_BY_SCHEDULER = frozenset(
+    {"membership", "liveness", "cordoned", "draining", "pool", "labels", "docker_problem"}
+)
+_SEEN_OF_INVENTORY = ("arch", "os", "capacity", "images")
+
+
+def write_node(change: Change, node: NodeRow, **columns: Any) -> NodeRow:
+    """Write the columns that differ; the row as it will be."""
+    different = {name: value for name, value in columns.items() if getattr(node, name) != value}
+    if not different:
+        return node
+    if _is_seen(node, different):
+        different["placement_version"] = node.placement_version + 1
+    return change.tx.update(node, **different)
+
+
+def _is_seen(node: NodeRow, different: Mapping[str, Any]) -> bool:
+    if _SEEN_BY_SCHEDULER & different.keys():
+        return True
+    inventory = different.get("inventory", node.inventory)
+    return any(inventory.get(part) != node.inventory.get(part) for part in _SEEN_OF_INVENTORY)
+
+
+def become(
+    change: Change,
+    node: NodeRow,
+    liveness: Liveness,
+    *,
+    cause: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> NodeRow:
+    """The node's liveness is now this; says so if it was another."""
+    if node.liveness == liveness:
+        return node
+    change.fact("node", liveness.value, entity_id=node.id, entity_name=node.name, cause=cause, data=data)
+    return write_node(change, node, liveness=liveness.value)
+
+
+async def find_node(tx: Transaction, ref: str, *, lock: bool = False) -> NodeRow:
+    """The node with this id or name.  Raises NotFound."""
+    node = await tx.get(NodeRow, ref, lock=lock)
+    if node is not None and node.removed_at is None:
+        return node
+    named = await tx.find(NodeRow, name=ref, removed_at=None, lock=lock, limit=1)
+    if not named:
+        raise NotFound(f"There is no node {ref!r}: `lattice node ls` shows all.")
+    return named[0]
+
+
+async def instances_on(tx: Transaction, node_ids: Iterable[str]) -> list[InstanceRow]:
+    """The instances that are on these nodes and not yet gone."""
+    return await tx.find(InstanceRow, node_id=In(tuple(node_ids)), gone_at=None)
+
+
+def reserved_by(instances: Iterable[InstanceRow]) -> dict[str, Amounts]:
+    """What the instances reserve, by node id."""
+    reserved: dict[str, Amounts] = {}
+    for instance in instances:
+        if instance.node_id is not None:
+            reserved[instance.node_id] = _plus(reserved.get(instance.node_id, Amounts()), instance)
+    return reserved
+
+
+def _plus(sum_: Amounts, instance: InstanceRow) -> Amounts:
+    return Amounts(
+        cpu_millis=sum_.cpu_millis + instance.cpu_millis,
+        memory_bytes=sum_.memory_bytes + instance.memory_bytes,
+        disk_bytes=sum_.disk_bytes + instance.disk_bytes,
+    )
