@@ -43,13 +43,14 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        told = _tell(error)
+        told = tell(error)
         if told is None:
             raise
         raise told from error
 
 
-def _tell(error: Exception) -> LatticeError | None:
+def tell(error: Exception) -> LatticeError | None:
+    """The error of Lattice for one of the driver's; None for what is our own fault."""
     if isinstance(
         error, (asyncpg.exceptions.UniqueViolationError, asyncpg.exceptions.ExclusionViolationError)
     ):
