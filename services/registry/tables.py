@@ -8,11 +8,14 @@ travel.
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
+
+from lattice.migrations import Migrations
 
 SCHEMA = "registry"
 metadata = MetaData(schema=SCHEMA)
@@ -390,3 +393,5 @@ TABLES: tuple[type[Row], ...] = (
     AuditRow,
     IdempotencyRow,
 )
+
+MIGRATIONS = Migrations(schema=SCHEMA, folder=Path(__file__).with_name("migrations"), metadata=metadata)
