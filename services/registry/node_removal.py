@@ -50,5 +50,10 @@ def _give_up(change: Change, instance: InstanceRow, node: NodeRow) -> None:
         entity_name=instance.workload_name,
         project=instance.project,
         cause=reason,
-        data={"workload_id": instance.workload_id, "slot": instance.slot, "node": node.id},
+        data={
+            "node": node.id,
+            "workload": instance.workload_id,
+            "slot": instance.slot,
+            "epoch": instance.epoch,
+        },
     )

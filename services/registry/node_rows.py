@@ -53,6 +53,15 @@ def become(
     return write_node(change, node, liveness=liveness.value)
 
 
+def note_docker_problem(change: Change, node: NodeRow, problem: str) -> NodeRow:
+    """Why the node's Engine cannot be used, or "" when it can again; says so if it was otherwise."""
+    if node.docker_problem == problem:
+        return node
+    verb = "degraded" if problem else "recovered"
+    change.fact("node", verb, entity_id=node.id, entity_name=node.name, cause=problem)
+    return write_node(change, node, docker_problem=problem)
+
+
 async def find_node(tx: Transaction, ref: str, *, lock: bool = False) -> NodeRow:
     """The node with this id or name.  Raises NotFound."""
     node = await tx.get(NodeRow, ref, lock=lock)

@@ -29,7 +29,11 @@ async def take_event(deps: Deps, received: Received[NodeEvent]) -> None:
         project, name = PLATFORM, node.name
         if event.key is not None:
             rows = await change.tx.find(
-                InstanceRow, workload_id=event.key.workload_id, slot=event.key.slot, epoch=event.key.epoch, node_id=node.id
+                InstanceRow,
+                workload_id=event.key.workload_id,
+                slot=event.key.slot,
+                epoch=event.key.epoch,
+                node_id=node.id,
             )
             if rows:
                 project, name = rows[0].project, rows[0].workload_name

@@ -14,7 +14,7 @@ from lattice.contracts.messages import ObservedDocument
 from lattice.contracts.nouns import Liveness, Membership
 from lattice.errors import Invalid
 from services.registry.change import Change
-from services.registry.node_rows import become, write_node
+from services.registry.node_rows import become, note_docker_problem, write_node
 from services.registry.tables import NodeRow
 
 CLONE_SUSPECTED = "two machines use its identity"
@@ -91,8 +91,8 @@ def _take_in(change: Change, node: NodeRow, document: ObservedDocument, *, takeo
         observed_counter=document.counter,
         observed_era=document.era,
         observed_generation=document.generation,
-        docker_problem=document.docker_problem,
     )
+    note_docker_problem(change, node, document.docker_problem)
     if takeover and node.reason.startswith(CLONE_SUSPECTED):
         write_node(change, node, reason="")
     if document.complete:  # else the Engine could not be listed, and what is missing means nothing

@@ -17,7 +17,9 @@ class RegistrySettings(ProcessSettings):
 
     bus: BusSettings = Field(default_factory=BusSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
-    system_creds_file: Path = Field(description="creds of the bus's system account: revokes tickets and cuts links")
+    system_creds_file: Path = Field(
+        description="creds of the bus's system account: revokes tickets and cuts links"
+    )
     pki_dir: Path = Field(description="the platform's certificate authority")
     authority_dir: Path = Field(description="the keys that sign bus tickets")
     master_key_dir: Path = Field(description="the master key of secrets, outside Postgres")

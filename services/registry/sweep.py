@@ -78,6 +78,11 @@ class Sweep:
     async def _forget(self) -> None:
         now = self.deps.now()
         async with self.deps.store.transaction() as tx:
-            old_facts = await tx.find(FactRow, created_at=Lt(now - FACTS_KEPT), published_at=Not(None), limit=_AT_ONCE)
-            for row in [*old_facts, *await tx.find(IdempotencyRow, created_at=Lt(now - KEYS_KEPT), limit=_AT_ONCE)]:
+            old_facts = await tx.find(
+                FactRow, created_at=Lt(now - FACTS_KEPT), published_at=Not(None), limit=_AT_ONCE
+            )
+            for row in [
+                *old_facts,
+                *await tx.find(IdempotencyRow, created_at=Lt(now - KEYS_KEPT), limit=_AT_ONCE),
+            ]:
                 tx.delete(row)

@@ -1,0 +1,145 @@
+"""Builds the registry: its handlers on the bus, its relay, its sweep, and the ear for what nodes report.
+
+`Registry` takes a bus and a store, whichever they are, so that tests run it in memory; `build` makes the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from loguru import logger
+
+from lattice import identity, pki_files
+from lattice.background import Background
+from lattice.bus import NatsBus
+from lattice.clock import Clock, SystemClock
+from lattice.contracts.catalogue import NODE_EVENT, REGISTRY_WAKE, STATUS
+from lattice.contracts.messages import Done
+from lattice.contracts.streams import CONSUMERS, NODE_EVENTS_BY_REGISTRY, OBSERVED_BY_REGISTRY, STREAMS
+from lattice.envelope import load_master_keys
+from lattice.errors import Temporary
+from lattice.ids import NewId, new_id
+from lattice.messaging import Bus, Received
+from lattice.migrations import upgrade
+from lattice.postgres import PostgresStore
+from lattice.process import Checks
+from lattice.storage import Store
+from services.registry import observed
+from services.registry.accept import TlsIssuer
+from services.registry.change import Deps
+from services.registry.documents import Documents
+from services.registry.first_start import ensure_cluster
+from services.registry.handlers import serve_all
+from services.registry.image_registry import ImageRegistries
+from services.registry.issuing import Issuer
+from services.registry.node_deps import NodeDeps, NodeSettings
+from services.registry.relay import Relay
+from services.registry.settings import RegistrySettings
+from services.registry.sweep import Sweep
+from services.registry.tables import MIGRATIONS
+from services.registry.template import load_templates
+from services.registry.vault import Vault
+from services.registry.workloads import WorkloadDeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What the registry signs and opens with."""
+
+    issuer: Issuer
+    vault: Vault
+    tls: TlsIssuer
+
+
+def load_keys(settings: RegistrySettings) -> Keys:
+    """Read the keys that the platform made at its first start."""
+    certificates = pki_files.load_authority(settings.pki_dir)
+    issuer = Issuer(
+        certificates=certificates,
+        tickets=identity.load(settings.authority_dir),
+        cluster_id=settings.cluster_id,
+        nats_urls=tuple(settings.node_nats_urls),
+        nats_server_name=settings.bus.server_name,
+    )
+    vault = Vault(load_master_keys(settings.master_key_dir))
+    return Keys(issuer=issuer, vault=vault, tls=TlsIssuer(certificates, settings.apps_domain))
+
+
+class Registry:
+    """One replica: `start` makes it serve, its loops run in the `Background` that it is given."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        keys: Keys,
+        node_settings: NodeSettings | None = None,
+        clock: Clock | None = None,
+        ids: NewId = new_id,
+        registries: ImageRegistries | None = None,
+    ) -> None:
+        self.bus, clock = bus, clock or SystemClock()
+        plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake)
+        self.relay = Relay(plain, bus, Documents(plain, keys.vault, bus))
+        self.about_workloads = WorkloadDeps(
+            store=store,
+            now=clock.now,
+            new_id=ids,
+            wake_relay=self._wake,
+            templates=load_templates(),
+            registries=registries or ImageRegistries(),
+            vault=keys.vault,
+            tls=keys.tls,
+        )
+        self.about_nodes = NodeDeps(plain, keys.issuer, node_settings or NodeSettings())
+        self.deps = plain
+        self.cluster_id = keys.issuer.cluster_id
+
+    async def start(self, background: Background) -> None:
+        """Make sure of what must be there, then answer, listen and loop."""
+        await ensure_cluster(self.deps, self.cluster_id)
+        await self.bus.subscribe(REGISTRY_WAKE, self._woken)
+        await self.bus.consume(
+            OBSERVED_BY_REGISTRY, STATUS, partial(observed.take_observed, self.deps), concurrency=8
+        )
+        await self.bus.consume(NODE_EVENTS_BY_REGISTRY, NODE_EVENT, partial(observed.take_event, self.deps))
+        await serve_all(self.bus, self.about_nodes, self.about_workloads)
+        self.bus.on_connected(self._connected)
+        background.start("relay", self.relay.run)
+        background.start("sweep", Sweep(self.deps).run)
+
+    async def _connected(self) -> None:
+        """The bus may have lost everything: make its streams again, then publish every document again."""
+        await self.bus.ensure_topology(STREAMS, CONSUMERS)
+        self.relay.republish()
+
+    async def _wake(self) -> None:
+        """Something was committed here; the relay may run in another replica."""
+        self.relay.wake()
+        try:
+            await self.bus.publish(REGISTRY_WAKE, Done())
+        except Temporary:
+            logger.debug("the link is down: other replicas look by themselves")
+
+    async def _woken(self, _: Received[Done]) -> None:
+        self.relay.wake()
+
+
+@asynccontextmanager
+async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
+    """The registry on NATS and Postgres."""
+    keys = load_keys(settings)
+    await upgrade(settings.database.url, MIGRATIONS)
+    store = PostgresStore(settings.database)
+    try:
+        async with NatsBus(settings.bus, identity="registry") as bus, Background() as background:
+            node_settings = NodeSettings(credential_ttl_s=settings.credential_ttl_s)
+            registry = Registry(store=store, bus=bus, keys=keys, node_settings=node_settings)
+            await registry.start(background)
+            yield {"bus": bus.ready, "database": store.ready}
+    finally:
+        await store.close()
