@@ -1,0 +1,172 @@
+"""Builds the gateway from its settings, a bus and a store, so that tests run it with doubles and in one process with all else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from loguru import logger
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+
+import lattice
+from lattice.background import Background
+from lattice.clock import Clock
+from lattice.errors import LatticeError
+from lattice.ids import new_id
+from lattice.messaging import Bus
+from lattice.storage import Store
+from services.gateway import docs_page, housekeeping, openapi, problems
+from services.gateway.accounts import Accounts
+from services.gateway.audit import Trail
+from services.gateway.auth import Authenticator
+from services.gateway.call import GuardedRoute
+from services.gateway.context import Gateway
+from services.gateway.edge import Edge, security_headers
+from services.gateway.fact_feed import FactFeed
+from services.gateway.open_streams import OpenStreams
+from services.gateway.passwords import Passwords
+from services.gateway.policy import NoPolicy, rule_for
+from services.gateway.routes import (
+    health,
+    history,
+    logs,
+    nodes,
+    platform,
+    sign_in,
+    terminal,
+    users,
+    workloads,
+)
+from services.gateway.settings import GatewaySettings
+from services.gateway.sign_in import SignIns
+from services.gateway.throttle import Throttle
+
+_MODULES = (sign_in, users, nodes, workloads, logs, terminal, platform, history, health)
+
+
+def create_app(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) -> FastAPI:
+    """The ASGI application; entering its lifespan starts its loops."""
+    gateway = build_gateway(settings, bus, store, clock)
+    app = FastAPI(
+        title="Lattice",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=settings.max_body_bytes,
+        telemetry={"tracing": False, "metrics": False},
+        lifespan=partial(_running, gateway),
+    )
+    routes = all_routes()
+    check_policy(routes)
+    app.router.routes.extend(routes)
+    described = describe()
+    app.state.gateway = gateway
+    app.state.openapi_json = openapi.text(described)
+    app.state.docs_html, app.state.docs_css = docs_page.page(described), docs_page.style()
+    app.add_exception_handler(LatticeError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _not_served)
+    app.add_middleware(
+        Edge,
+        clock=clock,
+        new_id=partial(new_id, "rq", clock=clock),
+        headers=security_headers(settings.public_url),
+    )
+    return app
+
+
+def build_gateway(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) -> Gateway:
+    """The parts, wired."""
+    trail, throttle = Trail(store, clock), Throttle()
+    authenticator = Authenticator(store, clock)
+    passwords = Passwords(memory_kib=settings.password_memory_kib)
+    return Gateway(
+        settings=settings,
+        bus=bus,
+        store=store,
+        clock=clock,
+        trail=trail,
+        authenticator=authenticator,
+        accounts=Accounts(store, clock, trail, passwords, authenticator),
+        sign_ins=SignIns(
+            store, clock, trail, passwords, throttle, authenticator, session_ttl_s=settings.session_ttl_s
+        ),
+        throttle=throttle,
+        facts=FactFeed(bus, quiet_s=settings.stream_keepalive_s),
+        streams=OpenStreams(store, clock),
+    )
+
+
+def all_routes() -> list[BaseRoute]:
+    """Every route, in order.  Taken as they are instead of included: the framework would match each included router twice."""
+    return [route for module in _MODULES for route in module.router.routes]
+
+
+def check_policy(routes: list[BaseRoute]) -> None:
+    """NoPolicy if a route is not behind the guard or has no entry in the table."""
+    for route in routes:
+        if isinstance(route, APIWebSocketRoute):
+            rule_for("WS", route.path)
+        elif isinstance(route, GuardedRoute):
+            for method in route.methods or ():
+                rule_for(method, route.path)
+        else:
+            raise NoPolicy(f"{route} is not a guarded route")
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI document of these routes."""
+    return openapi.document(all_routes(), version=lattice.__version__)
+
+
+@asynccontextmanager
+async def _running(gateway: Gateway, _app: FastAPI) -> AsyncIterator[None]:
+    await gateway.facts.start()
+    async with Background() as background:
+        background.start("gateway open streams", gateway.streams.watch)
+        background.start("gateway housekeeping", partial(housekeeping.keep_house, gateway))
+        try:
+            yield
+        finally:
+            gateway.streams.end_all()
+            await gateway.facts.stop()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LatticeError)
+    if error.status >= 500:
+        logger.opt(exception=error).warning("{} {} ended in {}", request.method, request.url.path, error.code)
+    return problems.answer_for(error, path=request.url.path, request_id=request.scope["state"]["request_id"])
+
+
+async def _not_valid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await _refused(request, problems.from_validation(error))
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        error.headers = {"Allow": ", ".join(_methods_at(request))}
+    return problems.answer_for_http(
+        error, path=request.url.path, request_id=request.scope["state"]["request_id"]
+    )
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method of a path.  The framework names those of the first route that matches only."""
+    return sorted(
+        method
+        for route in request.app.router.routes
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    )

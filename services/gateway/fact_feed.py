@@ -1,0 +1,114 @@
+"""Facts as a stream without gaps, however lossy the way.
+
+One subscription hears all facts and hands them to every listener.  A listener starts with pages from the registry until it has caught up,
+then takes live facts in the order of `seq`; whenever one is missing (a lost message, a full queue, a reconnect) or nothing came for a
+while, it asks for a page again.  `seq` is gap-free over all projects, so everything is followed and filtered only when it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from loguru import logger
+
+from lattice.contracts import catalogue
+from lattice.contracts.messages import Fact, ListFacts
+from lattice.errors import Temporary
+from lattice.messaging import Bus, Received, Subscription
+
+PAGE = 500
+_QUEUE = 1000
+_RETRY_S = 1.0
+
+
+class FactFeed:
+    """Hands facts to listeners."""
+
+    def __init__(self, bus: Bus, *, quiet_s: float) -> None:
+        self._bus = bus
+        self._quiet_s = quiet_s
+        self._listeners: set[asyncio.Queue[Fact]] = set()
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Begin to hear facts."""
+        self._subscription = await self._bus.subscribe(catalogue.FACT, self._heard)
+
+    async def stop(self) -> None:
+        """Hear no more."""
+        if self._subscription is not None:
+            await self._subscription.stop()
+
+    async def head(self) -> int:
+        """The newest seq so far."""
+        page = await self._bus.ask(catalogue.LIST_FACTS, ListFacts(limit=1, newest_first=True))
+        return page.head
+
+    async def follow(self, after: int, *, ended: asyncio.Event) -> AsyncIterator[Fact | None]:
+        """Every fact after `after`, in order, each once, until `ended`; None now and then while nothing happens."""
+        with self._listen() as queue:
+            cursor = after
+            while not ended.is_set():
+                async for fact in self._pages(cursor, ended):
+                    cursor = fact.seq
+                    yield fact
+                # Live until one is missing.  The one behind the gap is dropped: the registry's pages have it too.
+                while (heard := await _next(queue, ended, self._quiet_s)) and heard.seq <= cursor + 1:
+                    if heard.seq == cursor + 1:
+                        cursor = heard.seq
+                        yield heard
+                if heard is None:
+                    yield None
+
+    async def _pages(self, cursor: int, ended: asyncio.Event) -> AsyncIterator[Fact]:
+        while not ended.is_set():
+            try:
+                page = await self._bus.ask(catalogue.LIST_FACTS, ListFacts(after=cursor, limit=PAGE))
+            except Temporary as error:
+                logger.warning("facts cannot be listed now: {}", error)
+                await _wait(ended, _RETRY_S)
+                continue
+            for fact in page.facts:
+                yield fact
+            if len(page.facts) < PAGE:
+                return
+            cursor = page.facts[-1].seq
+
+    @contextmanager
+    def _listen(self) -> Iterator[asyncio.Queue[Fact]]:
+        queue: asyncio.Queue[Fact] = asyncio.Queue(_QUEUE)
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+
+    async def _heard(self, received: Received[Fact]) -> None:
+        for queue in self._listeners:
+            # A listener that is too slow misses some, sees the gap and asks for a page.
+            with suppress(asyncio.QueueFull):
+                queue.put_nowait(received.message)
+
+
+def visible(project: str | None) -> Callable[[Fact], bool]:
+    """Which facts a reader of one project, or of all, sees."""
+    return lambda fact: project is None or fact.project == project
+
+
+async def _next(queue: asyncio.Queue[Fact], ended: asyncio.Event, timeout_s: float) -> Fact | None:
+    if not queue.empty():
+        return queue.get_nowait()
+    getting, ending = asyncio.ensure_future(queue.get()), asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait({getting, ending}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return getting.result() if getting.done() else None
+    finally:
+        getting.cancel()
+        ending.cancel()
+
+
+async def _wait(ended: asyncio.Event, timeout_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), timeout_s)

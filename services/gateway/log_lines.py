@@ -1,0 +1,69 @@
+"""Log lines out of the blocks that agents send, and the seam between stored and live lines.
+
+Lines of one container are numbered, so (instance, container, number) names a line for ever: whatever comes twice, from the store and from
+the live subject, is shown once.  Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import zstandard
+
+from lattice.contracts.messages import LogBlock, LogLine
+from lattice.errors import Invalid
+
+# A block is at most a few hundred KiB of text; what claims to be more is not from our agents.
+MAX_BLOCK_BYTES = 16 * 2**20
+_REMEMBERED = 20_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_of(time_ns: int) -> datetime:
+    """Nanoseconds since 1970 as a time; what is finer than a microsecond is cut off."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
+def time_ns_of(time: datetime) -> int:
+    """The other way round, without the rounding of floats."""
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def decode(meta: LogBlock, body: bytes, *, workload: str, nodes: Mapping[str, str]) -> Iterator[LogLine]:
+    """The lines of one block; `nodes` gives names for node ids.  Raises Invalid for a block that cannot be read."""
+    try:
+        text = zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_BLOCK_BYTES)
+        rows = [json.loads(line) for line in text.splitlines()]
+        for number, (time_ns, stream, message) in enumerate(rows, start=meta.first):
+            yield LogLine(
+                time=time_of(time_ns),
+                node=nodes.get(meta.node_id, meta.node_id),
+                workload=workload,
+                instance=meta.instance_id,
+                stream=stream,
+                message=message,
+                number=number,
+                source=meta.source,
+            )
+    except (zstandard.ZstdError, ValueError, TypeError) as error:
+        raise Invalid(f"A block of log lines from {meta.node_id} cannot be read: {error}") from error
+
+
+class Seen:
+    """Remembers the newest lines that were shown, so that none is shown twice."""
+
+    def __init__(self, *, capacity: int = _REMEMBERED) -> None:
+        self._keys: dict[tuple[str, str, int], None] = {}
+        self._capacity = capacity
+
+    def first_time(self, line: LogLine) -> bool:
+        """Whether this line was not shown yet; from now on it was."""
+        key = (line.instance, line.source, line.number)
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._capacity:
+            del self._keys[next(iter(self._keys))]
+        return True

@@ -1,0 +1,153 @@
+"""Stored lines first, then live ones, as one stream.
+
+The live subject is heard before the store is asked, so nothing falls between; what comes from both is shown once.  Lines that were on
+their way into the store at that moment are in neither: the store is asked once more a little later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from loguru import logger
+
+from lattice.contracts import catalogue
+from lattice.contracts.messages import LogBlock, LogLine, QueryLogs
+from lattice.contracts.views import WorkloadView
+from lattice.errors import Invalid, Temporary
+from lattice.messaging import Bus, Received
+from services.gateway.log_lines import Seen, decode, time_ns_of
+
+SECOND_LOOK_S = 2.0
+_SECOND_LOOK_LINES = 1000
+_BLOCKS_WAITING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines of which workload."""
+
+    workload: WorkloadView
+    since_ns: int | None = None
+    until_ns: int | None = None
+    grep: str | None = None
+    limit: int = 100
+
+    def request(self) -> QueryLogs:
+        """As the log store takes it."""
+        return QueryLogs(
+            project=self.workload.project,
+            workload_id=self.workload.id,
+            since_ns=self.since_ns,
+            until_ns=self.until_ns,
+            grep=self.grep,
+            limit=self.limit,
+        )
+
+    def wants(self, line: LogLine) -> bool:
+        """Whether a live line belongs to the answer."""
+        if self.grep is not None and self.grep not in line.message:
+            return False
+        return self.since_ns is None or time_ns_of(line.time) >= self.since_ns
+
+
+async def stored(bus: Bus, query: LogQuery) -> tuple[LogLine, ...]:
+    """The newest matching lines of the store, oldest first."""
+    return (await bus.ask(catalogue.QUERY_LOGS, query.request())).lines
+
+
+async def follow(
+    bus: Bus, query: LogQuery, *, ended: asyncio.Event, quiet_s: float
+) -> AsyncIterator[LogLine | None]:
+    """Stored lines, then live ones until `ended`; None now and then while nothing is written."""
+    tail = _Tail(bus, query)
+    await tail.start()
+    try:
+        history = await stored(bus, query)
+        tail.look_again(history)
+        for line in history:
+            if tail.seen.first_time(line):
+                yield line
+        async for item in tail.lines(ended, quiet_s):
+            yield item
+    finally:
+        await tail.stop()
+
+
+class _Tail:
+    """The live part: blocks that wait to be shown."""
+
+    def __init__(self, bus: Bus, query: LogQuery) -> None:
+        self._bus = bus
+        self._query = query
+        self._nodes = {
+            item.node_id: item.node or item.node_id for item in query.workload.instances if item.node_id
+        }
+        self._queue: asyncio.Queue[tuple[LogLine, ...]] = asyncio.Queue(_BLOCKS_WAITING)
+        self._second_look: asyncio.Task[None] | None = None
+        self.seen = Seen()
+
+    async def start(self) -> None:
+        self._subscription = await self._bus.subscribe(
+            catalogue.LOG_BLOCK, self._heard, workload_id=self._query.workload.id
+        )
+
+    def look_again(self, history: Sequence[LogLine]) -> None:
+        """Ask the store once more, a little later, for what is not older than the newest of `history`."""
+        since_ns = time_ns_of(history[-1].time) if history else self._query.since_ns
+        query = replace(self._query, since_ns=since_ns, limit=max(self._query.limit, _SECOND_LOOK_LINES))
+        self._second_look = asyncio.create_task(self._look(query))
+
+    async def stop(self) -> None:
+        if self._second_look is not None:
+            self._second_look.cancel()
+        await self._subscription.stop()
+
+    async def lines(self, ended: asyncio.Event, quiet_s: float) -> AsyncIterator[LogLine | None]:
+        ending = asyncio.ensure_future(ended.wait())
+        try:
+            while not ended.is_set():
+                block = await self._next(ending, quiet_s)
+                if block is None:
+                    yield None
+                    continue
+                for line in block:
+                    if self.seen.first_time(line):
+                        yield line
+        finally:
+            ending.cancel()
+
+    async def _next(
+        self, ending: asyncio.Future[Literal[True]], quiet_s: float
+    ) -> tuple[LogLine, ...] | None:
+        if not self._queue.empty():
+            return self._queue.get_nowait()
+        getting = asyncio.ensure_future(self._queue.get())
+        try:
+            waited: set[asyncio.Future[Any]] = {getting, ending}
+            await asyncio.wait(waited, timeout=quiet_s, return_when=asyncio.FIRST_COMPLETED)
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
+
+    async def _heard(self, received: Received[LogBlock]) -> None:
+        if received.message.workload_id != self._query.workload.id:
+            return  # the subject says one thing and the block another
+        try:
+            name = self._query.workload.name
+            decoded = decode(received.message, received.body, workload=name, nodes=self._nodes)
+            lines = tuple(line for line in decoded if self._query.wants(line))
+        except Invalid as error:
+            logger.warning("{}", error)
+            return
+        # A reader who is too slow loses live blocks; they are in the store.
+        with suppress(asyncio.QueueFull):
+            self._queue.put_nowait(lines)
+
+    async def _look(self, query: LogQuery) -> None:
+        await asyncio.sleep(SECOND_LOOK_S)
+        with suppress(Temporary):
+            await self._queue.put(await stored(self._bus, query))

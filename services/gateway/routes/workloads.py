@@ -1,0 +1,136 @@
+"""Workloads: deploy, look, stop, start, remove."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from lattice.contracts import catalogue
+from lattice.contracts.catalogue import Rpc
+from lattice.contracts.messages import (
+    CreateWorkload,
+    DeleteWorkload,
+    Empty,
+    Fact,
+    GetByName,
+    GetCredentials,
+    ListFacts,
+    ListInProject,
+    WorkloadCommand,
+)
+from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.views import (
+    Accepted,
+    CredentialsView,
+    InstanceView,
+    Listing,
+    PlacementView,
+    RevisionView,
+    TemplateView,
+    WorkloadView,
+)
+from services.gateway.answers import accepted, answer, versioned
+from services.gateway.call import Call, CurrentCall, GuardedRoute
+from services.gateway.names import Ref
+from services.gateway.routes.paging import PageOf
+from services.gateway.schemas import Flag
+
+router = APIRouter(route_class=GuardedRoute, tags=["workloads"])
+
+
+@router.get("/v1/templates", response_model=Listing[TemplateView])
+async def list_templates(call: CurrentCall) -> Response:
+    """The service catalogue."""
+    return answer(await call.ask(catalogue.LIST_TEMPLATES, Empty()))
+
+
+@router.post("/v1/workloads", status_code=202, response_model=Accepted)
+async def deploy(call: CurrentCall, spec: WorkloadSpec, *, adopt: Flag = False) -> Response:
+    """Deploy.  `adopt` takes over released volumes of the same name, with their data."""
+    request = CreateWorkload(caller=call.caller, project=call.project, spec=spec, adopt=adopt)
+    return accepted(await call.ask(catalogue.CREATE_WORKLOAD, request))
+
+
+@router.get("/v1/workloads", response_model=Listing[WorkloadView])
+async def list_workloads(call: CurrentCall, page: PageOf) -> Response:
+    """The workloads of a project, or of all."""
+    request = ListInProject(**dict(page), project=call.project_or_all)
+    return answer(await call.ask(catalogue.LIST_WORKLOADS, request))
+
+
+async def load(call: Call, ref: str) -> WorkloadView:
+    """A workload of the call's project by id or name."""
+    return await call.ask(catalogue.GET_WORKLOAD, GetByName(ref=ref, project=call.project))
+
+
+@router.get("/v1/workloads/{id}", response_model=WorkloadView)
+async def get_workload(call: CurrentCall, ref: Ref) -> Response:
+    """One workload with its instances, routes and placement."""
+    return versioned(await load(call, ref))
+
+
+@router.delete("/v1/workloads/{id}", status_code=202, response_model=Accepted)
+async def delete_workload(call: CurrentCall, ref: Ref, *, volumes: Flag = False) -> Response:
+    """Remove a workload; its volumes are kept unless `volumes` is true."""
+    request = DeleteWorkload(caller=call.caller, project=call.project, workload=ref, volumes=volumes)
+    return accepted(await call.ask(catalogue.DELETE_WORKLOAD, request))
+
+
+async def _command(call: Call, rpc: Rpc[WorkloadCommand, Accepted], ref: str) -> Response:
+    return accepted(
+        await call.ask(rpc, WorkloadCommand(caller=call.caller, project=call.project, workload=ref))
+    )
+
+
+@router.post("/v1/workloads/{id}/start", status_code=202, response_model=Accepted)
+async def start(call: CurrentCall, ref: Ref) -> Response:
+    """Start a stopped workload."""
+    return await _command(call, catalogue.START_WORKLOAD, ref)
+
+
+@router.post("/v1/workloads/{id}/stop", status_code=202, response_model=Accepted)
+async def stop(call: CurrentCall, ref: Ref) -> Response:
+    """Stop all instances; they keep their place."""
+    return await _command(call, catalogue.STOP_WORKLOAD, ref)
+
+
+@router.post("/v1/workloads/{id}/restart", status_code=202, response_model=Accepted)
+async def restart(call: CurrentCall, ref: Ref) -> Response:
+    """Replace every instance by a new one."""
+    return await _command(call, catalogue.RESTART_WORKLOAD, ref)
+
+
+@router.get("/v1/workloads/{id}/instances", response_model=Listing[InstanceView])
+async def instances(call: CurrentCall, ref: Ref) -> Response:
+    """What runs for a workload, and where."""
+    return answer(Listing[InstanceView](items=(await load(call, ref)).instances))
+
+
+@router.get("/v1/workloads/{id}/placement", response_model=Listing[PlacementView])
+async def placement(call: CurrentCall, ref: Ref) -> Response:
+    """Why each instance is where it is, or why it has no place."""
+    return answer(Listing[PlacementView](items=(await load(call, ref)).placement))
+
+
+@router.get("/v1/workloads/{id}/revisions", response_model=Listing[RevisionView])
+async def revisions(call: CurrentCall, ref: Ref) -> Response:
+    """The specs of a workload over time."""
+    return answer(await call.ask(catalogue.LIST_REVISIONS, GetByName(ref=ref, project=call.project)))
+
+
+@router.get("/v1/workloads/{id}/events", response_model=Listing[Fact])
+async def events(call: CurrentCall, ref: Ref, limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> Response:
+    """What happened to a workload, newest first."""
+    workload = await load(call, ref)
+    request = ListFacts(entity_id=workload.id, limit=limit, newest_first=True)
+    page = await call.ask(catalogue.LIST_FACTS, request)
+    return answer(Listing[Fact](items=page.facts))
+
+
+@router.get("/v1/workloads/{id}/credentials", response_model=CredentialsView)
+async def credentials(call: CurrentCall, ref: Ref) -> Response:
+    """How to reach a workload, with its password.  Each look is audited."""
+    request = GetCredentials(caller=call.caller, project=call.project, workload=ref)
+    return answer(await call.ask(catalogue.GET_CREDENTIALS, request))

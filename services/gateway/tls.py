@@ -1,0 +1,56 @@
+"""The listener's TLS: version 1.3 only, with a certificate that is read again when its file changes.
+
+New connections get the renewed certificate, open ones keep theirs; nothing restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+from loguru import logger
+
+from lattice.pki_files import server_context
+
+
+class RenewingTls:
+    """A server context that follows its files."""
+
+    def __init__(self, certificate_file: Path, key_file: Path) -> None:
+        self._certificate_file = certificate_file
+        self._key_file = key_file
+        self._seen = self._stamp()
+        self.context = server_context(certificate_file, key_file)
+
+    async def follow(self, every_s: float) -> None:
+        """Look again and again; runs beside the requests."""
+        while True:
+            await asyncio.sleep(every_s)
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> bool:
+        """Read the files again if they changed; whether a new certificate is in use now."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return False
+        try:
+            self.context.load_cert_chain(self._certificate_file, self._key_file)
+        except (OSError, ssl.SSLError) as error:
+            # Certificate and key are two files: between the two writes they do not fit together.
+            logger.warning("{} cannot be used yet: {}", self._certificate_file, error)
+            return False
+        self._seen = stamp
+        logger.info("a renewed certificate is in use")
+        return True
+
+    def _stamp(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(_stamp_of(path) for path in (self._certificate_file, self._key_file))
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
