@@ -99,6 +99,8 @@ class Judge:
         async with self._deps.store.exclusive(LOCK) as writes:
             if writes:
                 await self._write(judgement, heard, now_s)
+            else:
+                self._unsaid = None  # whoever holds the lock judges alike, and says it
 
     def _judge(self, heard: frozenset[str], dt_s: float) -> Judgement:
         nodes = {
@@ -162,7 +164,8 @@ class Judge:
             if self._unsaid is not None:
                 _say(change, self._unsaid)
         self._unsaid = None
-        self._members = {node_id: known for node_id, known in self._members.items() if node_id not in moved}
+        for node_id in moved:
+            self._members.pop(node_id, None)
         self._members.update({row.id: _Known.of(row) for row in members})
 
 
