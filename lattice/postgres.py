@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from lattice.errors import LatticeError
 from lattice.postgres_connections import Connections
 from lattice.postgres_locks import SessionLocks
 from lattice.postgres_transaction import PostgresTransaction
@@ -42,6 +43,15 @@ class PostgresStore:
     def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
         """Try to hold a lock of this name; yields whether it was got."""
         return self._locks.try_hold(name)
+
+    async def ready(self) -> str:
+        """For a readiness check: what is wrong, or "" when the database answers."""
+        try:
+            connection = await self._connections.take()
+            await self._connections.give_back(connection, roll_back=True)
+        except LatticeError as error:
+            return error.detail
+        return ""
 
     async def close(self) -> None:
         """Close every connection."""
