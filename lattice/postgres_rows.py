@@ -47,10 +47,10 @@ class ColumnShape:
         """The value as the row holds it."""
         return value if value is None or self.load is None else self.load(value)
 
-    def as_json(self, value: Any) -> Any:
-        """The value as one member of a JSON object that Postgres reads into a row."""
-        stored = self.stored(value)
-        return "\\x" + stored.hex() if self.is_bytes and stored is not None else stored
+    @property
+    def to_json(self) -> Convert | None:
+        """Makes the value a member of a JSON object that Postgres reads into a row; None where it is one as it is."""
+        return (lambda value: "\\x" + self.stored(value).hex()) if self.is_bytes else self.store
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,11 @@ class TableShape(Generic[R]):
     def uniques(self) -> tuple[UniqueRule, ...]:
         """Every unique rule with the name that Postgres reports, the primary key first."""
         return tuple(_unique_rules(self.table))
+
+    @cached_property
+    def generated(self) -> frozenset[str]:
+        """The columns that the database numbers by itself where a row leaves them empty."""
+        return frozenset(name for name, column in self.columns.items() if column.generated)
 
     @cached_property
     def _loads(self) -> tuple[tuple[str, Convert], ...]:

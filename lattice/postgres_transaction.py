@@ -7,8 +7,7 @@ see inside, so a unit without locks that fits one statement is committed by that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from lattice.postgres_connections import Connections, PooledConnection
 
 R = TypeVar("R", bound=SQLModel)
+T = TypeVar("T")
+_INTERRUPTED = "A statement was interrupted, so its transaction cannot be committed."
 
 
 class PostgresTransaction:
@@ -136,17 +137,13 @@ class PostgresTransaction:
             raise self._failure from error
 
     async def _execute(self, sql: str) -> None:
-        async with self._usable() as connection:
-            await connection.execute(sql)
+        await self._use(lambda connection: connection.execute(sql))
 
     async def _fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        async with self._usable() as connection:
-            records: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-            return records
+        return await self._use(lambda connection: connection.fetch(sql, *arguments))
 
-    @asynccontextmanager
-    async def _usable(self) -> AsyncIterator[PooledConnection]:
-        """The connection, for one statement at a time.
+    async def _use(self, statement: Callable[[PooledConnection], Awaitable[T]]) -> T:
+        """Run one statement at a time.
 
         Postgres answers COMMIT of a failed transaction with a silent roll-back, so what failed is remembered here.
         """
@@ -155,10 +152,7 @@ class PostgresTransaction:
                 if self._connection is None:
                     self._connection = await self._connections.take()
                 with translated():
-                    yield self._connection
-        except Exception as error:
-            self._failure = error
-            raise
-        except BaseException:
-            self._failure = Temporary("A statement was interrupted, so its transaction cannot be committed.")
+                    return await statement(self._connection)
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else Temporary(_INTERRUPTED)
             raise

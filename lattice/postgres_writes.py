@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from pydantic_core import to_json
 from sqlmodel import SQLModel
 
 from lattice.postgres_changes import Changes
-from lattice.postgres_rows import DIALECT, TableShape
+from lattice.postgres_rows import DIALECT, Convert, TableShape
 
 Verb = Literal["delete", "update", "insert"]
 
@@ -83,13 +83,14 @@ def _updates(changes: Changes) -> dict[Kind, list[SQLModel]]:
 def _inserts(changes: Changes) -> dict[Kind, list[SQLModel]]:
     found = defaultdict(list)
     for (shape, _), row in changes.inserts.items():
-        columns = tuple(
-            name
-            for name, column in shape.columns.items()
-            if not (column.generated and getattr(row, name) is None)
-        )
-        found[Kind("insert", shape, columns)].append(row)
+        empty = {name for name in shape.generated if getattr(row, name) is None}
+        found[_insert_kind(shape, frozenset(empty))].append(row)
     return dict(found)
+
+
+@cache
+def _insert_kind(shape: TableShape[Any], empty: frozenset[str]) -> Kind:
+    return Kind("insert", shape, tuple(name for name in shape.columns if name not in empty))
 
 
 def _statement(group: Mapping[Kind, list[SQLModel]]) -> Statement:
@@ -102,9 +103,22 @@ def _statement(group: Mapping[Kind, list[SQLModel]]) -> Statement:
 
 
 def _rows_as_json(kind: Kind, rows: list[SQLModel]) -> str:
-    columns = [kind.shape.columns[name] for name in kind.columns]
-    objects = [{c.name: c.as_json(getattr(row, c.name)) for c in columns} for row in rows]
+    """The rows' columns as a JSON array of objects, read past SQLAlchemy's instrumentation: that takes half of the time."""
+    converted = _conversions(kind)
+    objects = []
+    for row in rows:
+        values = {name: row.__dict__.get(name) for name in kind.columns}
+        for name, convert in converted:
+            if values[name] is not None:
+                values[name] = convert(values[name])
+        objects.append(values)
     return to_json(objects, inf_nan_mode="strings").decode()
+
+
+@lru_cache(maxsize=1024)
+def _conversions(kind: Kind) -> tuple[tuple[str, Convert], ...]:
+    columns = [kind.shape.columns[name] for name in kind.columns]
+    return tuple((column.name, column.to_json) for column in columns if column.to_json is not None)
 
 
 @lru_cache(maxsize=1024)
