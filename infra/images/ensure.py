@@ -62,11 +62,16 @@ def ensure_image(recipe: Recipe, workshop: Workshop, registry: Registry) -> Ensu
 
 
 def _build(recipe: Recipe, workshop: Workshop, registry: Registry) -> Ensured:
-    because = f"{recipe.official[0]} could not be pulled" if recipe.official else "it is only for the tests"
+    because = _why_not_official(recipe, registry)
     try:
         return Ensured(build(recipe, workshop), Source.BUILT, because)
     except SetupError as error:
-        reason = f" ({registry.away_because})" if registry.away_because else ""
-        raise SetupError(
-            f"No image for {recipe.name}: {because}{reason}, and building it failed:\n{error}"
-        ) from None
+        raise SetupError(f"No image for {recipe.name}: {because}, and building it failed:\n{error}") from None
+
+
+def _why_not_official(recipe: Recipe, registry: Registry) -> str:
+    if not recipe.official:
+        return "it is made for the tests"
+    # The Engine wraps the cause in the steps that led to it; the last part is what a person can act on.
+    cause = (registry.away_because or "the registry does not offer it").rpartition(": ")[2]
+    return f"{recipe.official[0]} could not be pulled ({cause})"

@@ -6,7 +6,6 @@ import selectors
 import subprocess
 import time
 
-_FIRST_ANSWER_S = 10
 _WHOLE_PULL_S = 600
 _WRONG_NAME = ("manifest unknown", "not found", "denied")
 
@@ -14,20 +13,21 @@ _WRONG_NAME = ("manifest unknown", "not found", "denied")
 class Registry:
     """The registry as seen in this run: the first silence is believed, and nobody waits a second time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_answer_s: float = 10) -> None:
         self.away_because: str | None = None
+        self._first_answer_s = first_answer_s
 
     def pull(self, image: str) -> bool:
-        """Whether the image could be pulled; at most 10 s go by until the registry's first answer."""
+        """Whether the image could be pulled; silence is taken for an answer after `first_answer_s`."""
         if self.away_because:
             return False
-        problem = _pull(image)
+        problem = _pull(image, first_answer_s=self._first_answer_s)
         if problem and not any(words in problem for words in _WRONG_NAME):
             self.away_because = problem
         return problem is None
 
 
-def _pull(image: str) -> str | None:
+def _pull(image: str, *, first_answer_s: float) -> str | None:
     """Pull and return None, or what went wrong."""
     with subprocess.Popen(
         ["docker", "pull", image],
@@ -38,9 +38,9 @@ def _pull(image: str) -> str | None:
     ) as pulling:
         # The first line comes when the registry has named the image's layers; after that it is only a matter
         # of size.
-        if not _speaks(pulling, within_s=_FIRST_ANSWER_S):
+        if not _speaks(pulling, within_s=first_answer_s):
             pulling.kill()
-            return f"no answer within {_FIRST_ANSWER_S} s"
+            return f"no answer within {first_answer_s:g} s"
         return _outcome(pulling)
 
 
