@@ -163,11 +163,13 @@ def service_user_jwt(
     *,
     issued_at: datetime,
     expires_at: datetime,
+    may_reply: bool = False,
 ) -> str:
-    """A service's ticket with its own permissions."""
+    """A service's ticket with its own permissions; one that serves requests may also answer each of them once."""
     body: Claims = {
         **_user_limits(),
         **_allow(permissions),
+        **({"resp": _one_reply()} if may_reply else {}),
         "type": "user",
         "issuer_account": authority.account.public,
         "allowed_connection_types": ["STANDARD"],
@@ -242,10 +244,14 @@ def _node_scope(authority: NatsAuthority, permissions: AllowList) -> Claims:
         **_user_limits(),
         **_allow(permissions),
         "subs": NODE_SUBSCRIPTIONS,
-        "resp": {"max": 1, "ttl": int(REPLY_TTL.total_seconds() * 1e9)},
+        "resp": _one_reply(),
         "allowed_connection_types": ["STANDARD", "WEBSOCKET"],
     }
     return {"kind": "user_scope", "key": authority.node_signing.public, "role": "node", "template": template}
+
+
+def _one_reply() -> Claims:
+    return {"max": 1, "ttl": int(REPLY_TTL.total_seconds() * 1e9)}
 
 
 def _user_limits() -> Claims:
