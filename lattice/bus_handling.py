@@ -17,7 +17,7 @@ from typing import TypeVar
 from loguru import logger
 
 from lattice import metrics
-from lattice.bus_wire import context_of, decode, decode_model
+from lattice.bus_wire import context_of, decode, decode_model, to_json
 from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.nouns import Noun
 from lattice.contracts.streams import Consumer
@@ -165,7 +165,7 @@ async def respond(
     with log_context(**context_of(headers)):
         try:
             request = decode_model(rpc.request, payload, rpc.name)
-            said: bytes | LatticeError = (await handler(request)).model_dump_json().encode()
+            said: bytes | LatticeError = to_json(await handler(request))
         except LatticeError as error:
             said = error
         except Exception:

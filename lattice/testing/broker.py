@@ -23,8 +23,8 @@ from lattice.testing.streams import MemoryConsumer, MemoryStream
 class MemoryBroker:
     """One world of messages, shared by the buses that are given it."""
 
-    def __init__(self, clock: Clock, chance: random.Random) -> None:
-        self.clock, self.chance = clock, chance
+    def __init__(self, clock: Clock, *, seed: int = 0) -> None:
+        self.clock, self.chance = clock, random.Random(seed)
         self.duplicates = False
         self.reorder = False
         self.listeners: list[Listener] = []

@@ -14,13 +14,12 @@ of a test; with a `MemoryBroker` of their own, several share one world and can b
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from lattice import metrics
 from lattice.bus_handling import Fate, Raw, handle, respond
-from lattice.bus_wire import Wire, decode, encode, stored_address
+from lattice.bus_wire import Wire, check_msg_id, decode, encode, stored_address
 from lattice.clock import Clock
 from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.messages import DeadLetter
@@ -52,7 +51,7 @@ class MemoryBus:
         seed: int = 0,
         longest_pause_s: float = _RETRIED_AFTER_S,
     ) -> None:
-        self.broker = broker or MemoryBroker(clock or ManualClock(), random.Random(seed))
+        self.broker = broker or MemoryBroker(clock or ManualClock(), seed=seed)
         self.identity = identity
         self.lose_acks = 0
         self._longest_pause_s = longest_pause_s
@@ -104,7 +103,7 @@ class MemoryBus:
         self, channel: Channel[P], message: P, *, msg_id: str, body: bytes = b"", **tokens: str
     ) -> Stored:
         self._must_be_connected()
-        stored = self._store(channel, self._wire(channel, message, body, msg_id, tokens))
+        stored = self._store(channel, self._wire(channel, message, body, check_msg_id(msg_id), tokens))
         await asyncio.sleep(0)
         if self.lose_acks > 0:
             self.lose_acks -= 1
@@ -210,9 +209,10 @@ class MemoryBus:
 
     async def ask(self, rpc: Rpc[Q, R], request: Q, *, timeout_s: float | None = None, **tokens: str) -> R:
         self._must_be_connected()
-        server = self.broker.server_for(rpc.address.subject(**tokens))
+        subject = rpc.address.subject(**tokens)
+        server = self.broker.server_for(subject)
         if server is None:
-            raise Temporary(f"Nobody answers {rpc.name} right now: try again shortly.")
+            raise Temporary(f"Nobody answers {subject} right now: try again shortly.")
         try:
             said = await asyncio.wait_for(
                 server.answer(request.model_dump_json().encode()), timeout_s or rpc.timeout_s
