@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from lattice.errors import LatticeError
+from lattice.errors import Temporary
 from lattice.postgres_connections import Connections
 from lattice.postgres_locks import SessionLocks
 from lattice.postgres_transaction import PostgresTransaction
@@ -50,6 +51,14 @@ class PostgresStore:
             connection = await self._connections.take()
             await self._connections.give_back(connection, roll_back=True)
         except LatticeError as error:
+            return error.detail
+        return ""
+
+    async def ready(self) -> str:
+        """A readiness check: why the database cannot be used, in plain words, or ""."""
+        try:
+            await self._connections.check()
+        except Temporary as error:
             return error.detail
         return ""
 

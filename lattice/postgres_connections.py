@@ -67,6 +67,15 @@ class Connections:
         with suppress(*BROKEN):  # what cannot be cleaned was closed by the pool
             await pool.release(connection)
 
+    async def check(self) -> None:
+        """Raise Temporary if the database does not answer."""
+        connection = await self.take()
+        try:
+            with translated():
+                await connection.execute("SELECT 1")
+        finally:
+            await self.give_back(connection, roll_back=False)
+
     async def connect(self) -> Connection:
         """A connection of its own, outside of the pool, for what outlives units of work."""
         with translated():

@@ -48,6 +48,10 @@ class MemoryStore:
         finally:
             self._release(name, hold)
 
+    async def ready(self) -> str:
+        """A readiness check."""
+        return "The database is away." if self.database.away else ""
+
     def lose_connection(self) -> None:
         """As if the connection broke: what was held is free for others, and the holders are not told."""
         for name, hold in tuple(self._holds.items()):

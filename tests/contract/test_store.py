@@ -77,8 +77,8 @@ class EntryRow(Row, table=True):
 class Bed:
     """Two processes' stores on one database, and the means to disturb them."""
 
-    store: Store
-    other: Store
+    store: PostgresStore | MemoryStore
+    other: PostgresStore | MemoryStore
     take_away: Callable[[], Any]
     bring_back: Callable[[], Any]
     cut_off: Callable[[], Any]
@@ -742,7 +742,9 @@ async def try_once(store: Store, name: str) -> bool:
 
 async def test_an_absent_database_is_temporary_and_comes_back(bed: Bed) -> None:
     await keep(bed.store, ItemRow(id="a", name="one"))
+    assert await bed.store.ready() == ""
     await bed.take_away()
+    assert "away" in await bed.store.ready()
     for _ in range(3):
         with pytest.raises(Temporary):
             await ids(bed.store)
