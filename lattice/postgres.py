@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from lattice.errors import LatticeError
 from lattice.errors import Temporary
 from lattice.postgres_connections import Connections
 from lattice.postgres_locks import SessionLocks
@@ -44,15 +43,6 @@ class PostgresStore:
     def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
         """Try to hold a lock of this name; yields whether it was got."""
         return self._locks.try_hold(name)
-
-    async def ready(self) -> str:
-        """For a readiness check: what is wrong, or "" when the database answers."""
-        try:
-            connection = await self._connections.take()
-            await self._connections.give_back(connection, roll_back=True)
-        except LatticeError as error:
-            return error.detail
-        return ""
 
     async def ready(self) -> str:
         """A readiness check: why the database cannot be used, in plain words, or ""."""
