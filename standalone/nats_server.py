@@ -148,6 +148,8 @@ def _listening(config: NatsConfig) -> list[str]:
         # For health only.  It has no password, so it stays on this machine whatever `listen` says.
         f"http: {_text(f'{LOOPBACK}:{config.monitor_port}')}",
         "max_payload: 1MB",
+        # A service's ticket names every subject that it may use; the registry's takes 9 KB, and 4 KB is the server's own limit.
+        "max_control_line: 32KB",
         # A silent peer is cut after three intervals; with the defaults it took 4 to 6 minutes.
         'ping_interval: "5s"',
         "ping_max: 2",
