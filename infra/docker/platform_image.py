@@ -1,7 +1,6 @@
 """Building the image of Lattice itself from the distribution's Python and the locked packages.
 
-Wheels are fetched outside, with the environment's own pip, its certificates and every hash checked; so
-building needs neither network nor proxy settings.
+Wheels come from the cache, where every hash was checked; so building needs neither network nor proxy settings.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from infra.images.accounts import account_entries
 from infra.images.archives import Archive, fetch_archives
-from infra.images.build import add_base, digest_of, forget
+from infra.images.build import add_base
 from infra.images.engine import build_image
 from infra.images.layer import Entry, write_layer
 from infra.images.recipes import BASE_PACKAGES, User
+from infra.images.wheels import ensure_wheels
 from infra.images.workshop import Workshop
-from infra.setup.commands import run
 
 REPOSITORY = "lattice.local/lattice"
 _DOCKERFILE = Path(__file__).parent / "Dockerfile"
@@ -37,7 +36,8 @@ def build_platform_image(root: Path, workshop: Workshop) -> str:
         context.mkdir()
         shutil.copy(_DOCKERFILE, context)
         python_version = _add_system(workshop, context)
-        _add_wheels(root, workshop, context, python_version)
+        lock = root / "requirements" / "embedded.lock"
+        shutil.copytree(ensure_wheels(lock, workshop, python_version=python_version), context / "wheels")
         _add_source(root, context, project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
         build_image(context, name, labels={"org.opencontainers.image.title": "Lattice"})
     return name
@@ -57,27 +57,6 @@ def _add_system(workshop: Workshop, context: Path) -> str:
 
 def _beyond(below: tuple[Archive, ...], archives: tuple[Archive, ...]) -> list[Archive]:
     return [archive for archive in archives if archive not in below]
-
-
-def _add_wheels(root: Path, workshop: Workshop, context: Path, python_version: str) -> None:
-    lock = root / "requirements" / "embedded.lock"
-    wheels = workshop.cache / f"wheels-{digest_of([lock])}-{python_version}"
-    if not wheels.exists():
-        forget(workshop.cache.glob("wheels-*"))
-        draft = context.parent / "wheels"
-        _fetch_wheels(lock, workshop, draft, python_version)
-        shutil.move(draft, wheels)
-    shutil.copytree(wheels, context / "wheels")
-
-
-def _fetch_wheels(lock: Path, workshop: Workshop, folder: Path, python_version: str) -> None:
-    """The locked packages, hashes checked, as wheels; packages that come as source only are built into one."""
-    pip = [str(workshop.python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    wanted = ["--no-deps", f"--python-version={python_version}", "--require-hashes", "-r", str(lock)]
-    run([*pip, "download", *wanted, "-d", str(folder)])
-    for source in folder.glob("*.tar.gz"):
-        run([*pip, "wheel", "--no-deps", "-w", str(folder), str(source)])
-        source.unlink()
 
 
 def _add_source(root: Path, context: Path, packages: list[str]) -> None:
