@@ -110,7 +110,7 @@ def _add_node(change: Change, request: RegisterNode, token: JoinTokenRow, finger
     _say(change, node, "registered", fingerprint=fingerprint, join_token=token.id)
     if token.auto_approve:
         write_node(change, node, membership=Membership.APPROVED.value, decided_at=change.now)
-        _say(change, node, "approved", fingerprint=fingerprint, join_token=token.id)
+        _say(change, node, "approved", fingerprint=fingerprint, approved_by=token.created_by)
     return node
 
 

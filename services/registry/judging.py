@@ -74,7 +74,6 @@ class Judge:
         self._state = JudgeState()
         self._members: dict[str, _Known] = {}
         self._strangers: set[str] = set()
-        self._ever_heard: set[str] = set()
         self._unsaid: MassLoss | None = None
         self._ticked_s = monotonic_s()
         self._written_s = self._refreshed_s = float("-inf")
@@ -93,7 +92,6 @@ class Judge:
         now_s = self._monotonic_s()
         dt_s, self._ticked_s = now_s - self._ticked_s, now_s
         heard = self._presence.take_heard()
-        self._ever_heard |= heard
         judgement = self._judge(heard, dt_s)
         await self._learn(heard, now_s)
         async with self._deps.store.exclusive(LOCK) as writes:
@@ -103,10 +101,11 @@ class Judge:
                 self._unsaid = None  # whoever holds the lock judges alike, and says it
 
     def _judge(self, heard: frozenset[str], dt_s: float) -> Judgement:
+        ever_heard = self._presence.known
         nodes = {
             node_id: known.liveness
             for node_id, known in self._members.items()
-            if known.liveness is not Liveness.JOINING or known.reported or node_id in self._ever_heard
+            if known.liveness is not Liveness.JOINING or known.reported or node_id in ever_heard
         }
         tick = Tick(nodes=nodes, heard=heard, dt_s=dt_s, connected=self._is_connected())
         judgement = judge(self._state, tick, self._thresholds)
@@ -130,7 +129,6 @@ class Judge:
             rows = await tx.find(NodeRow, membership=Membership.APPROVED.value, removed_at=None)
         self._members = {row.id: _Known.of(row) for row in rows}
         self._strangers.clear()
-        self._ever_heard &= self._members.keys()
         self._presence.keep_only(self._members)
 
     async def _read(self, node_ids: Iterable[str]) -> list[NodeRow]:

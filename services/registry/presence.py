@@ -33,6 +33,11 @@ class Presence:
         self._since_tick: set[str] = set()
         self._unwritten: set[str] = set()
 
+    @property
+    def known(self) -> frozenset[str]:
+        """The nodes that were heard at all."""
+        return frozenset(self._newest)
+
     async def hear(self, received: Received[Heartbeat]) -> None:
         """Take a heartbeat.  The subject says whose it is: the bus lets a node use its own only."""
         heartbeat = received.message
