@@ -37,7 +37,7 @@ class Gateway:
 
     async def bus_problem(self) -> str:
         """What is wrong with the link to the bus, in plain words; empty when nothing is."""
-        return "" if self.bus.connected else "the message bus is away"
+        return await self.bus.ready()
 
     async def database_problem(self) -> str:
         """What is wrong with the database, in plain words; empty when nothing is."""

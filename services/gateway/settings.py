@@ -31,6 +31,6 @@ class GatewaySettings(ProcessSettings):
     )
     max_body_bytes: int = Field(2**20, ge=1024)
     session_ttl_s: float = Field(43_200, gt=0, le=30 * 86_400)
-    password_memory_kib: int = Field(65_536, ge=8, description="argon2id; fewer only in tests")
+    password_memory_kib: int = Field(65_536, ge=64, description="argon2id; fewer only in tests")
     stream_keepalive_s: float = Field(15, gt=0, description="a comment is sent after so much silence")
     tls_reload_s: float = Field(10, gt=0, description="how often a renewed certificate is looked for")
