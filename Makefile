@@ -53,10 +53,10 @@ lock: python ## write requirements/*.lock anew from pyproject.toml
 	@$(PYTHON) -m infra.setup lock
 
 images: python ## build the template images that were built here anew, with today's packages of the distribution
-	@$(PYTHON) -m infra.setup images
+	@$(WITH_ENGINE) $(PYTHON) -m infra.setup images
 
 image: setup ## build lattice.local/lattice:<version>, the image of Lattice itself
-	@$(PYTHON) -m infra.setup image
+	@$(WITH_ENGINE) $(PYTHON) -m infra.setup image
 
 python:
 	@test -n "$(PYTHON)" || { echo "Lattice needs Python 3.11 or newer and found none. On Debian or Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; }

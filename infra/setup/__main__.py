@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from infra.docker.platform_image import build_platform_image
 from infra.images.build import build
@@ -26,19 +27,35 @@ from infra.setup.python_env import ensure_environment
 def _prepare_to_run() -> None:
     """What Lattice needs on this machine."""
     print("Setting up Lattice")
-    _prepare("embedded", [RUN_PROGRAMS], TEMPLATES)
+    _prepare("embedded", [RUN_PROGRAMS])
+    _exec([sys.executable, "-m", "infra.setup", "templates"])
 
 
 def _prepare_to_test() -> None:
     """That and what its tests need."""
     print("Setting up Lattice and its tests")
-    _prepare("dev", [RUN_PROGRAMS, TEST_PROGRAMS], (*TEMPLATES, TEST))
+    _prepare("dev", [RUN_PROGRAMS, TEST_PROGRAMS])
+    _exec([sys.executable, "-m", "infra.setup", "test-images"])
 
 
-def _prepare(lock_name: str, program_lists: list[Path], recipes: tuple[Recipe, ...]) -> None:
+def _prepare(lock_name: str, program_lists: list[Path]) -> None:
     step("programs", partial(ensure_programs, program_lists))
     step("Python packages", partial(ensure_environment, environment(), lock_name))
     step("Docker Engine", ensure_engine)
+
+
+def _ensure_templates() -> None:
+    """Ensure an image for every template."""
+    _ensure_images(TEMPLATES)
+
+
+def _ensure_test_images() -> None:
+    """Ensure these and the image that tests run."""
+    _ensure_images((*TEMPLATES, TEST))
+
+
+def _ensure_images(recipes: tuple[Recipe, ...]) -> None:
+    # Called in a process of its own: a user who has just joined the group docker reaches the Engine only there.
     registry = Registry()
     for recipe in recipes:
         step(f"image {recipe.name}", partial(ensure_image, recipe, workshop(), registry))
@@ -63,6 +80,8 @@ def _write_locks() -> None:
 _COMMANDS: Mapping[str, Callable[[], None]] = {
     "run": _prepare_to_run,
     "dev": _prepare_to_test,
+    "templates": _ensure_templates,
+    "test-images": _ensure_test_images,
     "images": _rebuild_images,
     "image": _build_platform_image,
     "lock": _write_locks,
@@ -70,7 +89,7 @@ _COMMANDS: Mapping[str, Callable[[], None]] = {
 }
 
 
-def _exec(argv: list[str]) -> None:
+def _exec(argv: list[str]) -> NoReturn:
     """Become `argv`, with access to the Docker Engine."""
     command = lend_engine(argv)
     os.execvp(command[0], command)
