@@ -30,6 +30,7 @@ def container_of(inspected: Json) -> Container:
         started_at=time_of(state["StartedAt"]) if ran else None,
         finished_at=time_of(state["FinishedAt"]) if ran and ended else None,
         ports=_ports(inspected["HostConfig"].get("PortBindings") or {}),
+        stop_timeout_s=inspected["Config"].get("StopTimeout") or 10,
         ip=_ip(inspected["NetworkSettings"].get("Networks") or {}),
     )
 

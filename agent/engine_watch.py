@@ -1,0 +1,95 @@
+"""Whether the Engine answers, and what it tells: everything is listed when the stream of events has begun, and again after each gap.
+
+After a restart the Engine remembers no events, and a hung one sends none without breaking the stream.  So a question goes out every few
+seconds, and all is listed anew when the answers come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+from loguru import logger
+
+from agent.inventory import InventoryKeeper
+from agent.world import World
+from lattice.errors import LatticeError
+from lattice.runtime import LISTENING, Runtime
+
+PING_S = 5.0
+LIST_S = 60.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 5.0
+
+
+class EngineWatch:
+    """Keeps `World` true."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        world: World,
+        inventory: InventoryKeeper,
+        cluster_id: str,
+        *,
+        changed: Callable[[], None],
+        chance: random.Random,
+        ping_s: float = PING_S,
+    ) -> None:
+        self._runtime, self._world, self._inventory = runtime, world, inventory
+        self._cluster_id, self._changed, self._chance = cluster_id, changed, chance
+        self._ping_s = ping_s
+        self.problem = ""
+        """Why the Engine cannot be used, in plain words; empty when it can."""
+
+    async def listen(self) -> None:
+        """Hear events, for ever."""
+        retry_s = _FIRST_RETRY_S
+        while True:
+            try:
+                events = cast("Any", self._runtime.events(self._cluster_id))
+                async with aclosing(events):
+                    async for event in events:
+                        await self._heard(event)
+                        retry_s = _FIRST_RETRY_S
+                self._note_problem("the Docker Engine went away")
+            except LatticeError as error:
+                self._note_problem(error.detail)
+            self._world.complete = False
+            await asyncio.sleep(retry_s * (1 + self._chance.random()))
+            retry_s = min(_LONGEST_RETRY_S, 2 * retry_s)
+
+    async def ping(self) -> None:
+        """Ask whether it answers, for ever; after silence, and once a minute anyway, list everything."""
+        loop = asyncio.get_running_loop()
+        list_at = loop.time() + LIST_S
+        while True:
+            await asyncio.sleep(self._ping_s)
+            try:
+                await self._runtime.info()
+                if self.problem or loop.time() >= list_at:
+                    await self._list_all()
+                    list_at = loop.time() + LIST_S
+            except LatticeError as error:
+                self._note_problem(error.detail)
+
+    async def _heard(self, event: object) -> None:
+        if event == LISTENING:
+            await self._list_all()
+        else:
+            await self._world.look(cast("Any", event).name)
+            self._changed()
+
+    async def _list_all(self) -> None:
+        await self._world.list_all()
+        await self._inventory.refresh()
+        self._note_problem("")
+        self._changed()
+
+    def _note_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            logger.log("WARNING" if problem else "INFO", "Docker Engine: {}", problem or "answers")
+            self.problem = problem
+            self._changed()

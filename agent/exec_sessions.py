@@ -1,0 +1,169 @@
+"""Commands that people run inside containers: argv only, with or without a terminal.
+
+Input and output are numbered frames on the session's own subjects.  The person's side sends a keep-alive now and then; when nothing at all came
+for half a minute it is gone, and the command is ended, so that no shell is left behind in a container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from loguru import logger
+
+from agent.journal import Journal
+from agent.world import World
+from lattice.contracts.catalogue import SESSION_IN, SESSION_OUT
+from lattice.contracts.messages import ExecRequest, ExecStarted, SessionFrame, SessionFrameKind
+from lattice.errors import Conflict, LatticeError, NotFound, TooManyRequests
+from lattice.messaging import Bus, Received
+from lattice.runtime import ExecOptions, ExecProcess, Runtime
+
+SILENCE_S = 30.0
+MOST_SESSIONS = 32
+_FRAME_BYTES = 32 * 1024
+_EXIT_TIMEOUT_S = 5.0
+
+
+class ExecSessions:
+    """The sessions of one node."""
+
+    def __init__(
+        self,
+        node_id: str,
+        cluster_id: str,
+        runtime: Runtime,
+        bus: Bus,
+        journal: Journal,
+        world: World,
+        *,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self._node_id, self._cluster_id, self._runtime, self._bus = node_id, cluster_id, runtime, bus
+        self._journal, self._world, self._silence_s = journal, world, silence_s
+        self._sessions: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self, request: ExecRequest) -> ExecStarted:
+        """Run a command.  Raises NotFound, Conflict if its container does not run, TooManyRequests."""
+        if request.session_id in self._sessions:
+            raise Conflict(f"Session {request.session_id} exists already: take another id.")
+        if len(self._sessions) >= MOST_SESSIONS:
+            raise TooManyRequests(f"{MOST_SESSIONS} commands run on this node already: end one first.")
+        name = self._container_name(request)
+        options = ExecOptions(argv=request.argv, tty=request.tty, stdin=request.stdin)
+        process = await self._runtime.exec(name, options)
+        if request.size is not None and request.tty:
+            await process.resize(rows=request.size.rows, columns=request.size.columns)
+        session = Session(self._node_id, request.session_id, process, self._bus, silence_s=self._silence_s)
+        await session.listen()
+        task = asyncio.create_task(session.run())
+        self._sessions[request.session_id] = task
+        task.add_done_callback(lambda _: self._sessions.pop(request.session_id, None))
+        return ExecStarted(session_id=request.session_id)
+
+    async def close(self) -> None:
+        """End every session."""
+        tasks = list(self._sessions.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _container_name(self, request: ExecRequest) -> str:
+        """Only containers that the document wants: never a quarantined one."""
+        document = self._journal.document
+        name = request.key.container_name(self._cluster_id)
+        container = self._world.get(name)
+        wanted = document is not None and any(i.key == request.key for i in document.instances)
+        if not wanted or container is None:
+            raise NotFound("This node has no such instance: look at `lattice show` for where it runs.")
+        if not container.is_up:
+            raise Conflict("The instance does not run: start it first.")
+        return name
+
+
+class Session:
+    """One command and the person who runs it."""
+
+    def __init__(
+        self, node_id: str, session_id: str, process: ExecProcess, bus: Bus, *, silence_s: float
+    ) -> None:
+        self._node_id, self._session_id = node_id, session_id
+        self._process, self._bus, self._silence_s = process, bus, silence_s
+        self._frames: asyncio.Queue[tuple[SessionFrame, bytes]] = asyncio.Queue()
+        self._number = 0
+
+    async def listen(self) -> None:
+        """Hear the person's frames from now on."""
+        self._subscription = await self._bus.subscribe(
+            SESSION_IN, self._heard, node_id=self._node_id, session_id=self._session_id
+        )
+
+    async def run(self) -> None:
+        """Carry bytes until the command ends or the person is gone."""
+        reading = asyncio.create_task(self._read_all())
+        writing = asyncio.create_task(self._write_all())
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            await self._tell_end(reading, writing)
+        except LatticeError as error:
+            logger.info("session {} broke off: {}", self._session_id, error.detail)
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+            await self._subscription.stop()
+            with suppress(LatticeError, OSError):
+                await self._process.close()
+
+    async def _heard(self, received: Received[SessionFrame]) -> None:
+        self._frames.put_nowait((received.message, received.body))
+
+    async def _read_all(self) -> None:
+        while (output := await self._process.read()) is not None:
+            for at in range(0, len(output.data), _FRAME_BYTES):
+                await self._send(SessionFrameKind(output.stream), body=output.data[at : at + _FRAME_BYTES])
+
+    async def _write_all(self) -> None:
+        """Returns when the person has been silent for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(self._silence_s):
+                    frame, body = await self._frames.get()
+            except TimeoutError:
+                return
+            await self._handle(frame, body)
+
+    async def _handle(self, frame: SessionFrame, body: bytes) -> None:
+        match frame.kind:
+            case SessionFrameKind.STDIN:
+                await self._process.write(body)
+            case SessionFrameKind.STDIN_CLOSED:
+                await self._process.close_stdin()
+            case SessionFrameKind.RESIZE if frame.size is not None:
+                await self._process.resize(rows=frame.size.rows, columns=frame.size.columns)
+
+    async def _tell_end(self, reading: asyncio.Task[None], writing: asyncio.Task[None]) -> None:
+        if reading.done() and reading.exception() is None:
+            await self._send(SessionFrameKind.EXIT, exit_code=await self._exit_code())
+            return
+        broken = next((t.exception() for t in (reading, writing) if t.done() and t.exception()), None)
+        error = str(broken) if broken else f"nothing came from the client for {self._silence_s:g} s"
+        await self._send(SessionFrameKind.EXIT, error=error)
+
+    async def _exit_code(self) -> int | None:
+        """The Engine closes the output a moment before it knows the exit code."""
+        async with asyncio.timeout(_EXIT_TIMEOUT_S):
+            while (code := await self._process.exit_code()) is None:
+                await asyncio.sleep(0.01)
+        return code
+
+    async def _send(
+        self, kind: SessionFrameKind, *, body: bytes = b"", exit_code: int | None = None, error: str = ""
+    ) -> None:
+        self._number += 1
+        frame = SessionFrame(
+            session_id=self._session_id, kind=kind, number=self._number, exit_code=exit_code, error=error
+        )
+        await self._bus.publish(
+            SESSION_OUT, frame, body=body, node_id=self._node_id, session_id=self._session_id
+        )

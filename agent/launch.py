@@ -1,0 +1,153 @@
+"""Everything that must be there before a container can be: image, network, volumes, files, ports.  Every part may be done twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from agent.facts import Facts, slot_text
+from agent.instance_files import InstanceFiles
+from agent.naming import (
+    container_labels,
+    network_labels,
+    network_name,
+    slot_of,
+    volume_labels,
+    volume_name,
+)
+from agent.ports import IsFree, choose, is_free
+from lattice.contracts.messages import DesiredInstance, SealedValue
+from lattice.contracts.spec import PullPolicy
+from lattice.errors import Invalid
+from lattice.runtime import (
+    ContainerOptions,
+    FileBind,
+    ImageNotFound,
+    PublishedPort,
+    Runtime,
+    VolumeMount,
+)
+
+Sealed = Mapping[str, SealedValue]
+
+
+class Launcher:
+    """Prepares what instances of one cluster need on one Engine."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        cluster_id: str,
+        files: InstanceFiles,
+        *,
+        chance: random.Random,
+        port_is_free: IsFree = is_free,
+    ) -> None:
+        self._runtime, self._cluster_id, self._files = runtime, cluster_id, files
+        self._chance, self._port_is_free = chance, port_is_free
+
+    async def fetch_image(
+        self, instance: DesiredInstance, sealed: Sealed, progress: Callable[[str], None]
+    ) -> None:
+        """Have the image on the node.  Raises ImageNotFound, ImageDenied, NoSpace, Temporary."""
+        run = instance.run
+        present = await self._runtime.image_id(run.image_id or run.image) is not None
+        if present and (run.image_id is not None or not _asks_registry(run.pull, run.image)):
+            return
+        if run.image_id is not None:
+            raise ImageNotFound(f"image {run.image} exists only on nodes, and no longer on this one")
+        if run.pull is PullPolicy.NEVER:
+            raise ImageNotFound(
+                f"image {run.image} is not on this node, and `pull: never` forbids fetching it"
+            )
+        auth = self._files.registry_auth(run, sealed)
+        await self._runtime.pull(run.image, progress=progress, auth=auth)
+
+    def choose_ports(self, instance: DesiredInstance, facts: Facts) -> dict[str, int]:
+        """Host ports for the instance: its slot's own while they are free.  Raises NoPortLeft."""
+        own = slot_text(slot_of(instance.key))
+        taken = {port for slot, ports in facts.ports.items() if slot != own for port in ports.values()}
+        wanted = [port.container_port for port in instance.run.ports]
+        kept = facts.ports.get(own, {})
+        return choose(wanted, kept, taken, chance=self._chance, free=self._port_is_free)
+
+    async def make_container(
+        self,
+        instance: DesiredInstance,
+        sealed: Sealed,
+        ports: Mapping[str, int],
+        known_volumes: frozenset[str],
+    ) -> None:
+        """Make the container with all that it needs; start nothing."""
+        network = network_name(self._cluster_id, instance.project)
+        await self._runtime.ensure_network(network, network_labels(self._cluster_id, instance.project))
+        await self._ensure_volumes(instance, known_volumes)
+        binds = self._files.make(instance, sealed)
+        env = self._files.variables(instance.run, sealed)
+        await self._runtime.create(container_options(self._cluster_id, instance, ports, binds, env))
+
+    def make_files(self, instance: DesiredInstance, sealed: Sealed) -> None:
+        """Have the instance's files, as they were when its container was made."""
+        self._files.make(instance, sealed)
+
+    def remove_files(self, instance_id: str) -> None:
+        """Remove what was made for an instance that is gone."""
+        self._files.remove(instance_id)
+
+    async def leave_network(self, project: str) -> None:
+        """Remove the project's network if nothing uses it: the Engine has room for some thirty only."""
+        await self._runtime.remove_network(network_name(self._cluster_id, project))
+
+    async def _ensure_volumes(self, instance: DesiredInstance, known: frozenset[str]) -> None:
+        if not instance.run.volumes:
+            return
+        present = await self._runtime.volumes(self._cluster_id)
+        for volume in instance.run.volumes:
+            name = volume_name(self._cluster_id, volume.volume_id)
+            if name in present:
+                continue
+            if volume.volume_id in known:
+                raise Invalid(
+                    f"volume {volume.name} ({volume.volume_id}) was on this node and is gone; it is not started "
+                    "empty: restore it from a backup, or remove the volume and deploy again"
+                )
+            labels = volume_labels(self._cluster_id, instance, volume.volume_id)
+            await self._runtime.ensure_volume(name, labels)
+
+
+def container_options(
+    cluster_id: str,
+    instance: DesiredInstance,
+    ports: Mapping[str, int],
+    binds: tuple[FileBind, ...],
+    env: Mapping[str, str],
+) -> ContainerOptions:
+    """The container of an instance.  Pure."""
+    run = instance.run
+    return ContainerOptions(
+        name=instance.key.container_name(cluster_id),
+        image=run.image_id or run.image,
+        labels=container_labels(cluster_id, instance),
+        network=network_name(cluster_id, instance.project),
+        aliases=(instance.workload_name,),
+        command=run.command,
+        entrypoint=run.entrypoint,
+        env=env,
+        ports=tuple(
+            PublishedPort(container_port=p.container_port, host_port=ports[str(p.container_port)])
+            for p in run.ports
+        ),
+        volumes=tuple(
+            VolumeMount(volume=volume_name(cluster_id, v.volume_id), path=v.path) for v in run.volumes
+        ),
+        files=binds,
+        cpu_millis=run.cpu_millis,
+        memory_bytes=run.memory_bytes,
+        pids=run.pids,
+        stop_timeout_s=run.stop_timeout_s,
+    )
+
+
+def _asks_registry(policy: PullPolicy, image: str) -> bool:
+    """Whether an image that is present is asked for all the same; a digest can mean nothing else than what is here."""
+    return policy is PullPolicy.ALWAYS and "@sha256:" not in image

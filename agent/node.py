@@ -1,0 +1,212 @@
+"""All parts of one node's agent, put together from a bus, an engine and a folder, so that tests run it in one process with doubles.
+
+async with open_agent(who, config, bus=bus, runtime=runtime) as agent:
+    …
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent import heartbeat
+from agent.document_sync import DocumentSync
+from agent.engine_watch import EngineWatch
+from agent.exec_sessions import SILENCE_S, ExecSessions
+from agent.executor import Executor
+from agent.health import HealthChecks
+from agent.instance_files import InstanceFiles
+from agent.inventory import InventoryKeeper, usage
+from agent.journal import Journal
+from agent.launch import Launcher
+from agent.log_shipping import LogShipping
+from agent.node_events import NodeEvents
+from agent.ports import IsFree, is_free
+from agent.reporter import Reporter
+from agent.steps import StepTaker
+from agent.world import World
+from lattice import __version__
+from lattice.background import Background
+from lattice.clock import Clock, SystemClock
+from lattice.contracts.catalogue import EXEC, RESYNC
+from lattice.contracts.messages import Done, Heartbeat, ObservedDocument, Resync
+from lattice.ids import NewId, new_id
+from lattice.messaging import Bus
+from lattice.runtime import Runtime
+from lattice.sealing import SealingKey
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSelf:
+    """Who this node is."""
+
+    node_id: str
+    cluster_id: str
+    sealing_key: SealingKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """Where it keeps things, and how often it does what."""
+
+    data_dir: Path
+    files_root: Path
+    heartbeat_s: float = 5.0
+    report_s: float = 30.0
+    fetch_s: float = 60.0
+    ping_s: float = 5.0
+    exec_silence_s: float = SILENCE_S
+    clock: Clock = field(default_factory=SystemClock)
+    chance: random.Random = field(default_factory=random.Random)
+    new_id: NewId = new_id
+    port_is_free: IsFree = is_free
+
+
+class NodeAgent:
+    """The parts, wired."""
+
+    def __init__(self, who: NodeSelf, config: AgentConfig, bus: Bus, runtime: Runtime) -> None:
+        self.who, self._config, self._bus = who, config, bus
+        clock, chance = config.clock, config.chance
+        self.journal = Journal(config.data_dir)
+        self.world = World(runtime, who.cluster_id)
+        self.events = NodeEvents(who.node_id, bus, clock, config.new_id)
+        self.logs = LogShipping(who.node_id, runtime, bus, self.journal, self.events)
+        self.health = HealthChecks(runtime, clock, self._changed)
+        files = InstanceFiles(config.files_root, who.sealing_key)
+        launcher = Launcher(runtime, who.cluster_id, files, chance=chance, port_is_free=config.port_is_free)
+        steps = StepTaker(
+            runtime,
+            self.journal,
+            self.world,
+            launcher,
+            self.logs,
+            self.events,
+            cluster_id=who.cluster_id,
+            clock=clock,
+            chance=chance,
+        )
+        self.reporter = Reporter(who.node_id, bus, self._observed, every_s=config.report_s)
+        self.executor = Executor(
+            self.journal,
+            self.world,
+            steps,
+            self.health,
+            self.logs,
+            self.events,
+            clock=clock,
+            chance=chance,
+            changed=self.reporter.changed,
+        )
+        self.inventory = InventoryKeeper(runtime)
+        self.engine = EngineWatch(
+            runtime,
+            self.world,
+            self.inventory,
+            who.cluster_id,
+            changed=self._changed,
+            chance=chance,
+            ping_s=config.ping_s,
+        )
+        self.documents = DocumentSync(
+            who.node_id,
+            who.cluster_id,
+            bus,
+            self.executor.offer,
+            self.events,
+            chance=chance,
+            fetch_s=config.fetch_s,
+        )
+        self.exec_sessions = ExecSessions(
+            who.node_id,
+            who.cluster_id,
+            runtime,
+            bus,
+            self.journal,
+            self.world,
+            silence_s=config.exec_silence_s,
+        )
+
+    async def ready(self) -> str:
+        """A readiness check: what keeps this node from working, in plain words, or ""."""
+        if self.engine.problem:
+            return self.engine.problem
+        return "" if self.world.complete else "the containers of this node were not listed yet"
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Begin everything; `stack` ends it."""
+        self.journal.begin_session()
+        stack.push_async_callback(self.logs.close)
+        stack.push_async_callback(self.health.close)
+        stack.push_async_callback(self.exec_sessions.close)
+        background = await stack.enter_async_context(Background(clock=self._config.clock))
+        background.start("engine events", self.engine.listen)
+        background.start("engine ping", self.engine.ping)
+        background.start("executor", self.executor.run)
+        background.start("node events", self.events.run)
+        background.start("log positions", self.logs.run)
+        background.start("reports", self.reporter.run)
+        background.start("heartbeats", self._beat)
+        background.start("document fetch", self.documents.run)
+        node_id = self.who.node_id
+        for serving in (
+            await self._bus.serve(EXEC, self.exec_sessions.start, node_id=node_id),
+            await self._bus.serve(RESYNC, self._resync, node_id=node_id),
+            await self.documents.start(),
+        ):
+            stack.push_async_callback(serving.stop)
+        self._bus.on_connected(self.reporter.report_now)
+
+    def _changed(self) -> None:
+        self.executor.wake()
+        self.reporter.changed()
+
+    async def _beat(self) -> None:
+        await heartbeat.beat(self._bus, self._heartbeat, every_s=self._config.heartbeat_s)
+
+    async def _resync(self, request: Resync) -> Done:
+        await self.reporter.report_now()
+        return Done()
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            node_id=self.who.node_id,
+            boot_id=self.journal.boot_id,
+            session=self.journal.session,
+            agent_version=__version__,
+            usage=usage(self.inventory.data_dir),
+            docker_problem=self.engine.problem,
+        )
+
+    def _observed(self, counter: int) -> ObservedDocument:
+        containers, quarantined = self.executor.observed()
+        document = self.journal.document
+        era, generation = document.order if document else (0, 0)
+        return ObservedDocument(
+            node_id=self.who.node_id,
+            boot_id=self.journal.boot_id,
+            session=self.journal.session,
+            counter=counter,
+            era=era,
+            generation=generation,
+            complete=self.world.complete,
+            docker_problem=self.engine.problem,
+            containers=containers,
+            quarantined=quarantined,
+            volumes=self.world.volume_ids,
+            inventory=self.inventory.inventory,
+        )
+
+
+@asynccontextmanager
+async def open_agent(
+    who: NodeSelf, config: AgentConfig, *, bus: Bus, runtime: Runtime
+) -> AsyncIterator[NodeAgent]:
+    """A running agent; leaving the block ends the agent and none of the containers."""
+    agent = NodeAgent(who, config, bus, runtime)
+    async with AsyncExitStack() as stack:
+        await agent.start(stack)
+        yield agent

@@ -1,0 +1,72 @@
+"""Tells the registry what is there: after every change, a moment later so that changes that come together are told together, and every 30 s.
+
+Nothing waits here for the bus: while it is away only the newest state matters, and that is told when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from lattice.contracts.catalogue import STATUS
+from lattice.contracts.messages import ObservedDocument
+from lattice.errors import LatticeError
+from lattice.messaging import Bus
+
+COALESCE_S = 0.02
+EVERY_S = 30.0
+_RETRY_S = 1.0
+
+Compose = Callable[[int], ObservedDocument]
+
+
+class Reporter:
+    """Sends observed documents, each with a higher counter."""
+
+    def __init__(self, node_id: str, bus: Bus, compose: Compose, *, every_s: float = EVERY_S) -> None:
+        self._node_id, self._bus, self._compose, self._every_s = node_id, bus, compose, every_s
+        self._counter = 0
+        self._sent: ObservedDocument | None = None
+        self._changed = asyncio.Event()
+        self._forced = True
+
+    def changed(self) -> None:
+        """Something may look different now."""
+        self._changed.set()
+
+    async def report_now(self) -> None:
+        """Tell everything soon, even if nothing changed: somebody asked, or the link is new."""
+        self._forced = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Report, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(self._every_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._forced = True
+            await asyncio.sleep(COALESCE_S)
+            self._changed.clear()
+            await self._report()
+
+    async def _report(self) -> None:
+        document = self._compose(self._counter + 1)
+        if not self._forced and self._sent is not None and _same(document, self._sent):
+            return
+        try:
+            msg_id = f"{document.boot_id}-{document.counter}"
+            await self._bus.append(STATUS, document, msg_id=msg_id, node_id=self._node_id)
+        except LatticeError:
+            self._forced = True
+            await asyncio.sleep(_RETRY_S if self._bus.connected else 0)
+            if self._bus.connected:
+                self._changed.set()
+            return
+        self._counter = document.counter
+        self._sent, self._forced = document, False
+
+
+def _same(one: ObservedDocument, other: ObservedDocument) -> bool:
+    return one.model_copy(update={"counter": other.counter}) == other

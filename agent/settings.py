@@ -1,0 +1,31 @@
+"""What the agent can be told from outside (`LATTICE_AGENT_…`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from lattice.settings import ProcessSettings
+
+
+class AgentSettings(ProcessSettings):
+    """How one node is run.  All but the place of its data has a default."""
+
+    model_config = SettingsConfigDict(env_prefix="LATTICE_AGENT_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(Path("/var/lib/lattice/agent"), description="identity and journal; kept private")
+    runtime_dir: Path = Field(
+        Path("/run/lattice"), description="a folder in memory for the files of instances"
+    )
+    docker_url: str = "unix:///var/run/docker.sock"
+    node_name: str = Field("", description="asked for at enrolment; empty means this machine's host name")
+    join_token: SecretStr | None = Field(None, description="needed once, until the node is approved")
+    heartbeat_s: float = Field(5.0, gt=0)
+    report_s: float = Field(30.0, gt=0)
+    fetch_s: float = Field(60.0, gt=0)
+    docker_ping_s: float = Field(5.0, gt=0)
+    docker_timeout_s: float = Field(
+        10.0, gt=0, description="how long the Engine may take to answer a question"
+    )

@@ -1,0 +1,200 @@
+"""Taking one step on the Engine, and remembering how it went.
+
+Whatever a step needs to be told apart after a crash is in the journal before it is done; everything done twice is done once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from loguru import logger
+
+from agent.exits import note_failure, note_started
+from agent.facts import Failure, key_text
+from agent.journal import Journal
+from agent.launch import Launcher
+from agent.log_shipping import LogShipping
+from agent.naming import INSTANCE, PROJECT, slot_of, volume_name
+from agent.node_events import NodeEvents
+from agent.reconcile import Step, Verb
+from agent.world import World
+from lattice.clock import Clock
+from lattice.contracts.messages import DesiredDocument, DesiredInstance, SealedValue
+from lattice.errors import Forbidden, Invalid, LatticeError, NotFound, Unauthenticated
+from lattice.runtime import Container, ImageNotFound, PortTaken, Runtime
+
+_DRAIN_TIMEOUT_S = 5.0
+_PORT_ATTEMPTS = 5
+_FINAL = (Forbidden, Invalid, NotFound, Unauthenticated)
+
+
+class StepTaker:
+    """Does what `reconcile` decided."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        journal: Journal,
+        world: World,
+        launcher: Launcher,
+        logs: LogShipping,
+        events: NodeEvents,
+        *,
+        cluster_id: str,
+        clock: Clock,
+        chance: random.Random,
+    ) -> None:
+        self._runtime, self._journal, self._world = runtime, journal, world
+        self._launcher, self._logs, self._events = launcher, logs, events
+        self._cluster_id, self._clock, self._chance = cluster_id, clock, chance
+        self._port_conflicts: dict[str, int] = {}
+        self.prepared: frozenset[str] = frozenset()
+        self.progress: dict[str, str] = {}
+
+    async def take(self, step: Step, changed: Callable[[], None]) -> bool:
+        """Take a step; False when it failed, which is then on record."""
+        logger.info("{} {}: {}", step.verb, key_text(step.key), step.reason)
+        try:
+            await self._take(step, changed)
+        except (LatticeError, OSError) as error:
+            await self._remember(step, error)
+            return False
+        return True
+
+    def forget_prepared(self, document: DesiredDocument) -> None:
+        """Keep in mind only the images of instances that are still wanted."""
+        wanted = {key_text(instance.key) for instance in document.instances}
+        self.prepared &= wanted
+
+    async def remove_volumes(self, document: DesiredDocument | None) -> None:
+        """Remove the volumes that were ordered to be gone; one that is still in use waits for its container's end."""
+        here = self._world.volume_ids
+        ordered = [each for each in document.remove_volumes if each in here] if document else []
+        try:
+            for volume_id in ordered:
+                await self._runtime.remove_volume(volume_name(self._cluster_id, volume_id))
+                logger.info("removed volume {} as ordered", volume_id)
+            if ordered:
+                await self._world.look_at_volumes()
+        except LatticeError as error:
+            logger.info("a volume stays for now: {}", error.detail)
+
+    async def _take(self, step: Step, changed: Callable[[], None]) -> None:
+        name = step.key.container_name(self._cluster_id)
+        match step.verb:
+            case Verb.PULL:
+                await self._pull(_instance(step), changed)
+            case Verb.STOP:
+                timeout_s = _container(step).stop_timeout_s
+                await self._world.act(name, self._runtime.stop(name, timeout_s=timeout_s))
+            case Verb.REMOVE:
+                await self._remove(name, _container(step))
+            case Verb.CREATE:
+                await self._create(name, _instance(step), restart=step.restart)
+            case Verb.START:
+                await self._start(name, _instance(step), restart=step.restart)
+
+    async def _pull(self, instance: DesiredInstance, changed: Callable[[], None]) -> None:
+        text = key_text(instance.key)
+
+        def tell(percent: str) -> None:
+            self.progress[text] = f"pulling {instance.run.image}: {percent}"
+            changed()
+
+        try:
+            await self._launcher.fetch_image(instance, self._sealed(), tell)
+        finally:
+            self.progress.pop(text, None)
+        self.prepared |= {text}
+
+    async def _remove(self, name: str, container: Container) -> None:
+        await self._logs.drain(container, timeout_s=_DRAIN_TIMEOUT_S)
+        await self._world.act(name, self._gone(name))
+        self._launcher.remove_files(container.labels.get(INSTANCE, ""))
+        project = container.labels.get(PROJECT)
+        if project and not any(each.labels.get(PROJECT) == project for each in self._world.containers):
+            await self._launcher.leave_network(project)
+
+    async def _gone(self, name: str) -> None:
+        await self._runtime.remove(name)
+
+    async def _create(self, name: str, instance: DesiredInstance, *, restart: bool) -> None:
+        ports = self._launcher.choose_ports(instance, self._journal.facts)
+        facts = self._journal.facts.with_ports(slot_of(instance.key), ports)
+        record = facts.record(instance.key)
+        if restart:
+            record = record.model_copy(update={"restarts": record.restarts + 1})
+        await self._journal.keep(facts.with_record(record))
+        known = self._journal.facts.volumes
+        try:
+            await self._launcher.make_container(instance, self._sealed(), ports, known)
+        except ImageNotFound:
+            self.prepared -= {key_text(instance.key)}  # it was there a moment ago: fetch it again
+            raise
+        await self._world.look(name)
+        await self._remember_made(instance)
+
+    async def _remember_made(self, instance: DesiredInstance) -> None:
+        facts = self._journal.facts
+        record = facts.record(instance.key).model_copy(update={"was_made": True, "failure": None})
+        mine = {volume.volume_id for volume in instance.run.volumes}
+        await self._journal.keep(facts.with_record(record).with_volumes(facts.volumes | mine))
+        if mine:
+            await self._world.look_at_volumes()
+
+    async def _start(self, name: str, instance: DesiredInstance, *, restart: bool) -> None:
+        if instance.run.files:  # a reboot empties the folder in memory
+            self._launcher.make_files(instance, self._sealed())
+        try:
+            await self._world.act(name, self._runtime.start(name))
+        except PortTaken as error:
+            await self._move_port(name, instance, error)
+            return
+        except NotFound:
+            await self._world.look(name)
+            if self._world.get(name) is None:
+                return  # removed by somebody else: decided anew
+            raise
+        self._port_conflicts.pop(key_text(instance.key), None)
+        record = self._journal.facts.record(instance.key)
+        await self._journal.keep(self._journal.facts.with_record(note_started(record, restart=restart)))
+
+    async def _move_port(self, name: str, instance: DesiredInstance, error: PortTaken) -> None:
+        """A container's ports are fixed when it is made, so it is made again with others; nothing of it is lost, volumes stay."""
+        text = key_text(instance.key)
+        self._port_conflicts[text] = self._port_conflicts.get(text, 0) + 1
+        self._events.tell("port_conflict", error.detail, key=instance.key)
+        facts = self._journal.facts.with_ports(slot_of(instance.key), {})
+        record = facts.record(instance.key).model_copy(update={"was_made": False})
+        await self._journal.keep(facts.with_record(record))
+        await self._world.act(name, self._gone(name))
+        if self._port_conflicts[text] > _PORT_ATTEMPTS:
+            raise error
+
+    async def _remember(self, step: Step, error: LatticeError | OSError) -> None:
+        detail = error.detail if isinstance(error, LatticeError) else str(error)
+        logger.warning("{} {} failed: {}", step.verb, key_text(step.key), detail)
+        if step.instance is None:
+            return
+        final = isinstance(error, _FINAL)
+        failure = Failure(step=step.verb, reason=detail, final=final)
+        record = self._journal.facts.record(step.key)
+        noted = note_failure(record, step.instance, failure, self._clock.now(), self._chance.random())
+        if record.failure is None or record.failure.reason != detail:
+            self._events.tell(f"{step.verb}_failed", detail, key=step.key)
+        await self._journal.keep(self._journal.facts.with_record(noted))
+
+    def _sealed(self) -> Mapping[str, SealedValue]:
+        document = self._journal.document
+        return {value.secret_id: value for value in document.secrets} if document else {}
+
+
+def _instance(step: Step) -> DesiredInstance:
+    assert step.instance is not None, step
+    return step.instance
+
+
+def _container(step: Step) -> Container:
+    assert step.container is not None, step
+    return step.container
