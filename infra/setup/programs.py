@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.setup.commands import CommandFailed, SetupError, as_root, find_program, run, succeeds
+from infra.setup.commands import CommandFailed, SetupError, as_root, find_program, run
 from infra.setup.policy_rc import services_kept_still
 
+_UNITS = Path("/etc/systemd/system")
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
@@ -40,7 +41,7 @@ def ensure_programs(list_files: Iterable[Path]) -> str:
     packages = [program.package for program in missing]
     install_packages(packages)
     for program in missing:
-        _leave_disabled(program)
+        _keep_from_booting(program)
     return f"installed {', '.join(packages)}"
 
 
@@ -65,7 +66,10 @@ def _assignments() -> list[str]:
     return [f"{name}={value}" for name, value in _QUIET.items()]
 
 
-def _leave_disabled(program: Program) -> None:
-    # Installing enables the unit even where it was kept from starting, so it would come up at the next boot.
-    if program.unwanted_service and find_program("systemctl"):
-        succeeds(as_root(["systemctl", "disable", program.unwanted_service]))
+def _keep_from_booting(program: Program) -> None:
+    # Installing enables the service even where it was kept from starting, so it would come up at the next boot.
+    # The link is what `systemctl mask` makes, and can be made where systemd is not installed (yet).
+    if program.unwanted_service:
+        run(as_root(["mkdir", "-p", str(_UNITS)]))
+        run(as_root(["ln", "-sf", "/dev/null", str(_UNITS / program.unwanted_service)]))
+        run(as_root(["update-rc.d", program.unwanted_service.removesuffix(".service"), "disable"]))
