@@ -61,7 +61,6 @@ def create_app(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.max_body_bytes,
         telemetry={"tracing": False, "metrics": False},
         lifespan=partial(_running, gateway),
     )
@@ -80,6 +79,7 @@ def create_app(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) 
         clock=clock,
         new_id=partial(new_id, "rq", clock=clock),
         headers=security_headers(settings.public_url),
+        max_body_bytes=settings.max_body_bytes,
     )
     return app
 

@@ -1,6 +1,7 @@
-"""The outermost layer of every request, as plain ASGI: its id, the security headers, the last net for faults, a log line, a metric.
+"""The outermost layer of every request, as plain ASGI: its id, the security headers, the limit of its body, the last net for
+faults, a log line, a metric.
 
-It never touches bodies, so streams pass through as they come.
+It never touches what is answered, so streams pass through as they come.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from urllib.parse import urlsplit
 
 from loguru import logger
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lattice.clock import Clock
 from lattice.errors import LatticeError
 from lattice.process_log import log_context
 from services.gateway import problems
+from services.gateway.body_limit import limited
 from services.gateway.metrics import REQUEST_SECONDS
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -53,12 +56,19 @@ class Edge:
     """Wraps the whole application."""
 
     def __init__(
-        self, app: ASGIApp, *, clock: Clock, new_id: Callable[[], str], headers: dict[str, str]
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        headers: dict[str, str],
+        max_body_bytes: int,
     ) -> None:
         self._app = app
         self._clock = clock
         self._new_id = new_id
         self._headers = headers
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -84,7 +94,9 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, self._limited(scope, receive), send_with_headers)
+        except ClientDisconnect:
+            logger.debug("the client went away")
         except Exception:
             logger.exception("a fault in {} {}", scope.get("method", "WS"), scope["path"])
             if status == 0 and scope["type"] == "http":
@@ -92,6 +104,9 @@ class Edge:
                 await fault(scope, receive, send_with_headers)
         finally:
             self._note(scope, status, self._clock.monotonic_s() - began_s)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        return limited(scope, receive, max_bytes=self._max_body_bytes) if scope["type"] == "http" else receive
 
     def _add_headers(self, message: Message, request_id: str) -> None:
         headers = MutableHeaders(scope=message)

@@ -8,7 +8,7 @@ while, it asks for a page again.  `seq` is gap-free over all projects, so everyt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from loguru import logger
@@ -46,7 +46,7 @@ class FactFeed:
         page = await self._bus.ask(catalogue.LIST_FACTS, ListFacts(limit=1, newest_first=True))
         return page.head
 
-    async def follow(self, after: int, *, ended: asyncio.Event) -> AsyncIterator[Fact | None]:
+    async def follow(self, after: int, *, ended: asyncio.Event) -> AsyncGenerator[Fact | None, None]:
         """Every fact after `after`, in order, each once, until `ended`; None now and then while nothing happens."""
         with self._listen() as queue:
             cursor = after

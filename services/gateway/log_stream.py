@@ -7,8 +7,8 @@ their way into the store at that moment are in neither: the store is asked once 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -61,7 +61,7 @@ async def stored(bus: Bus, query: LogQuery) -> tuple[LogLine, ...]:
 
 async def follow(
     bus: Bus, query: LogQuery, *, ended: asyncio.Event, quiet_s: float
-) -> AsyncIterator[LogLine | None]:
+) -> AsyncGenerator[LogLine | None, None]:
     """Stored lines, then live ones until `ended`; None now and then while nothing is written."""
     tail = _Tail(bus, query)
     await tail.start()
@@ -71,8 +71,9 @@ async def follow(
         for line in history:
             if tail.seen.first_time(line):
                 yield line
-        async for item in tail.lines(ended, quiet_s):
-            yield item
+        async with aclosing(tail.lines(ended, quiet_s)) as lines:
+            async for item in lines:
+                yield item
     finally:
         await tail.stop()
 
@@ -106,7 +107,7 @@ class _Tail:
             self._second_look.cancel()
         await self._subscription.stop()
 
-    async def lines(self, ended: asyncio.Event, quiet_s: float) -> AsyncIterator[LogLine | None]:
+    async def lines(self, ended: asyncio.Event, quiet_s: float) -> AsyncGenerator[LogLine | None, None]:
         ending = asyncio.ensure_future(ended.wait())
         try:
             while not ended.is_set():

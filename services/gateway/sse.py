@@ -5,9 +5,11 @@ Silence is filled with comments, so that proxies keep the line and a client that
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPE = "text/event-stream"
 KEEPALIVE = b": still here\n\n"
@@ -21,6 +23,14 @@ def event(data: str, *, name: str | None = None, id_: str | None = None) -> byte
     return "\n".join((*lines, f"data: {data}", "", "")).encode()
 
 
-def stream(events: AsyncIterator[bytes], *, media_type: str = MEDIA_TYPE) -> StreamingResponse:
-    """An answer without end; the iterator is closed when the client goes away."""
-    return StreamingResponse(events, media_type=media_type, headers=_HEADERS)
+class EventStream(StreamingResponse):
+    """An answer without end.  When the client goes away, its source is closed at once and not when memory is tidied."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(events, media_type=MEDIA_TYPE, headers=_HEADERS)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the events end or the client goes away."""
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)

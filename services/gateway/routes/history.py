@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -43,7 +44,7 @@ async def events(
 ) -> Response:
     """Facts in the order of `seq`: a page, or with `follow=true` a stream that resumes after `Last-Event-ID` without a gap."""
     if follow or (follow is None and sse.MEDIA_TYPE in accept):
-        return sse.stream(_followed(call, await _start(call, after, last_event_id)))
+        return sse.EventStream(_followed(call, await _start(call, after, last_event_id)))
     request = ListFacts(after=after or 0, limit=limit, project=call.project_or_all)
     page = await call.ask(catalogue.LIST_FACTS, request)
     more = str(page.facts[-1].seq) if len(page.facts) == limit else None
@@ -62,14 +63,15 @@ async def _start(call: Call, after: int | None, last_event_id: str | None) -> in
     return await call.gateway.facts.head() if after is None else after
 
 
-async def _followed(call: Call, after: int) -> AsyncIterator[bytes]:
+async def _followed(call: Call, after: int) -> AsyncGenerator[bytes, None]:
     gateway, shown = call.gateway, visible(call.project_or_all)
     with gateway.streams.opened(call.me.credential_id) as ended:
-        async for fact in gateway.facts.follow(after, ended=ended):
-            if fact is None:
-                yield sse.KEEPALIVE
-            elif shown(fact):
-                yield _event(fact)
+        async with aclosing(gateway.facts.follow(after, ended=ended)) as facts:
+            async for fact in facts:
+                if fact is None:
+                    yield sse.KEEPALIVE
+                elif shown(fact):
+                    yield _event(fact)
 
 
 def _event(fact: Fact) -> bytes:

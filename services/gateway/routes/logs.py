@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -60,7 +61,7 @@ async def logs(
         limit=limit,
     )
     if follow or (follow is None and sse.MEDIA_TYPE in accept):
-        return sse.stream(_followed(call, query))
+        return sse.EventStream(_followed(call, query))
     lines = await stored(call.gateway.bus, query)
     body = "".join(line.model_dump_json() + "\n" for line in lines)
     return Response(body, media_type=NDJSON)
@@ -84,14 +85,14 @@ def _six_digits(text: str) -> str:
     return re.sub(r"\.(\d+)", lambda match: "." + match[1][:6].ljust(6, "0"), text)
 
 
-async def _followed(call: Call, query: LogQuery) -> AsyncIterator[bytes]:
+async def _followed(call: Call, query: LogQuery) -> AsyncGenerator[bytes, None]:
     gateway = call.gateway
     with gateway.streams.opened(call.me.credential_id) as ended:
         try:
-            async for line in follow(
-                gateway.bus, query, ended=ended, quiet_s=gateway.settings.stream_keepalive_s
-            ):
-                yield _event(line)
+            quiet_s = gateway.settings.stream_keepalive_s
+            async with aclosing(follow(gateway.bus, query, ended=ended, quiet_s=quiet_s)) as lines:
+                async for line in lines:
+                    yield _event(line)
         except LatticeError as error:
             # The answer has begun, so its status can say nothing more.
             yield sse.event(f'{{"code":"{error.code}"}}', name="problem")

@@ -1,0 +1,364 @@
+"""What flows: facts without a gap, log lines once each, terminals; and that all of it ends when the right to it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from lattice.contracts import catalogue
+from lattice.contracts.messages import Fact, LogBlock, LogLine
+from lattice.contracts.nouns import Role
+from lattice.errors import Invalid
+from services.gateway.fact_feed import FactFeed
+from services.gateway.log_lines import Seen, decode, time_ns_of, time_of
+from services.gateway.log_stream import LogQuery, follow
+from services.gateway.routes.logs import moment_ns
+from tests.fixtures.gateway import NODE, World, running_gateway
+
+SOON_S = 10
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running_gateway(tmp_path) as world:
+        yield world
+
+
+class Stream:
+    """An event stream as a client reads it: the application called directly, because the test client waits for an answer's end."""
+
+    def __init__(
+        self, world: World, path: str, *, as_: str = "admin", headers: dict[str, str] | None = None
+    ) -> None:
+        self._gone = asyncio.Event()
+        self.events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.comments = 0
+        path, _, query = path.partition("?")
+        given = {**world.headers(as_), **(headers or {})}
+        scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET", "path": path,
+            "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "scheme": "https",
+            "headers": [(k.lower().encode(), v.encode()) for k, v in given.items()], "client": ("1.2.3.4", 1), "server": ("h", 1),
+        }  # fmt: skip
+        self.task = asyncio.create_task(world.app(scope, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        if not hasattr(self, "_asked"):
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if self._gone.is_set():
+            raise OSError("the client is gone")
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        for block in message.get("body", b"").decode().split("\n\n"):
+            fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+            self.comments += block.startswith(":")
+            if fields:
+                self.events.put_nowait(fields)
+
+    async def next(self) -> dict[str, str]:
+        return await asyncio.wait_for(self.events.get(), SOON_S)
+
+    async def take(self, count: int) -> list[dict[str, str]]:
+        return [await self.next() for _ in range(count)]
+
+    async def close(self) -> None:
+        """Go away as a client does."""
+        self._gone.set()
+        await asyncio.wait_for(self.task, SOON_S)
+
+
+async def _eventually(ready: Any) -> None:
+    async with asyncio.timeout(SOON_S):
+        while not ready():
+            await asyncio.sleep(0.01)
+
+
+# ---------------------------------------------------------------- facts
+
+
+def _ids(events: list[dict[str, str]]) -> list[int]:
+    return [int(event["id"]) for event in events]
+
+
+async def test_a_stream_starts_where_it_is_told_and_goes_on_live(world: World) -> None:
+    for _ in range(5):
+        world.registry.add_fact()
+    stream = Stream(world, "/v1/events?after=2&follow=true")
+    assert _ids(await stream.take(3)) == [3, 4, 5]
+    await world.tell(world.registry.add_fact(verb="created"))
+    event = await stream.next()
+    assert (event["id"], event["event"]) == ("6", "workload.created")
+    assert json.loads(event["data"])["seq"] == 6
+    await stream.close()
+
+
+async def test_a_stream_resumes_after_the_last_event_without_a_gap(world: World) -> None:
+    stream = Stream(world, "/v1/events?after=0&follow=true")
+    await world.tell(world.registry.add_fact())
+    last = (await stream.next())["id"]
+    await stream.close()
+    for _ in range(700):  # more than one page, while nobody listens
+        await world.tell(world.registry.add_fact())
+    resumed = Stream(world, "/v1/events?follow=true", headers={"Last-Event-ID": last})
+    assert _ids(await resumed.take(700)) == list(range(2, 702))
+    await resumed.close()
+
+
+async def test_lost_doubled_and_swapped_facts_arrive_once_and_in_order(world: World) -> None:
+    stream = Stream(world, "/v1/events?after=0&follow=true")
+    await _eventually(lambda: stream.comments)
+    facts = [world.registry.add_fact() for _ in range(6)]
+    for index in (0, 0, 3, 2, 5):  # 2 and 5 are lost, 3 comes late, 1 comes twice
+        await world.tell(facts[index])
+    assert _ids(await stream.take(6)) == [1, 2, 3, 4, 5, 6]
+    assert stream.events.empty()
+    await stream.close()
+
+
+async def test_a_fact_whose_message_was_lost_is_found_when_nothing_else_happens(world: World) -> None:
+    stream = Stream(world, "/v1/events?after=0&follow=true")
+    await _eventually(lambda: stream.comments)
+    world.registry.add_fact()  # told to nobody
+    assert (await stream.next())["id"] == "1"
+    await stream.close()
+
+
+async def test_a_stream_outlives_an_outage_of_the_bus(world: World) -> None:
+    stream = Stream(world, "/v1/events?after=0&follow=true")
+    await _eventually(lambda: stream.comments)
+    world.bus.disconnect()
+    world.registry.add_fact()
+    await asyncio.sleep(0)
+    await world.bus.reconnect()
+    assert (await stream.next())["id"] == "1"
+    await stream.close()
+
+
+async def test_without_a_start_a_stream_begins_now(world: World) -> None:
+    world.registry.add_fact()
+    stream = Stream(world, "/v1/events", headers={"Accept": "text/event-stream"})
+    await _eventually(lambda: stream.comments)
+    await world.tell(world.registry.add_fact())
+    assert (await stream.next())["id"] == "2"
+    await stream.close()
+
+
+async def test_a_reader_of_one_project_sees_that_one_only(world: World) -> None:
+    await world.add_user("ada", {"own": Role.VIEWER})
+    for project in ("own", "other", "_platform", "own"):
+        world.registry.add_fact(project=project)
+    stream = Stream(world, "/v1/events?after=0&follow=true&project=own", as_="ada")
+    assert _ids(await stream.take(2)) == [1, 4]
+    await world.tell(world.registry.add_fact(project="other"))
+    await world.tell(world.registry.add_fact(project="own"))
+    assert (await stream.next())["id"] == "6"
+    await stream.close()
+    page = (await world.get("/v1/events", as_="ada", params={"project": "own", "limit": 2})).json()
+    assert [fact["seq"] for fact in page["items"]] == [1, 4]
+    assert (await world.get("/v1/events", as_="ada")).status_code == 403
+
+
+async def test_facts_come_in_pages_too(world: World) -> None:
+    for _ in range(3):
+        world.registry.add_fact()
+    page = (await world.get("/v1/events?limit=2")).json()
+    assert ([fact["seq"] for fact in page["items"]], page["next_page_token"], page["head"]) == (
+        [1, 2],
+        "2",
+        3,
+    )
+    rest = (await world.get("/v1/events?limit=2&after=2")).json()
+    assert ([fact["seq"] for fact in rest["items"]], rest["next_page_token"]) == ([3], None)
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1e3", "9" * 20])
+async def test_a_last_event_that_is_none_is_refused(world: World, last: str) -> None:
+    headers = {"Last-Event-ID": last}
+    answer = await world.get("/v1/events?follow=true", headers=headers)
+    assert answer.status_code == 422
+
+
+async def test_a_listener_that_is_too_slow_misses_nothing(world: World) -> None:
+    feed: FactFeed = world.app.state.gateway.facts
+    ended = asyncio.Event()
+    seen: list[Fact] = []
+    async with aclosing(feed.follow(0, ended=ended)) as facts:
+        await anext(facts)  # listens now
+        for _ in range(1500):  # its queue holds 1000
+            await world.tell(world.registry.add_fact())
+        async for fact in facts:
+            if fact is not None:
+                seen.append(fact)
+            if len(seen) == 1500:
+                break
+    assert [fact.seq for fact in seen] == list(range(1, 1501))
+
+
+async def test_revoking_a_token_cuts_its_streams_within_a_second(world: World) -> None:
+    made = (await world.post("/v1/tokens", json={"name": "ci"})).json()
+    world.tokens["ci"] = made["token"]
+    stream = Stream(world, "/v1/events?after=0&follow=true", as_="ci")
+    await _eventually(lambda: stream.comments)
+    await world.request("DELETE", f"/v1/tokens/{made['id']}")
+    await asyncio.wait_for(stream.task, 1.5)
+
+
+# ---------------------------------------------------------------- logs
+
+
+def _block(
+    first: int, *texts: str, instance: str = "in-1", source: str = "c1", workload: str = "wl-1"
+) -> tuple[LogBlock, bytes]:
+    rows = "".join(json.dumps([1_000 * (first + i), "stdout", text]) + "\n" for i, text in enumerate(texts))
+    meta = LogBlock(
+        node_id=NODE, workload_id=workload, instance_id=instance, project="default", slot=0, epoch=1, source=source,
+        first=first, last=first + len(texts) - 1, first_at_ns=first * 1000, last_at_ns=(first + len(texts)) * 1000,
+    )  # fmt: skip
+    return meta, zstandard.ZstdCompressor().compress(rows.encode())
+
+
+def _line(number: int, text: str, *, source: str = "c1") -> LogLine:
+    return LogLine(
+        time=time_of(1000 * number), node="one", workload="web", instance="in-1", stream="stdout", message=text, number=number,
+        source=source,
+    )  # fmt: skip
+
+
+async def _say(world: World, workload_id: str, first: int, *texts: str, **more: str) -> None:
+    meta, body = _block(first, *texts, workload=workload_id, **more)
+    await world.bus.publish(catalogue.LOG_BLOCK, meta, body=body, node_id=NODE, workload_id=workload_id)
+    await world.bus.settle()
+
+
+def _messages(events: list[dict[str, str]]) -> list[str]:
+    return [json.loads(event["data"])["message"] for event in events]
+
+
+async def test_stored_lines_are_json_lines(world: World) -> None:
+    world.registry.add_workload("web")
+    world.registry.log_lines = [_line(1, "one"), _line(2, "two"), _line(3, "three")]
+    answer = await world.get("/v1/workloads/web/logs?limit=2")
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert [json.loads(line)["message"] for line in answer.text.splitlines()] == ["two", "three"]
+    assert (await world.get("/v1/workloads/web/logs?grep=one")).text.count("\n") == 1
+
+
+async def test_followed_lines_come_once_whether_stored_or_live(world: World) -> None:
+    view = world.registry.add_workload("web")
+    world.registry.log_lines = [_line(1, "one"), _line(2, "two")]
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    assert _messages(await stream.take(2)) == ["one", "two"]
+    await _say(world, view.id, 2, "two", "three")  # the first of them was in the store already
+    await _say(world, view.id, 1, "restarted", source="c2")  # another container counts anew
+    assert _messages(await stream.take(2)) == ["three", "restarted"]
+    await stream.close()
+
+
+async def test_a_line_on_its_way_into_the_store_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.log_stream.SECOND_LOOK_S", 0.1)
+    world.registry.add_workload("web")
+    world.registry.log_lines = [_line(1, "one")]
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    assert _messages(await stream.take(1)) == ["one"]
+    world.registry.log_lines.append(_line(2, "was on its way"))  # never heard live by this reader
+    assert _messages(await stream.take(1)) == ["was on its way"]
+    await stream.close()
+
+
+async def test_live_lines_are_filtered_like_stored_ones(world: World) -> None:
+    view = world.registry.add_workload("web")
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true&grep=error")
+    await _eventually(lambda: stream.comments)
+    await _say(world, view.id, 1, "fine", "error: disk", "fine")
+    await _say(world, "wl-other", 1, "error: elsewhere")
+    await _say(world, view.id, 4, "another error")
+    assert _messages(await stream.take(2)) == ["error: disk", "another error"]
+    await stream.close()
+
+
+async def test_a_block_that_cannot_be_read_does_not_end_the_stream(world: World) -> None:
+    view = world.registry.add_workload("web")
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    await _eventually(lambda: stream.comments)
+    meta, _ = _block(1, "x", workload=view.id)
+    await world.bus.publish(catalogue.LOG_BLOCK, meta, body=b"no zstd", node_id=NODE, workload_id=view.id)
+    await _say(world, view.id, 2, "good")
+    assert _messages(await stream.take(1)) == ["good"]
+    await stream.close()
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind(world: World) -> None:
+    world.registry.add_workload("web")
+    listeners = len(world.bus.broker.listeners)
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    await _eventually(lambda: stream.comments)
+    assert len(world.bus.broker.listeners) == listeners + 1
+    await stream.close()
+    assert len(world.bus.broker.listeners) == listeners
+
+
+async def test_following_ends_when_it_is_told_to(world: World) -> None:
+    query = LogQuery(workload=world.registry.add_workload("web"))
+    ended = asyncio.Event()
+    async with aclosing(follow(world.bus, query, ended=ended, quiet_s=0.01)) as lines:
+        assert await anext(lines) is None
+        ended.set()
+        assert [line async for line in lines] == []
+
+
+def test_a_bomb_of_a_block_is_refused() -> None:
+    meta, _ = _block(1, "x")
+    body = zstandard.ZstdCompressor().compress(b"0" * (64 * 2**20))
+    with pytest.raises(Invalid):
+        list(decode(meta, body, workload="web", nodes={}))
+
+
+def test_seen_forgets_the_oldest_only() -> None:
+    seen = Seen(capacity=2)
+    assert all(seen.first_time(_line(number, "")) for number in (1, 2, 3))
+    assert not seen.first_time(_line(3, ""))
+    assert not seen.first_time(_line(2, ""))
+    assert seen.first_time(_line(1, ""))
+
+
+def test_times_keep_their_microseconds() -> None:
+    for time_ns in (0, 1_893_456_000_123_456_000, 999_999_999_999_000):
+        assert time_ns_of(time_of(time_ns)) == time_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1h", "2029-12-31T23:00:00+00:00"),
+        ("15m", "2029-12-31T23:45:00+00:00"),
+        ("2029-06-01T12:00:00Z", "2029-06-01T12:00:00+00:00"),
+        ("2029-06-01T12:00:00.5+02:00", "2029-06-01T10:00:00.500000+00:00"),
+        ("2029-06-01T12:00:00.123456789Z", "2029-06-01T12:00:00.123456+00:00"),
+    ],
+)
+def test_moments_are_read(text: str, expected: str) -> None:
+    found = moment_ns(text, datetime(2030, 1, 1, tzinfo=UTC), "since")
+    assert found is not None
+    assert time_of(found).isoformat() == expected
+
+
+async def test_a_day_that_does_not_exist_is_refused(world: World) -> None:
+    world.registry.add_workload("web")
+    answer = await world.get("/v1/workloads/web/logs?since=2030-02-31T00:00:00Z")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/query/since"
