@@ -56,3 +56,13 @@ class PostgresStore:
         """Close every connection."""
         await self._locks.close()
         await self._connections.close()
+
+
+@asynccontextmanager
+async def open_store(settings: DatabaseSettings) -> AsyncIterator[PostgresStore]:
+    """A store that is closed at the end of the block."""
+    store = PostgresStore(settings)
+    try:
+        yield store
+    finally:
+        await store.close()

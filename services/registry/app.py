@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from loguru import logger
@@ -15,8 +16,9 @@ from loguru import logger
 from lattice import identity, pki_files
 from lattice.background import Background
 from lattice.bus import NatsBus
+from lattice.bus_system import SystemBus, open_system_bus
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import NODE_EVENT, REGISTRY_WAKE, STATUS
+from lattice.contracts.catalogue import HEARTBEAT, NODE_EVENT, REGISTRY_WAKE, STATUS
 from lattice.contracts.messages import Done
 from lattice.contracts.streams import CONSUMERS, NODE_EVENTS_BY_REGISTRY, OBSERVED_BY_REGISTRY, STREAMS
 from lattice.envelope import load_master_keys
@@ -24,7 +26,7 @@ from lattice.errors import Temporary
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
 from lattice.migrations import upgrade
-from lattice.postgres import PostgresStore
+from lattice.postgres import open_store
 from lattice.process import Checks
 from lattice.storage import Store
 from services.registry import observed
@@ -35,8 +37,11 @@ from services.registry.first_start import ensure_cluster
 from services.registry.handlers import serve_all
 from services.registry.image_registry import ImageRegistries
 from services.registry.issuing import Issuer
+from services.registry.judging import Judge
 from services.registry.node_deps import NodeDeps, NodeSettings
+from services.registry.presence import Presence
 from services.registry.relay import Relay
+from services.registry.revocation import Doorkeeper
 from services.registry.settings import RegistrySettings
 from services.registry.sweep import Sweep
 from services.registry.tables import MIGRATIONS
@@ -68,6 +73,13 @@ def load_keys(settings: RegistrySettings) -> Keys:
     return Keys(issuer=issuer, vault=vault, tls=TlsIssuer(certificates, settings.apps_domain))
 
 
+CutLinks = Callable[[], Awaitable[None]]
+
+
+async def _nobody() -> None:
+    """There is no link to cut."""
+
+
 class Registry:
     """One replica: `start` makes it serve, its loops run in the `Background` that it is given."""
 
@@ -81,6 +93,7 @@ class Registry:
         clock: Clock | None = None,
         ids: NewId = new_id,
         registries: ImageRegistries | None = None,
+        cut_links: CutLinks = _nobody,
     ) -> None:
         self.bus, clock = bus, clock or SystemClock()
         plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake)
@@ -95,7 +108,11 @@ class Registry:
             vault=keys.vault,
             tls=keys.tls,
         )
-        self.about_nodes = NodeDeps(plain, keys.issuer, node_settings or NodeSettings())
+        self.about_nodes = NodeDeps(plain, keys.issuer, node_settings or NodeSettings(), cut_links)
+        self.presence = Presence(clock.now)
+        self.judge = Judge(
+            plain, self.presence, monotonic_s=clock.monotonic_s, is_connected=lambda: bus.connected
+        )
         self.deps = plain
         self.cluster_id = keys.issuer.cluster_id
 
@@ -103,6 +120,7 @@ class Registry:
         """Make sure of what must be there, then answer, listen and loop."""
         await ensure_cluster(self.deps, self.cluster_id)
         await self.bus.subscribe(REGISTRY_WAKE, self._woken)
+        await self.bus.subscribe(HEARTBEAT, self.presence.hear)
         await self.bus.consume(
             OBSERVED_BY_REGISTRY, STATUS, partial(observed.take_observed, self.deps), concurrency=8
         )
@@ -111,6 +129,7 @@ class Registry:
         self.bus.on_connected(self._connected)
         background.start("relay", self.relay.run)
         background.start("sweep", Sweep(self.deps).run)
+        background.start("judge", self.judge.run)
 
     async def _connected(self) -> None:
         """The bus may have lost everything: make its streams again, then publish every document again."""
@@ -129,17 +148,35 @@ class Registry:
         self.relay.wake()
 
 
+def _doorkeeper(settings: RegistrySettings, keys: Keys, store: Store, system: SystemBus) -> Doorkeeper:
+    return Doorkeeper(
+        store,
+        system,
+        keys.issuer.tickets,
+        now=SystemClock().now,
+        ticket_life=timedelta(seconds=settings.credential_ttl_s),
+    )
+
+
 @asynccontextmanager
 async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
     """The registry on NATS and Postgres."""
     keys = load_keys(settings)
     await upgrade(settings.database.url, MIGRATIONS)
-    store = PostgresStore(settings.database)
-    try:
-        async with NatsBus(settings.bus, identity="registry") as bus, Background() as background:
-            node_settings = NodeSettings(credential_ttl_s=settings.credential_ttl_s)
-            registry = Registry(store=store, bus=bus, keys=keys, node_settings=node_settings)
-            await registry.start(background)
-            yield {"bus": bus.ready, "database": store.ready}
-    finally:
-        await store.close()
+    system_account = settings.bus.model_copy(update={"creds_file": settings.system_creds_file})
+    async with (
+        open_store(settings.database) as store,
+        NatsBus(settings.bus, identity="registry") as bus,
+        open_system_bus(system_account, account=keys.issuer.tickets.account.public) as system,
+        Background() as background,
+    ):
+        doorkeeper = _doorkeeper(settings, keys, store, system)
+        node_settings = NodeSettings(credential_ttl_s=settings.credential_ttl_s)
+        registry = Registry(
+            store=store, bus=bus, keys=keys, node_settings=node_settings, cut_links=doorkeeper.cut_links
+        )
+        await registry.start(background)
+        await system.watch(doorkeeper.look_at)
+        system.on_connected(doorkeeper.link_is_new)
+        background.start("doorkeeper", doorkeeper.run)
+        yield {"bus": bus.ready, "database": store.ready}
