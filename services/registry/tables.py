@@ -98,7 +98,7 @@ class NodeRow(Row, table=True):
     quarantined: list[dict[str, Any]] = _json_with(list)
     # identity
     fingerprint: str
-    nkey: str
+    nkey: str = Field(index=True)  # looked up at each connection to the bus
     sealing_key: str
     csr_pem: str = Field(default="")
     join_token_id: str | None = None

@@ -217,6 +217,7 @@ def upgrade() -> None:
         schema="registry",
         postgresql_where=sa.text("document_dirty"),
     )
+    op.create_index(op.f("ix_registry_node_nkey"), "node", ["nkey"], unique=False, schema="registry")
     op.create_index(
         "node_name",
         "node",
