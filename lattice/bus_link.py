@@ -32,6 +32,7 @@ LONGEST_PAUSE_S = 15.0
 # A connection that lived this long was good: the next pause starts small again.
 STEADY_AFTER_S = 10.0
 _LOOK_S = 1.0
+_REACH_S = 2
 
 Deliver = Callable[[Msg], Awaitable[None]]
 Callback = Callable[[], Awaitable[None]]
@@ -97,12 +98,13 @@ class Link:
         return self.client
 
     async def subscribe(self, subject: str, deliver: Deliver, *, queue: str = "") -> Wanted:
-        """Hear a subject on this and every later connection.  `deliver` must return quickly."""
+        """Hear a subject on this and every later connection: from now on, where there is one.  `deliver` must return quickly."""
         wanted = Wanted(self, subject, queue, deliver)
         self._wanted.append(wanted)
         if self.connected:
-            with suppress(nats.errors.Error):  # the connection just ended: the next one subscribes
+            with suppress(nats.errors.Error, OSError, TimeoutError):  # it just ended: the next one subscribes
                 await wanted.attach(self.client)
+                await reached(self.client)
         return wanted
 
     def forget(self, wanted: Wanted) -> None:
@@ -126,8 +128,8 @@ class Link:
         """Connect anew, now, with certificate and JWT as they are in their files."""
         self._hurry.set()
         if self._client is not None:
-            with suppress(nats.errors.Error, TimeoutError):
-                await self._client.flush(2)
+            with suppress(nats.errors.Error, OSError, TimeoutError):
+                await reached(self._client)
             await self._close(self._client)
 
     # -------------------------------------------------------------------------------- life
@@ -140,8 +142,8 @@ class Link:
             self._task.cancel()
             await asyncio.wait({self._task})
         if self._client is not None:
-            with suppress(nats.errors.Error, TimeoutError):
-                await self._client.flush(2)
+            with suppress(nats.errors.Error, OSError, TimeoutError):
+                await reached(self._client)
             await self._close(self._client)
         self._gone()
         for task in tuple(self._tasks):
@@ -171,7 +173,7 @@ class Link:
             await self._connect(client, closed)
             for wanted in tuple(self._wanted):
                 await wanted.attach(client)
-            await client.flush(CONNECT_TIMEOUT_S)
+            await reached(client)
             self._came(client)
             began_s = loop.time()
             await _until_closed(client, closed)
@@ -270,6 +272,14 @@ class Link:
         else:
             metrics.LINK_PROBLEMS.labels("other").inc()
             self._complaints.say("other", f"NATS client: {text or type(error).__name__}")
+
+
+async def reached(client: Client) -> None:
+    """Until the server has seen everything sent so far.  `flush` alone does not say so: its ping overtakes what still waits to be
+    written."""
+    while client.pending_data_size and client.is_connected:
+        await asyncio.sleep(0)
+    await client.flush(_REACH_S)
 
 
 def is_refusal(problem: str) -> bool:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.micro.request import Request
 from nats.micro.service import Service as MicroService
 
-from lattice.bus_link import Link, Wanted
+from lattice.bus_link import Link, Wanted, reached
 from lattice.bus_requests import headers_of
 from lattice.bus_wire import ERROR, encode_error
 from lattice.contracts.catalogue import NODE, Rpc
@@ -101,14 +101,16 @@ class Services:
             await self._register_all()
 
     async def _register_all(self) -> None:
-        with suppress(LatticeError, nats.errors.Error, OSError):  # the link just broke: again when it is back
+        with suppress(
+            LatticeError, nats.errors.Error, OSError, TimeoutError
+        ):  # the link just broke: again when it is back
             async with self._lock:
                 client = self._link.client
                 if client is not self._client:
                     self._client, self._services = client, {}
                 for answering in self._answering:
                     await self._register(client, answering)
-                await client.flush()
+                await reached(client)
 
     async def _register(self, client: Client, answering: Answering) -> None:
         name = answering.rpc.server

@@ -52,47 +52,40 @@ def node_permissions() -> Permissions:
 
 
 def _consumer_subjects(service: str) -> list[str]:
-    """Pull, acknowledge and look at the service's own durable consumers."""
+    """Pull from the service's own durable consumers, and settle what came."""
     return [
         subject
         for consumer in CONSUMERS
         if consumer.owner == service
         for subject in (
             f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.durable}",
-            f"$JS.API.CONSUMER.INFO.{consumer.stream}.{consumer.durable}",
             f"$JS.ACK.{consumer.stream}.{consumer.durable}.>",
         )
     ]
 
 
 def _topology_subjects() -> list[str]:
-    """Only the registry makes streams and consumers, and reads messages back for the relay and the dead letters."""
+    """Only the registry makes streams and consumers, and reads messages back for the relay and the dead letters.  Nobody may delete or
+    purge."""
     per_stream = [
-        f"$JS.API.{verb}.{stream.name}"
+        f"$JS.API.STREAM.{verb}.{stream.name}"
         for stream in STREAMS
-        for verb in (
-            "STREAM.CREATE",
-            "STREAM.UPDATE",
-            "STREAM.INFO",
-            "STREAM.MSG.GET",
-            "DIRECT.GET",
-            "CONSUMER.LIST",
-        )
+        for verb in ("CREATE", "UPDATE", "INFO", "MSG.GET")
     ]
     per_consumer = [
-        f"$JS.API.CONSUMER.{verb}.{consumer.stream}.{consumer.durable}{tail}"
+        f"$JS.API.CONSUMER.{verb}.{consumer.stream}.{consumer.durable}"
         for consumer in CONSUMERS
-        for verb, tail in (("CREATE", ""), ("CREATE", ".>"), ("DURABLE.CREATE", ""), ("INFO", ""))
+        for verb in ("CREATE", "INFO")
     ]
     by_subject = [f"$JS.API.DIRECT.GET.{stream.name}.>" for stream in STREAMS if stream.allow_direct]
-    return ["$JS.API.INFO", *per_stream, *per_consumer, *by_subject]
+    return [*per_stream, *per_consumer, *by_subject]
 
 
 def _lease_subjects() -> list[str]:
+    """Take, renew and give up leases: all by writing; a lease ends by itself, so nobody purges."""
     return [
         f"{LEASE_BUCKET.prefix}*",
         f"$JS.API.DIRECT.GET.{LEASES.name}.{LEASE_BUCKET.prefix}*",
-        f"$JS.API.STREAM.PURGE.{LEASES.name}",
     ]
 
 
