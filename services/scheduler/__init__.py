@@ -1,0 +1,1 @@
+"""Where instances run: decides, and lets the registry commit."""

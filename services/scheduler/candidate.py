@@ -1,0 +1,66 @@
+"""A node while a batch is being placed: what the registry said of it, less what this batch has already put there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from lattice.contracts.messages import SchedulableNode
+from lattice.contracts.nouns import Amounts
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A node and its free room.  Room only shrinks within a batch."""
+
+    node: SchedulableNode
+    free: Amounts
+    instances: dict[str, int]
+
+    def fits(self, need: Amounts) -> bool:
+        """Whether there is room; in whole numbers, since a share is rounded."""
+        return (
+            _has(self.free.cpu_millis, need.cpu_millis)
+            and _has(self.free.memory_bytes, need.memory_bytes)
+            and _has(self.free.disk_bytes, need.disk_bytes)
+        )
+
+    def load_with(self, need: Amounts) -> float:
+        """The fullest of its resources once `need` is there, 1 being full."""
+        capacity, free = self.node.capacity, self.free
+        return max(
+            _share(capacity.cpu_millis, free.cpu_millis, need.cpu_millis),
+            _share(capacity.memory_bytes, free.memory_bytes, need.memory_bytes),
+            _share(capacity.disk_bytes, free.disk_bytes, need.disk_bytes),
+        )
+
+    def take(self, need: Amounts, workload_id: str) -> None:
+        """Put an instance here."""
+        self.free = Amounts.model_construct(
+            cpu_millis=self.free.cpu_millis - need.cpu_millis,
+            memory_bytes=self.free.memory_bytes - need.memory_bytes,
+            disk_bytes=self.free.disk_bytes - need.disk_bytes,
+        )
+        self.instances[workload_id] = self.instances.get(workload_id, 0) + 1
+
+
+def candidate(node: SchedulableNode) -> Candidate:
+    """A node as the registry described it."""
+    capacity, reserved = node.capacity, node.reserved
+    free = Amounts(
+        cpu_millis=capacity.cpu_millis - reserved.cpu_millis,
+        memory_bytes=capacity.memory_bytes - reserved.memory_bytes,
+        disk_bytes=capacity.disk_bytes - reserved.disk_bytes,
+    )
+    return Candidate(node, free, dict(node.workloads))
+
+
+def _has(free: int, need: int) -> bool:
+    """What is not needed is not counted: a node that is short of disk takes what writes nothing."""
+    return need == 0 or need <= free
+
+
+def _share(capacity: int, free: int, need: int) -> float:
+    if need == 0:
+        return 0.0
+    return (capacity - free + need) / capacity if capacity > 0 else inf

@@ -1,0 +1,267 @@
+"""What a node must have to take an instance.  Each filter says whether it matters, whether a node passes, and why not.
+
+The filters are asked in the order of `FILTERS`; the first that a node fails is the reason that people see for it.  To add one: write the
+class, put it into `FILTERS`, and give it a case in `tests/unit/test_filters.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from lattice.contracts.messages import PlacementRequest, SchedulableNode
+from lattice.contracts.nouns import Amounts, NodeState
+from lattice.contracts.quantities import format_size
+from lattice.contracts.spec import parse_constraint
+from services.scheduler.candidate import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes that fail for the same reason, told of one node and of several."""
+
+    count: int
+    of_one: str
+    of_many: str
+
+    def told(self) -> str:
+        """The reason in the right number."""
+        return self.of_one if self.count == 1 else self.of_many
+
+
+class Filter(Protocol):
+    """A rule; without state, so that one object serves every request."""
+
+    @property
+    def name(self) -> str:
+        """What `RejectedNode.filter` says."""
+
+    def matters(self, request: PlacementRequest) -> bool:
+        """Whether any node could fail."""
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        """Whether this node passes."""
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        """Why this node does not pass: follows the node's name in a sentence."""
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        """Why these nodes do not pass."""
+
+
+class StateFilter:
+    """Only a node that is ready takes new work."""
+
+    name = "state"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return True
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return candidate.node.state == NodeState.READY
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        node = candidate.node
+        return f"is {node.state}: {node.reason}" if node.reason else f"is {node.state}"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        counts: dict[str, int] = defaultdict(int)
+        for candidate in rejected:
+            counts[candidate.node.state] += 1
+        return [Group(count, f"is {state}", f"are {state}") for state, count in sorted(counts.items())]
+
+
+class PoolFilter:
+    """The node belongs to one of the pools that the workload names."""
+
+    name = "pool"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return True
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return candidate.node.pool in request.pools
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"is in pool {candidate.node.pool}, and {_either(request.pools)} is wanted"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        wanted = f"outside of pool {_either(request.pools)}"
+        return [Group(len(rejected), f"is {wanted}", f"are {wanted}")]
+
+
+class ArchFilter:
+    """The image was built for the node's architecture."""
+
+    name = "arch"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return request.arch is not None
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return request.arch is None or candidate.node.arch in request.arch
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"has architecture {candidate.node.arch}, and the image is for {_either(request.arch or ())}"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        other = f"another architecture (the image is for {_either(request.arch or ())})"
+        return [Group(len(rejected), f"has {other}", f"have {other}")]
+
+
+class ConstraintFilter:
+    """Every constraint of the workload is true of the node."""
+
+    name = "constraint"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return bool(request.constraints)
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return all(_holds(text, candidate.node) for text in request.constraints)
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        text = self._failed(request, candidate)
+        key = parse_constraint(text)[0]
+        present = " or ".join(_present(key, candidate.node)) or "nothing"
+        return f"does not meet {text!r}: its {key} is {present}"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        counts: dict[str, int] = defaultdict(int)
+        for candidate in rejected:
+            counts[self._failed(request, candidate)] += 1
+        return [
+            Group(count, f"does not meet {text!r}", f"do not meet {text!r}") for text, count in counts.items()
+        ]
+
+    def _failed(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return next(text for text in request.constraints if not _holds(text, candidate.node))
+
+
+class OnlyNodesFilter:
+    """The node is where the instance's volume or its image is."""
+
+    name = "only_nodes"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return request.only_nodes is not None
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return request.only_nodes is None or candidate.node.node_id in request.only_nodes
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"is not where it has to run{_because(request)}"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        where = f"not where it has to run{_because(request)}"
+        return [Group(len(rejected), f"is {where}", f"are {where}")]
+
+
+class ImageFilter:
+    """The node holds an image that exists on nodes only."""
+
+    name = "image"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return request.image_id is not None
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return request.image_id is None or request.image_id in candidate.node.image_ids
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"does not have the image {_short(request.image_id)}, which exists on nodes only"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        missing = f"have the image {_short(request.image_id)}, which exists on nodes only"
+        return [Group(len(rejected), f"does not {missing}", f"do not {missing}")]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFilter:
+    """The node has room: what is reserved there and what the instance needs stay within its capacity."""
+
+    name: str
+    amount: Callable[[Amounts], int]
+    written: Callable[[int], str]
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return self.amount(request.reserve) > 0
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        need = self.amount(request.reserve)
+        return need == 0 or need <= self.amount(candidate.free)
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"lacks {self.name}: it needs {self._need(request)} and has {self._free(candidate)} free"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        most = max(rejected, key=lambda candidate: self.amount(candidate.free))
+        numbers = f"{self.name} (needs {self._need(request)}, most has {self._free(most)} free)"
+        return [Group(len(rejected), f"lacks {numbers}", f"lack {numbers}")]
+
+    def _need(self, request: PlacementRequest) -> str:
+        return self.written(self.amount(request.reserve))
+
+    def _free(self, candidate: Candidate) -> str:
+        return self.written(max(0, self.amount(candidate.free)))
+
+
+def _cores(millis: int) -> str:
+    return "1 core" if millis == 1000 else f"{millis / 1000:g} cores"
+
+
+FILTERS: tuple[Filter, ...] = (
+    StateFilter(),
+    PoolFilter(),
+    ArchFilter(),
+    ConstraintFilter(),
+    OnlyNodesFilter(),
+    ImageFilter(),
+    ResourceFilter("cpu", lambda amounts: amounts.cpu_millis, _cores),
+    ResourceFilter("memory", lambda amounts: amounts.memory_bytes, format_size),
+    ResourceFilter("disk", lambda amounts: amounts.disk_bytes, format_size),
+)
+
+
+def failed(request: PlacementRequest, candidate: Candidate, filters: Sequence[Filter]) -> Filter | None:
+    """The first filter that the node does not pass."""
+    for one in filters:
+        if not one.check(request, candidate):
+            return one
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[str, bool, str]:
+    key, operator, value = parse_constraint(text)
+    return key, operator == "==", value
+
+
+def _holds(text: str, node: SchedulableNode) -> bool:
+    key, equal, value = _parsed(text)
+    return (value in _present(key, node)) is equal
+
+
+def _present(key: str, node: SchedulableNode) -> tuple[str, ...]:
+    """The node's values of a constraint's key; a node is named by its name and by its id."""
+    if key.startswith("label."):
+        label = node.labels.get(key.removeprefix("label."))
+        return () if label is None else (label,)
+    return {"arch": (node.arch,), "os": (node.os,), "pool": (node.pool,), "node": (node.name, node.node_id)}[
+        key
+    ]
+
+
+def _either(values: Sequence[str]) -> str:
+    return " or ".join(values)
+
+
+def _because(request: PlacementRequest) -> str:
+    return f" ({request.only_nodes_reason})" if request.only_nodes_reason else ""
+
+
+def _short(image_id: str | None) -> str:
+    return (image_id or "").removeprefix("sha256:")[:12]

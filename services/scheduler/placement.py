@@ -1,0 +1,171 @@
+"""Where instances go: a plain function of requests and nodes.  No clock, no chance, nothing read from elsewhere.
+
+An instance goes to a node that passes every filter; among those to one that runs the fewest instances of the same workload, then to the
+one that is least full afterwards, then to the first by id.  Whoever cannot be placed gets the reason.
+
+Requests of one batch that ask for the same are served from one heap, so a decision costs O(log nodes) and not a look at each node: room
+only shrinks within a batch, so an entry that is out of date can only be too good, and is put right when it comes up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush, heapreplace
+
+from lattice.contracts.messages import PlacementRequest, RejectedNode, SchedulableNode
+from services.scheduler import explanation
+from services.scheduler.candidate import Candidate, candidate
+from services.scheduler.filters import FILTERS, failed
+from services.scheduler.scoring import Choice, chosen_from_crowd, said_of
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The node for an instance, as it was seen, and why."""
+
+    request: PlacementRequest
+    node: SchedulableNode
+    score: float
+    reason: str
+    rejected: tuple[RejectedNode, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaceable:
+    """No node can take the instance now, and why."""
+
+    request: PlacementRequest
+    summary: str
+    rejected: tuple[RejectedNode, ...] = ()
+
+
+Decision = Placed | Unplaceable
+
+
+def place(request: PlacementRequest, nodes: Iterable[SchedulableNode]) -> Decision:
+    """Where one instance goes."""
+    return place_all([request], nodes)[0]
+
+
+def place_all(requests: Iterable[PlacementRequest], nodes: Iterable[SchedulableNode]) -> list[Decision]:
+    """Where instances go, each decision knowing of those before it; in the order of their ids, whatever the order of the arguments."""
+    batch = sorted(requests, key=lambda request: request.instance_id)
+    fleet = _fleet(nodes, {request.workload_id for request in batch})
+    return [fleet.decide(request) for request in batch]
+
+
+@dataclass(slots=True)
+class _Offer:
+    """Everything that the requests of one kind share: the nodes that can take them, best first, and why the others cannot."""
+
+    heap: list[tuple[float, str]]
+    rejected: tuple[RejectedNode, ...]
+    fitting: int
+    refusal: Unplaceable | None = None
+
+
+@dataclass(slots=True)
+class _Fleet:
+    candidates: dict[str, Candidate]
+    homes: dict[str, set[str]]
+    offers: dict[object, _Offer] = field(default_factory=dict)
+
+    def decide(self, request: PlacementRequest) -> Decision:
+        offer = self._offer(request)
+        choice = self._choose(request, offer)
+        if choice is None:
+            return self._refuse(request, offer)
+        choice.candidate.take(request.reserve, request.workload_id)
+        self.homes[request.workload_id].add(choice.candidate.node.node_id)
+        reason = said_of(choice, request, offer.fitting)
+        return Placed(request, choice.candidate.node, choice.score, reason, offer.rejected)
+
+    def _choose(self, request: PlacementRequest, offer: _Offer) -> Choice | None:
+        """A node without an instance of the workload, else one with the fewest of them."""
+        home = self.homes[request.workload_id]
+        aside, choice = [], None
+        while choice is None and (best := self._best(request, offer)) is not None:
+            load, node_id = best
+            if node_id in home:
+                aside.append(heappop(offer.heap))
+            else:
+                choice = Choice(self.candidates[node_id], instances=0, load=load)
+        for entry in aside:
+            heappush(offer.heap, entry)
+        if choice is None:
+            choice = chosen_from_crowd(request, [self.candidates[node_id] for _, node_id in aside])
+        return choice
+
+    def _best(self, request: PlacementRequest, offer: _Offer) -> tuple[float, str] | None:
+        """The top of the heap once it is true; what does not fit any more leaves the heap for good."""
+        heap = offer.heap
+        while heap:
+            load, node_id = heap[0]
+            now = self.candidates[node_id].load_with(request.reserve)
+            if not self.candidates[node_id].fits(request.reserve):
+                heappop(heap)
+            elif now == load:
+                return heap[0]
+            else:
+                heapreplace(heap, (now, node_id))
+        return None
+
+    def _offer(self, request: PlacementRequest) -> _Offer:
+        kind = _kind(request)
+        if kind not in self.offers:
+            self.offers[kind] = self._new_offer(request)
+        return self.offers[kind]
+
+    def _new_offer(self, request: PlacementRequest) -> _Offer:
+        filters = [one for one in FILTERS if one.matters(request)]
+        heap, rejections = [], []
+        for node_id, one in self.candidates.items():
+            reason = failed(request, one, filters)
+            if reason is None:
+                heap.append((one.load_with(request.reserve), node_id))
+            else:
+                rejections.append((one, reason))
+        heapify(heap)
+        return _Offer(heap, explanation.rejected_nodes(request, rejections), len(heap))
+
+    def _refuse(self, request: PlacementRequest, offer: _Offer) -> Unplaceable:
+        """Room only shrinks, so what was said to the first of a kind holds for the others."""
+        if offer.refusal is None:
+            rejections = self._rejections(request)
+            offer.refusal = Unplaceable(
+                request,
+                explanation.summary(request, rejections),
+                explanation.rejected_nodes(request, rejections),
+            )
+        return Unplaceable(request, offer.refusal.summary, offer.refusal.rejected)
+
+    def _rejections(self, request: PlacementRequest) -> list[explanation.Rejection]:
+        failures = ((one, failed(request, one, FILTERS)) for one in self.candidates.values())
+        return [(one, reason) for one, reason in failures if reason is not None]
+
+
+def _fleet(nodes: Iterable[SchedulableNode], workloads: set[str]) -> _Fleet:
+    ordered = sorted(nodes, key=lambda node: node.node_id)
+    homes: dict[str, set[str]] = defaultdict(set)
+    for node in ordered:
+        for workload_id in node.workloads.keys() & workloads:
+            homes[workload_id].add(node.node_id)
+    return _Fleet({node.node_id: candidate(node) for node in ordered}, homes)
+
+
+def _kind(request: PlacementRequest) -> Sequence[object]:
+    """Everything of a request that filters look at."""
+    need = request.reserve
+    return (
+        need.cpu_millis,
+        need.memory_bytes,
+        need.disk_bytes,
+        request.pools,
+        request.constraints,
+        request.arch,
+        request.only_nodes,
+        request.only_nodes_reason,
+        request.image_id,
+    )

@@ -1,0 +1,112 @@
+"""One round: load what wants a place, decide, let the registry commit; place the losers again on the nodes as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from loguru import logger
+
+from lattice.contracts.catalogue import COMMIT_PLACEMENTS, SCHEDULING_SNAPSHOT
+from lattice.contracts.messages import (
+    CommitPlacements,
+    Empty,
+    Placement,
+    PlacementRequest,
+    PlacementsCommitted,
+    SchedulableNode,
+    UnplaceableInstance,
+)
+from lattice.errors import Conflict, LatticeError
+from lattice.messaging import Bus
+from services.scheduler import metrics
+from services.scheduler.placement import Decision, Placed, place_all
+
+# A commit is one message of at most 1 MiB; a placement takes up to 3 KiB of it.
+BATCH_SIZE = 256
+# Somebody else keeps changing the nodes: leave the rest to the next round, which looks at everything anew.
+MOST_TRIES = 5
+
+
+class SteppedDown(LatticeError):
+    """Another scheduler has a newer term: this one does not lead any more."""
+
+
+class Rounds:
+    """The rounds of one term."""
+
+    def __init__(self, bus: Bus, term: int) -> None:
+        self._bus = bus
+        self._term = term
+        self.left_waiting = False
+
+    async def once(self) -> None:
+        """Place all that wants a place.  Raises SteppedDown when the term is over, Temporary when the registry is away."""
+        with metrics.ROUND_SECONDS.time():
+            snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, Empty())
+            if snapshot.term != self._term:
+                raise SteppedDown(f"term {self._term} is over, {snapshot.term} has begun")
+            nodes = {node.node_id: node for node in snapshot.nodes}
+            unplaced = 0
+            for batch in _batches(snapshot.wanted):
+                unplaced += await self._place(batch, nodes)
+        self.left_waiting = unplaced > 0
+        metrics.WAITING.set(unplaced)
+
+    async def _place(self, wanted: Sequence[PlacementRequest], nodes: dict[str, SchedulableNode]) -> int:
+        """Place these; `nodes` becomes what they are afterwards.  Returns how many have no place."""
+        waiting = 0
+        for _ in range(MOST_TRIES):
+            decisions = place_all(wanted, nodes.values())
+            answer = await self._commit(decisions)
+            nodes.update((node.node_id, node) for node in answer.nodes)
+            refused = {refusal.instance_id for refusal in answer.refused}
+            waiting += sum(not isinstance(decision, Placed) for decision in decisions)
+            wanted = [request for request in wanted if request.instance_id in refused]
+            if not wanted:
+                return waiting
+            logger.info("{} of {} placements were refused: again", len(wanted), len(decisions))
+        return waiting + len(wanted)
+
+    async def _commit(self, decisions: Sequence[Decision]) -> PlacementsCommitted:
+        placed = [decision for decision in decisions if isinstance(decision, Placed)]
+        others = [decision for decision in decisions if not isinstance(decision, Placed)]
+        request = CommitPlacements(
+            term=self._term,
+            placements=tuple(_placement(decision) for decision in placed),
+            unplaceable=tuple(
+                UnplaceableInstance(
+                    instance_id=decision.request.instance_id,
+                    workload_id=decision.request.workload_id,
+                    summary=decision.summary,
+                    rejected=decision.rejected,
+                )
+                for decision in others
+            ),
+        )
+        try:
+            answer = await self._bus.ask(COMMIT_PLACEMENTS, request)
+        except Conflict as error:
+            raise SteppedDown(error.detail) from error
+        metrics.count(answer, unplaceable=len(others))
+        return answer
+
+
+def _placement(decision: Placed) -> Placement:
+    request = decision.request
+    return Placement(
+        instance_id=request.instance_id,
+        workload_id=request.workload_id,
+        workload_generation=request.workload_generation,
+        node_id=decision.node.node_id,
+        placement_version=decision.node.placement_version,
+        score=round(decision.score, 4),
+        reason=decision.reason,
+        rejected=decision.rejected,
+    )
+
+
+def _batches(wanted: Iterable[PlacementRequest]) -> Iterator[list[PlacementRequest]]:
+    rest = iter(sorted(wanted, key=lambda request: request.instance_id))
+    while batch := list(islice(rest, BATCH_SIZE)):
+        yield batch

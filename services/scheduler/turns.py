@@ -1,0 +1,65 @@
+"""Runs one piece of work for everybody who asked for it meanwhile: a hundred wake-ups at once are one round."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from loguru import logger
+
+from lattice.errors import LatticeError, Temporary
+
+
+class Turns:
+    """`wanted` waits for a round that begins after it was called; `poke` asks for one without waiting."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]], *, fatal: type[LatticeError]) -> None:
+        self._work = work
+        self._fatal = fatal
+        self._next: asyncio.Future[None] | None = None
+        self._asked = asyncio.Event()
+        self._closed = False
+
+    def poke(self) -> None:
+        """Ask for a round."""
+        self._asked.set()
+
+    async def wanted(self) -> None:
+        """Wait for a round that begins from now on; raises what went wrong in it."""
+        if self._closed:
+            raise Temporary("Another scheduler leads now.")
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        self._asked.set()
+        await asyncio.shield(self._next)
+
+    async def run(self) -> None:
+        """Work through the rounds; ends with an error of the `fatal` kind only."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            waiting, self._next = self._next, None
+            try:
+                await self._work()
+            except LatticeError as error:
+                _tell(waiting, error)
+                if isinstance(error, self._fatal):
+                    raise
+                logger.warning("a round failed: {}", error)
+            else:
+                _tell(waiting, None)
+
+    def close(self) -> None:
+        """No more rounds: whoever waits is told so."""
+        self._closed = True
+        _tell(self._next, Temporary("Another scheduler leads now."))
+
+
+def _tell(waiting: asyncio.Future[None] | None, error: LatticeError | None) -> None:
+    if waiting is None or waiting.done():
+        return
+    if error is None:
+        waiting.set_result(None)
+    else:
+        waiting.set_exception(error)
+        waiting.exception()  # looked at: perhaps nobody waits any more

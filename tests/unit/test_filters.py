@@ -1,0 +1,149 @@
+"""Each filter of the scheduler: who passes, and what is said of those who do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.scheduler.candidate import candidate
+from services.scheduler.explanation import NO_NODES
+from services.scheduler.filters import FILTERS, failed
+from services.scheduler.placement import Placed, Unplaceable, place
+from tests.fixtures.scheduling import a_node, a_request, amounts
+
+CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
+    # name of the filter: (what the request asks, what the node is, what is said of the node)
+    "state": [
+        ({}, {"state": "cordoned", "reason": "kernel update"}, "a is cordoned: kernel update"),
+        ({}, {"state": "unreachable"}, "a is unreachable"),
+        ({}, {"state": "degraded", "reason": "its Engine is away"}, "a is degraded: its Engine is away"),
+    ],
+    "pool": [
+        ({}, {"pool": "edge"}, "a is in pool edge, and default is wanted"),
+        ({"pools": ("big", "gpu")}, {}, "a is in pool default, and big or gpu is wanted"),
+    ],
+    "arch": [
+        ({"arch": ("amd64",)}, {"arch": "arm64"}, "a has architecture arm64, and the image is for amd64"),
+    ],
+    "constraint": [
+        (
+            {"constraints": ("label.zone == home",)},
+            {"labels": {"zone": "office"}},
+            "a does not meet 'label.zone == home': its label.zone is office",
+        ),
+        (
+            {"constraints": ("arch == amd64", "label.zone == home")},
+            {},
+            "a does not meet 'label.zone == home': its label.zone is nothing",
+        ),
+        ({"constraints": ("node != a",)}, {}, "a does not meet 'node != a': its node is a or nd-a"),
+        ({"constraints": ("os == bsd",)}, {}, "a does not meet 'os == bsd': its os is linux"),
+        ({"constraints": ("pool != default",)}, {}, "a does not meet 'pool != default': its pool is default"),
+    ],
+    "only_nodes": [
+        (
+            {"only_nodes": ("nd-b",), "only_nodes_reason": "its volume is there"},
+            {},
+            "a is not where it has to run (its volume is there)",
+        ),
+    ],
+    "image": [
+        (
+            {"image_id": "sha256:0123456789abcdef"},
+            {"image_ids": frozenset({"sha256:other"})},
+            "a does not have the image 0123456789ab, which exists on nodes only",
+        ),
+    ],
+    "cpu": [
+        ({"reserve": amounts(cpu=5)}, {}, "a lacks cpu: it needs 5 cores and has 4 cores free"),
+    ],
+    "memory": [
+        (
+            {"reserve": amounts(memory=8)},
+            {"reserved": amounts(memory=4.9)},
+            "a lacks memory: it needs 8 GiB and has 3.1 GiB free",
+        ),
+    ],
+    "disk": [
+        (
+            {"reserve": amounts(disk=1)},
+            {"reserved": amounts(disk=200)},
+            "a lacks disk: it needs 1 GiB and has 0 B free",
+        ),
+    ],
+}
+
+
+def test_every_filter_has_a_case() -> None:
+    assert set(CASES) == {one.name for one in FILTERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "node", "said"), [(name, *case) for name, cases in CASES.items() for case in cases]
+)
+def test_a_filter_rejects_and_explains(
+    name: str, asked: dict[str, Any], node: dict[str, Any], said: str
+) -> None:
+    decision = place(a_request(**asked), [a_node(**node)])
+    assert isinstance(decision, Unplaceable)
+    (rejected,) = decision.rejected
+    assert (rejected.node_id, rejected.node_name, rejected.filter) == ("nd-a", "a", name)
+    assert rejected.reason == said
+    assert decision.summary.startswith("no node fits: 1 node ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "node"),
+    [
+        ({}, {}),
+        ({"pools": ("edge", "default")}, {}),
+        ({"arch": ("arm64", "amd64")}, {}),
+        ({"arch": None}, {"arch": "riscv64"}),
+        ({"constraints": ("label.zone == home", "arch != arm64", "node == a")}, {"labels": {"zone": "home"}}),
+        ({"constraints": ("label.zone != home",)}, {}),
+        ({"constraints": ("node == nd-a",)}, {}),
+        ({"only_nodes": ("nd-b", "nd-a")}, {}),
+        ({"image_id": "sha256:1"}, {"image_ids": frozenset({"sha256:1"})}),
+        ({"reserve": amounts(cpu=4, memory=8, disk=100)}, {}),
+        ({"reserve": amounts(cpu=1)}, {"reserved": amounts(cpu=3, disk=500)}),
+    ],
+)
+def test_a_node_passes(asked: dict[str, Any], node: dict[str, Any]) -> None:
+    request = a_request(**asked)
+    assert failed(request, candidate(a_node(**node)), FILTERS) is None
+    assert isinstance(place(request, [a_node(**node)]), Placed)
+
+
+def test_only_what_was_asked_for_matters() -> None:
+    matters = [one.name for one in FILTERS if one.matters(a_request(reserve=amounts(cpu=1)))]
+    assert matters == ["state", "pool", "cpu"]
+
+
+def test_the_commonest_reason_comes_first() -> None:
+    nodes = [
+        a_node("nd-a", state="cordoned"),
+        a_node("nd-b", reserved=amounts(memory=4.9)),
+        a_node("nd-c", reserved=amounts(memory=7)),
+        a_node("nd-d", state="unreachable"),
+        a_node("nd-e", state="unreachable"),
+        a_node("nd-f", state="unreachable"),
+    ]
+    decision = place(a_request(reserve=amounts(memory=8)), nodes)
+    assert isinstance(decision, Unplaceable)
+    assert decision.summary == (
+        "no node fits: 3 nodes are unreachable, 2 lack memory (needs 8 GiB, most has 3.1 GiB free), 1 is cordoned"
+    )
+    assert [rejected.node_name for rejected in decision.rejected] == list("abcdef")
+
+
+def test_no_nodes_at_all() -> None:
+    decision = place(a_request(), [])
+    assert decision == Unplaceable(a_request(), NO_NODES)
+
+
+def test_of_very_many_nodes_only_some_are_listed_and_all_are_counted() -> None:
+    decision = place(a_request(), [a_node(f"nd-{n:04}", state="cordoned") for n in range(1000)])
+    assert isinstance(decision, Unplaceable)
+    assert decision.summary == "no node fits: 1000 nodes are cordoned"
+    assert len(decision.rejected) == 20
