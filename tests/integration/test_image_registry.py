@@ -1,0 +1,51 @@
+"""Asking real image registries for a digest: found, missing, private, away."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.registry.image_pinning import Answer
+from services.registry.image_reference import ImageReference, parse_reference
+from services.registry.image_registry import ImageRegistries
+from tests.fixtures.registry import ImageRegistry
+
+
+@pytest.fixture
+def pushed(registry: ImageRegistry, image_test: str) -> ImageReference:
+    return parse_reference(registry.push(image_test, "acme/api:1"))
+
+
+async def test_a_tag_has_a_digest(pushed: ImageReference) -> None:
+    found = await ImageRegistries().digest(pushed, None, monotonic_s=0)
+    assert found.answer is Answer.FOUND and found.digest is not None and found.digest.startswith("sha256:")
+
+
+async def test_what_is_not_there_is_missing(pushed: ImageReference) -> None:
+    other = parse_reference(f"{pushed.host}/acme/other:1")
+    assert (await ImageRegistries().digest(other, None, monotonic_s=0)).answer is Answer.MISSING
+
+
+async def test_a_private_registry_wants_the_right_login(
+    private_registry: ImageRegistry, image_test: str
+) -> None:
+    image = parse_reference(private_registry.push(image_test, "acme/secret:1"))
+    login = f"{private_registry.username}:{private_registry.password}"
+    answers = [
+        (await ImageRegistries().digest(image, given, monotonic_s=0)).answer
+        for given in (None, "ci:wrong", login)
+    ]
+    assert answers == [Answer.DENIED, Answer.DENIED, Answer.FOUND]
+
+
+async def test_a_registry_that_is_away_is_not_asked_again_for_a_while() -> None:
+    gone, registries = parse_reference("127.0.0.1:1/acme/api:1"), ImageRegistries()
+    first = await registries.digest(gone, None, monotonic_s=100.0)
+    assert first.answer is Answer.AWAY and "127.0.0.1:1" in first.detail
+    assert await registries.digest(gone, None, monotonic_s=100.0 + registries.away_s - 1) is first
+    assert await registries.digest(gone, None, monotonic_s=100.0 + registries.away_s + 1) is not first
+
+
+async def test_addresses_of_cloud_metadata_are_never_asked() -> None:
+    metadata = parse_reference("169.254.169.254/latest/meta:1")
+    found = await ImageRegistries().digest(metadata, None, monotonic_s=0)
+    assert found.answer is Answer.AWAY and "link-local" in found.detail
