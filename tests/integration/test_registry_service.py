@@ -38,7 +38,7 @@ from lattice.contracts.messages import (
     ObservedDocument,
     Placement,
 )
-from lattice.contracts.nouns import Amounts, Health, Inventory, ObservedContainer, Phase
+from lattice.contracts.nouns import Amounts, Health, Inventory, ObservedContainer, OperationState, Phase
 from lattice.contracts.permissions import Permissions, service_permissions
 from lattice.contracts.spec import WorkloadSpec
 from lattice.envelope import create_master_key
@@ -146,7 +146,11 @@ async def running(server: NatsServer, url: str, folder: Path) -> AsyncIterator[R
     store = PostgresStore(DatabaseSettings(url=url))
     mine = bus_settings(server, "registry", service_permissions("registry"))
     others = bus_settings(server, "gateway", everything())
-    async with NatsBus(mine, identity="registry") as bus, NatsBus(others, identity="gateway") as asker, Background() as background:
+    async with (
+        NatsBus(mine, identity="registry") as bus,
+        NatsBus(others, identity="gateway") as asker,
+        Background() as background,
+    ):
         registry = Registry(store=store, bus=bus, keys=keys, registries=AlwaysThere())
         await registry.start(background)
         await until(lambda: _links_up(bus, asker))
@@ -205,7 +209,8 @@ async def test_a_deploy_reaches_its_node_and_its_end(registry: Running) -> None:
     await registry.asker.append(STATUS, report, msg_id="r1", node_id=NODE)
 
     async def ended() -> bool:
-        return (await registry.asker.ask(GET_OPERATION, GetByName(ref=operation))).state == "succeeded"
+        view = await registry.asker.ask(GET_OPERATION, GetByName(ref=operation))
+        return view.state is OperationState.SUCCEEDED
 
     await until(ended)
 
