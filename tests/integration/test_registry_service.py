@@ -210,7 +210,7 @@ async def test_a_deploy_reaches_its_node_and_its_end(registry: Running) -> None:
 
     async def ended() -> bool:
         view = await registry.asker.ask(GET_OPERATION, GetByName(ref=operation))
-        return view.state is OperationState.SUCCEEDED
+        return bool(view.state is OperationState.SUCCEEDED)
 
     await until(ended)
 
