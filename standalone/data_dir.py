@@ -26,7 +26,7 @@ from lattice.errors import Conflict, Invalid
 from lattice.files import write_durably
 
 CLUSTER_ID = re.compile(r"[a-z0-9]{8}")
-FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "run", "agent")
+FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "log-store", "run", "agent")
 FIRST_PORT = 20000
 LAST_PORT = 65535
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -62,6 +62,11 @@ class DataDir:
     def logs(self) -> Path:
         """The output of each process."""
         return self.root / "logs"
+
+    @property
+    def log_store(self) -> Path:
+        """What workloads wrote, kept by the service `logs`."""
+        return self.root / "log-store"
 
     @property
     def run(self) -> Path:

@@ -13,15 +13,17 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from lattice.errors import Invalid, LatticeError
+from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.files import flush_folder, write_durably
 from standalone.child import ProcessSpec
 from standalone.postgres_orphan import clear_the_way, is_ready
@@ -35,6 +37,7 @@ __all__ = [
     "clear_the_way",
     "ensure_cluster",
     "ensure_database",
+    "ensure_guest",
     "environment",
     "is_ready",
     "process_spec",
@@ -152,11 +155,30 @@ async def ensure_database(config: PostgresConfig, *, role: str, password: str, d
     """A role without special rights and a database of its own.  Safe to repeat; the password is set each
     time.
     """
+    async with _as_superuser(config) as connection:
+        await _ensure_role(connection, role, password)
+        await _ensure_database(connection, role, database)
+
+
+async def ensure_guest(config: PostgresConfig, *, role: str, password: str, database: str) -> None:
+    """A role without special rights that may make schemas of its own in another one's database.  Safe to
+    repeat.
+    """
+    async with _as_superuser(config) as connection:
+        await _ensure_role(connection, role, password)
+        grant = f"GRANT CONNECT, CREATE ON DATABASE {_quoted(database)} TO {_quoted(role)}"
+        await connection.exec_driver_sql(grant)
+
+
+@asynccontextmanager
+async def _as_superuser(config: PostgresConfig) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(superuser_url(config), isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
-            await _ensure_role(connection, role, password)
-            await _ensure_database(connection, role, database)
+            yield connection
+    except (DBAPIError, OSError) as error:
+        said = error.orig if isinstance(error, DBAPIError) else error  # the statement holds a password
+        raise Temporary(f"The embedded database does not do what it is asked: {said}") from None
     finally:
         await engine.dispose()
 

@@ -1,0 +1,35 @@
+"""What the environment tells the embedded platform.  Read once per command; nothing else in this package looks at the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SYSTEM_DATA_DIR = Path("/var/lib/lattice")
+
+
+class StandaloneSettings(BaseSettings):
+    """Where the platform lies, how it is reached, and how patient its start is."""
+
+    model_config = SettingsConfigDict(env_prefix="LATTICE_", extra="ignore", frozen=True)
+
+    data_dir: Path | None = Field(None, description="where the platform keeps everything")
+    nats_server: Path | None = Field(None, description="another nats-server than the installed one")
+    listen_host: str = Field("127.0.0.1", description="where the gateway and the bus listen; 0.0.0.0 for all")
+    public_host: str = Field("127.0.0.1", description="the name or address by which other machines reach us")
+    service_credential_ttl_s: float = Field(86_400, ge=3, description="life of the services' certificates")
+    start_timeout_s: float = Field(120, gt=0, description="how long all parts may take until they are ready")
+    docker_url: str = Field("unix:///var/run/docker.sock", description="the Docker Engine of this machine")
+
+
+def default_data_dir() -> Path:
+    """Root's platform belongs to the machine, anybody else's to their home."""
+    return SYSTEM_DATA_DIR if os.geteuid() == 0 else Path.home() / ".local" / "share" / "lattice"
+
+
+def ambient_environment() -> dict[str, str]:
+    """Everything this process was told; `process_plan` decides what of it a part gets."""
+    return dict(os.environ)
