@@ -59,6 +59,7 @@ class DockerRuntime:
         self._docker = docker
         self._files_root = files_root
         self._deadlines = deadlines or Deadlines()
+        self._network_lock = asyncio.Lock()
 
     # ------------------------------------------------------------------------------------ looking
 
@@ -139,29 +140,42 @@ class DockerRuntime:
             await messages.aclose()
 
     async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        if await self._exists(f"networks/{name}"):
-            return
-        request = {
-            "Name": name,
-            "Driver": "bridge",
-            "Labels": dict(labels),
-            "CheckDuplicate": True,  # the Engine allows two networks of one name unless told
-        }
-        try:
-            await self._change(f"making network {name}", self._docker.networks.create(request))
-        except Conflict:
-            return  # made by a slot beside this one
+        # One at a time: asked twice at once the Engine makes two of one name, in spite of CheckDuplicate, and then starts no container in
+        # either ("is ambiguous").  What an earlier crash may have left doubled is repaired here.
+        async with self._network_lock:
+            there = await self._networks_named(name)
+            if not there:
+                request = {"Name": name, "Driver": "bridge", "Labels": dict(labels), "CheckDuplicate": True}
+                await self._change(f"making network {name}", self._docker.networks.create(request))
+            for surplus in there[1:]:
+                await self._drop_network(surplus)
 
     async def remove_network(self, name: str) -> None:
-        removing = self._delete(f"networks/{name}")
+        async with self._network_lock:
+            for network_id in await self._networks_named(name):
+                await self._drop_network(network_id)
+
+    async def _networks_named(self, name: str) -> list[str]:
+        """Ids of the networks of exactly this name, those in use first."""
+        params = {"filters": json.dumps({"name": [f"^{name}$"]})}
+        listed = await self._look(f"looking for {name}", self._docker._query_json("networks", params=params))
+        ids = [str(each["Id"]) for each in listed]
+        if len(ids) < 2:
+            return ids
+        shown = [
+            await self._look(f"looking at {name}", self._docker._query_json(f"networks/{i}")) for i in ids
+        ]
+        return [str(each["Id"]) for each in sorted(shown, key=lambda each: not each["Containers"])]
+
+    async def _drop_network(self, network_id: str) -> None:
         try:
             async with asyncio.timeout(self._deadlines.change_s):
-                await removing
+                await self._delete(f"networks/{network_id}")
         except DockerError as error:
             if error.status not in (403, 404):  # in use, gone
-                raise translated(error, f"removing network {name}") from error
+                raise translated(error, "removing a network") from error
         except ENGINE_ERRORS as error:
-            raise translated(error, f"removing network {name}") from error
+            raise translated(error, "removing a network") from error
 
     async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
         request = {"Name": name, "Driver": "local", "Labels": dict(labels)}
@@ -256,13 +270,6 @@ class DockerRuntime:
         if container is None:
             raise NotFound(f"There is no container {name}.")
         return container
-
-    async def _exists(self, path: str) -> bool:
-        try:
-            await self._look(f"looking for {path}", self._docker._query_json(path))
-        except NotFound:
-            return False
-        return True
 
     async def _delete(self, path: str) -> None:
         async with self._docker._query(path, method="DELETE"):

@@ -20,6 +20,7 @@ from lattice.messaging import Bus, Received
 from lattice.runtime import ExecOptions, ExecProcess, Runtime
 
 SILENCE_S = 30.0
+KEEPALIVE_S = 10.0
 MOST_SESSIONS = 32
 _FRAME_BYTES = 32 * 1024
 _EXIT_TIMEOUT_S = 5.0
@@ -102,15 +103,16 @@ class Session:
         """Carry bytes until the command ends or the person is gone."""
         reading = asyncio.create_task(self._read_all())
         writing = asyncio.create_task(self._write_all())
+        alive = asyncio.create_task(self._keep_alive())
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
             await self._tell_end(reading, writing)
         except LatticeError as error:
             logger.info("session {} broke off: {}", self._session_id, error.detail)
         finally:
-            reading.cancel()
-            writing.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            for task in (reading, writing, alive):
+                task.cancel()
+            await asyncio.gather(reading, writing, alive, return_exceptions=True)
             await self._subscription.stop()
             with suppress(LatticeError, OSError):
                 await self._process.close()
@@ -132,6 +134,13 @@ class Session:
             except TimeoutError:
                 return
             await self._handle(frame, body)
+
+    async def _keep_alive(self) -> None:
+        """A command may print nothing for hours; the other side must be able to tell that from a node that is gone."""
+        while True:
+            await asyncio.sleep(KEEPALIVE_S)
+            with suppress(LatticeError):
+                await self._send(SessionFrameKind.KEEPALIVE)
 
     async def _handle(self, frame: SessionFrame, body: bytes) -> None:
         match frame.kind:

@@ -5,6 +5,7 @@ Whatever a step needs to be told apart after a crash is in the journal before it
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 
@@ -25,7 +26,7 @@ from lattice.errors import Forbidden, Invalid, LatticeError, NotFound, Unauthent
 from lattice.runtime import Container, ImageNotFound, PortTaken, Runtime
 
 _DRAIN_TIMEOUT_S = 5.0
-_PORT_ATTEMPTS = 5
+_ATTEMPTS = 5
 _FINAL = (Forbidden, Invalid, NotFound, Unauthenticated)
 
 
@@ -48,7 +49,8 @@ class StepTaker:
         self._runtime, self._journal, self._world = runtime, journal, world
         self._launcher, self._logs, self._events = launcher, logs, events
         self._cluster_id, self._clock, self._chance = cluster_id, clock, chance
-        self._port_conflicts: dict[str, int] = {}
+        self._made_again: dict[str, int] = {}
+        self._project_locks: dict[str, asyncio.Lock] = {}
         self.prepared: frozenset[str] = frozenset()
         self.progress: dict[str, str] = {}
 
@@ -112,9 +114,12 @@ class StepTaker:
         await self._logs.drain(container, timeout_s=_DRAIN_TIMEOUT_S)
         await self._world.act(name, self._gone(name))
         self._launcher.remove_files(container.labels.get(INSTANCE, ""))
-        project = container.labels.get(PROJECT)
-        if project and not any(each.labels.get(PROJECT) == project for each in self._world.containers):
-            await self._launcher.leave_network(project)
+        await self._leave_network(container.labels.get(PROJECT, ""))
+
+    async def _leave_network(self, project: str) -> None:
+        async with self._project_lock(project):
+            if not any(each.labels.get(PROJECT) == project for each in self._world.containers):
+                await self._launcher.leave_network(project)
 
     async def _gone(self, name: str) -> None:
         await self._runtime.remove(name)
@@ -126,14 +131,20 @@ class StepTaker:
         if restart:
             record = record.model_copy(update={"restarts": record.restarts + 1})
         await self._journal.keep(facts.with_record(record))
-        known = self._journal.facts.volumes
         try:
-            await self._launcher.make_container(instance, self._sealed(), ports, known)
+            async with self._project_lock(instance.project):
+                await self._launcher.make_container(
+                    instance, self._sealed(), ports, self._journal.facts.volumes
+                )
+                await self._world.look(name)
         except ImageNotFound:
             self.prepared -= {key_text(instance.key)}  # it was there a moment ago: fetch it again
             raise
-        await self._world.look(name)
         await self._remember_made(instance)
+
+    def _project_lock(self, project: str) -> asyncio.Lock:
+        """A network is made and joined in one step, else the last one to leave it could remove it in between."""
+        return self._project_locks.setdefault(project, asyncio.Lock())
 
     async def _remember_made(self, instance: DesiredInstance) -> None:
         facts = self._journal.facts
@@ -151,25 +162,28 @@ class StepTaker:
         except PortTaken as error:
             await self._move_port(name, instance, error)
             return
-        except NotFound:
-            await self._world.look(name)
-            if self._world.get(name) is None:
-                return  # removed by somebody else: decided anew
-            raise
-        self._port_conflicts.pop(key_text(instance.key), None)
+        except NotFound as error:
+            # Gone, or its network is: a network made anew under the same name is another one, and only a new container can join it.
+            await self._make_again(name, instance, error)
+            return
+        self._made_again.pop(key_text(instance.key), None)
         record = self._journal.facts.record(instance.key)
         await self._journal.keep(self._journal.facts.with_record(note_started(record, restart=restart)))
 
     async def _move_port(self, name: str, instance: DesiredInstance, error: PortTaken) -> None:
-        """A container's ports are fixed when it is made, so it is made again with others; nothing of it is lost, volumes stay."""
-        text = key_text(instance.key)
-        self._port_conflicts[text] = self._port_conflicts.get(text, 0) + 1
+        """A container's ports are fixed when it is made, so it is made again with others."""
         self._events.tell("port_conflict", error.detail, key=instance.key)
-        facts = self._journal.facts.with_ports(slot_of(instance.key), {})
-        record = facts.record(instance.key).model_copy(update={"was_made": False})
-        await self._journal.keep(facts.with_record(record))
+        await self._journal.keep(self._journal.facts.with_ports(slot_of(instance.key), {}))
+        await self._make_again(name, instance, error)
+
+    async def _make_again(self, name: str, instance: DesiredInstance, error: LatticeError) -> None:
+        """Remove a container that cannot start as it is, so that it is made anew; nothing of it is lost, volumes stay."""
+        text = key_text(instance.key)
+        self._made_again[text] = self._made_again.get(text, 0) + 1
         await self._world.act(name, self._gone(name))
-        if self._port_conflicts[text] > _PORT_ATTEMPTS:
+        record = self._journal.facts.record(instance.key).model_copy(update={"was_made": False})
+        await self._journal.keep(self._journal.facts.with_record(record))
+        if self._made_again[text] > _ATTEMPTS:
             raise error
 
     async def _remember(self, step: Step, error: LatticeError | OSError) -> None:

@@ -278,3 +278,10 @@ async def test_a_pull_of_what_does_not_exist_fails(bench: Bench) -> None:
     with pytest.raises(LatticeError) as refused:
         await bench.runtime.pull("127.0.0.1:1/acme/nothing:1", progress=heard.append)
     assert "127.0.0.1:1/acme/nothing:1" in str(refused.value)
+
+
+async def test_a_network_asked_for_many_times_at_once_is_one(bench: Bench) -> None:
+    name = f"lattice-{bench.cluster}-busy"
+    await asyncio.gather(*(bench.runtime.ensure_network(name, {CLUSTER: bench.cluster}) for _ in range(8)))
+    containers = [await bench.run(each, network=name) for each in ("a", "b")]
+    assert all(container.is_up for container in containers)

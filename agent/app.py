@@ -1,0 +1,65 @@
+"""Builds the agent of this machine: its identity first, then its bus and its engine, then all parts."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agent.docker_runtime import Deadlines, open_docker
+from agent.enrolment import Enrolment, plain_name
+from agent.identity_store import IdentityStore
+from agent.node import AgentConfig, NodeSelf, open_agent
+from agent.settings import AgentSettings
+from lattice.background import Background
+from lattice.bus import NatsBus
+from lattice.clock import SystemClock
+from lattice.contracts.messages import NodeCredentials
+from lattice.errors import Invalid
+from lattice.process import Checks
+
+
+@asynccontextmanager
+async def build(settings: AgentSettings) -> AsyncIterator[Checks]:
+    """A running agent.  Until this machine is approved it waits inside here: alive, and not ready."""
+    store = IdentityStore(settings.data_dir / "identity")
+    enrolment = Enrolment(store, clock=SystemClock(), chance=random.Random())
+    token = settings.join_token.get_secret_value() if settings.join_token else None
+    name = settings.node_name or plain_name(socket.gethostname())
+    credentials = await enrolment.credentials(token, name)
+    who = _who(store, credentials)
+    config = _config(settings, who)
+    runtime = open_docker(
+        settings.docker_url,
+        files_root=config.files_root,
+        deadlines=Deadlines(look_s=settings.docker_timeout_s),
+    )
+    try:
+        async with (
+            Background() as background,
+            NatsBus(store.bus_settings(credentials), identity=who.node_id) as bus,
+            open_agent(who, config, bus=bus, runtime=runtime) as agent,
+        ):
+            background.start("credentials", enrolment.keep_fresh)
+            yield {"docker": agent.ready, "bus": bus.ready}
+    finally:
+        await runtime.close()
+
+
+def _who(store: IdentityStore, credentials: NodeCredentials) -> NodeSelf:
+    registration = store.registration
+    if registration is None:
+        raise Invalid("The record of this machine's enrolment is gone: join again with a new token.")
+    return NodeSelf(registration.node_id, credentials.cluster_id, store.keys().sealing)
+
+
+def _config(settings: AgentSettings, who: NodeSelf) -> AgentConfig:
+    return AgentConfig(
+        data_dir=settings.data_dir / "journal",
+        files_root=settings.runtime_dir / who.cluster_id,
+        heartbeat_s=settings.heartbeat_s,
+        report_s=settings.report_s,
+        fetch_s=settings.fetch_s,
+        ping_s=settings.docker_ping_s,
+    )

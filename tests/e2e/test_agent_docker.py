@@ -1,0 +1,264 @@
+"""The agent on the real Docker Engine, in the test's own process: deploy, health, ports, files, limits, exits, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import pytest
+import zstandard
+
+from agent.docker_runtime import open_docker
+from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT
+from lattice.contracts.messages import (
+    ExecRequest,
+    ExecSize,
+    FileMount,
+    RunPort,
+    RunVolume,
+    SessionFrame,
+    SessionFrameKind,
+)
+from lattice.contracts.nouns import DesiredState, Health, ObservedContainer, Phase
+from lattice.contracts.spec import BackoffSpec, ExecCheck, HealthSpec, HttpCheck, PortProtocol, TcpCheck
+from lattice.ids import new_id
+from lattice.messaging import Received
+from tests.fixtures.agent import Node, eventually, instance_of, key_of, tombstone_of
+
+HTTP = RunPort(name="http", container_port=8080, protocol=PortProtocol.HTTP)
+SERVE = ("sh", "-c", "mkdir -p /www && echo hello > /www/index.html && exec httpd -f -p 8080 -h /www")
+SOON = BackoffSpec(initial=0.1, max=0.2)
+
+
+@pytest.fixture
+async def node(image_test: str, cluster_id: str, tmp_path: Path) -> AsyncIterator[Node]:
+    files = tmp_path / "files"
+    runtime = open_docker("unix:///var/run/docker.sock", files_root=files)
+    yield Node(runtime, tmp_path, cluster=cluster_id, config={"ping_s": 1.0})
+    await runtime.close()
+
+
+def running(seen: ObservedContainer) -> bool:
+    return seen.phase is Phase.RUNNING
+
+
+def healthy(seen: ObservedContainer) -> bool:
+    return running(seen) and seen.health is Health.HEALTHY
+
+
+def get(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
+        return str(reply.read().decode().strip())
+
+
+async def inspect(docker: aiodocker.Docker, container_id: str) -> dict[str, Any]:
+    shown: dict[str, Any] = await docker.containers.container(container_id).show()
+    return shown
+
+
+async def test_a_web_server_is_deployed_checked_and_reachable(node: Node, image_test: str) -> None:
+    check = HealthSpec(http=HttpCheck(port="http", path="/"), interval=1, timeout=1)
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, command=SERVE, ports=(HTTP,), health=check))
+        seen = await node.until(key_of(), healthy)
+        port = seen.ports[0].host_port
+        assert await asyncio.to_thread(get, port) == "hello"
+        await node.want(instance_of(key_of(2), image=image_test, command=SERVE, ports=(HTTP,), health=check))
+        newer = await node.until(key_of(2), healthy)
+        assert newer.ports[0].host_port == port, "the slot keeps its port"
+        assert await asyncio.to_thread(get, port) == "hello"
+        await node.want(tombstones=(tombstone_of(key_of(2)),))
+        await node.until_gone(key_of(2))
+    assert await node.runtime.containers(node.cluster) == ()
+
+
+async def test_tcp_and_command_checks(node: Node, image_test: str) -> None:
+    tcp = HealthSpec(tcp=TcpCheck(port="http"), interval=0.2, timeout=1, start_period=0, retries=2)
+    good = HealthSpec(exec=ExecCheck(command=("true",)), interval=0.2)
+    bad = HealthSpec(
+        exec=ExecCheck(command=("sh", "-c", "echo no disk; exit 3")),
+        interval=0.2,
+        start_period=0,
+        retries=2,
+    )
+    async with node.run():
+        await node.want(
+            instance_of(key_of(slot=0), image=image_test, command=SERVE, ports=(HTTP,), health=tcp),
+            instance_of(key_of(slot=1), image=image_test, ports=(HTTP,), health=tcp),
+            instance_of(key_of(slot=2), image=image_test, health=good),
+            instance_of(key_of(slot=3), image=image_test, health=bad),
+        )
+        await node.until(key_of(slot=0), healthy)
+        await node.until(key_of(slot=2), healthy)
+        silent = await node.until(key_of(slot=1), lambda c: c.health is Health.UNHEALTHY)
+        assert "cannot be reached" in silent.reason
+        sick = await node.until(key_of(slot=3), lambda c: c.health is Health.UNHEALTHY)
+        assert "exited with 3: no disk" in sick.reason
+
+
+async def test_limits_and_privileges_are_on_the_container(
+    node: Node, image_test: str, docker: aiodocker.Docker
+) -> None:
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, ports=(HTTP,)))
+        seen = await node.until(key_of(), running)
+    shown = await inspect(docker, seen.container_id)
+    host = shown["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (
+        64 * 2**20, 64 * 2**20, 200_000_000, 64,
+    )  # fmt: skip
+    assert host["CapDrop"] == ["ALL"] and not host["Privileged"] and host["Init"]
+    assert host["SecurityOpt"] == ["no-new-privileges"] and host["RestartPolicy"]["Name"] == "no"
+    assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
+    assert list(shown["NetworkSettings"]["Networks"]) == [f"lattice-{node.cluster}-default"]
+    labels = shown["Config"]["Labels"]
+    assert {name: labels[f"lattice.{name}"] for name in ("project", "workload", "epoch", "slot")} == {
+        "project": "default", "workload": "wl-1", "epoch": "1", "slot": "0",
+    }  # fmt: skip
+
+
+async def test_running_out_of_memory_is_named(node: Node, image_test: str) -> None:
+    hog = ("sh", "-c", "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done")
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, command=hog, backoff=SOON))
+        await eventually(lambda: node.told("oom"))
+        seen = await node.until(key_of(), lambda c: c.restarts >= 1)
+    assert "limit of 64 MiB" in node.told("oom")[0].detail and seen.phase in (Phase.RUNNING, Phase.FAILED)
+
+
+async def test_stop_and_start_keep_container_and_volume(
+    node: Node, image_test: str, docker: aiodocker.Docker
+) -> None:
+    volume = RunVolume(volume_id="vo-1", name="data", path="/data", size_bytes=2**20)
+    command = ("sh", "-c", "date +%N >> /data/starts; exec sleep 600")
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, command=command, volumes=(volume,)))
+        first = await node.until(key_of(), running)
+        await node.want(
+            instance_of(
+                key_of(), desired=DesiredState.STOPPED, image=image_test, command=command, volumes=(volume,)
+            )
+        )
+        await node.until(key_of(), lambda c: c.phase is Phase.STOPPED)
+        await node.want(instance_of(key_of(), image=image_test, command=command, volumes=(volume,)))
+        again = await node.until(key_of(), running)
+        assert again.container_id == first.container_id
+        printed = await run_inside(node, ("cat", "/data/starts"))
+        assert len(printed.split()) == 2
+        assert node.report is not None and node.report.volumes == ("vo-1",)
+
+
+async def test_files_are_read_only_with_their_owner_and_mode(node: Node, image_test: str) -> None:
+    files = (FileMount(path="/run/secrets/one", content="content", mode=0o440, uid=70, gid=71),)
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, files=files))
+        await node.until(key_of(), running)
+        printed = await run_inside(
+            node, ("sh", "-c", "stat -c '%a %u %g' /run/secrets/one; cat /run/secrets/one")
+        )
+        assert printed.split() == ["440", "70", "71", "content"]
+        refused = await run_inside(node, ("sh", "-c", "echo x > /run/secrets/one || echo refused"))
+        assert "refused" in refused
+
+
+async def test_a_broken_command_fails_in_plain_words(node: Node, image_test: str) -> None:
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, command=("no-such-command",), backoff=SOON))
+        seen = await node.until(key_of(), lambda c: c.phase is Phase.FAILED)
+    assert "no-such-command" in seen.reason or "127" in seen.reason
+
+
+async def test_logs_survive_an_agent_restart_without_loss(node: Node, image_test: str) -> None:
+    count = 3000
+    command = ("sh", "-c", f"i=0; while [ $i -lt {count} ]; do echo line $i; i=$((i+1)); done; sleep 600")
+    lines: dict[int, tuple[str, str]] = {}
+
+    async def stored(received: Received[Any]) -> None:
+        rows = zstandard.ZstdDecompressor().decompress(received.body, max_output_size=2**22).splitlines()
+        numbers = range(received.message.first, received.message.last + 1)
+        assert len(numbers) == len(rows)
+        for number, row in zip(numbers, rows, strict=True):
+            _, stream, text = json.loads(row)
+            assert lines.setdefault(number, (stream, text)) == (stream, text), "a number means one line"
+
+    await node.bus.subscribe(LOG_BLOCK, stored, node_id=node.node_id)
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, command=command))
+        await eventually(lambda: len(lines) > 100)
+    async with node.run():
+        await eventually(lambda: len(lines) >= count)
+    assert [lines[number] for number in sorted(lines)] == [("stdout", f"line {i}") for i in range(count)]
+
+
+async def test_an_interactive_terminal(node: Node, image_test: str) -> None:
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test))
+        await node.until(key_of(), running)
+        session = await Terminal.open(node, ("sh",), tty=True, stdin=True)
+        await session.send(SessionFrameKind.RESIZE, size=ExecSize(rows=40, columns=123))
+        await session.send(SessionFrameKind.STDIN, b"stty size; echo done$((1+1))\n")
+        await eventually(lambda: b"done2" in session.printed)
+        assert b"40 123" in session.printed
+        await session.send(SessionFrameKind.STDIN, b"exit 5\n")
+        assert (await eventually(lambda: session.end)).exit_code == 5
+
+
+async def test_a_silent_client_leaves_no_command_behind(node: Node, image_test: str) -> None:
+    node.config["exec_silence_s"] = 0.3
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test))
+        await node.until(key_of(), running)
+        session = await Terminal.open(node, ("sleep", "987"))
+        assert "nothing came" in (await eventually(lambda: session.end)).error
+
+        async def left() -> str:
+            return await run_inside(node, ("sh", "-c", "ps | grep -c '[s]leep 987'; true"))
+
+        deadline = asyncio.get_running_loop().time() + 10
+        while (await left()).strip() != "0":
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.05)
+
+
+class Terminal:
+    """The person's side of a session."""
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._id, self._number = node, new_id("ex"), 0
+        self.printed = b""
+        self.end: SessionFrame | None = None
+
+    @classmethod
+    async def open(
+        cls, node: Node, argv: tuple[str, ...], *, tty: bool = False, stdin: bool = False
+    ) -> Terminal:
+        terminal = cls(node)
+        await node.bus.subscribe(SESSION_OUT, terminal._heard, node_id=node.node_id, session_id=terminal._id)
+        request = ExecRequest(session_id=terminal._id, key=key_of(), argv=argv, tty=tty, stdin=stdin)
+        await node.bus.ask(EXEC, request, node_id=node.node_id)
+        return terminal
+
+    async def send(self, kind: SessionFrameKind, body: bytes = b"", *, size: ExecSize | None = None) -> None:
+        self._number += 1
+        frame = SessionFrame(session_id=self._id, kind=kind, number=self._number, size=size)
+        await self._node.bus.publish(
+            SESSION_IN, frame, body=body, node_id=self._node.node_id, session_id=self._id
+        )
+
+    async def _heard(self, received: Received[SessionFrame]) -> None:
+        self.printed += received.body
+        if received.message.kind is SessionFrameKind.EXIT:
+            self.end = received.message
+
+
+async def run_inside(node: Node, argv: tuple[str, ...]) -> str:
+    """What a command printed."""
+    terminal = await Terminal.open(node, argv)
+    end = await eventually(lambda: terminal.end)
+    assert not end.error, end.error
+    return terminal.printed.decode()
