@@ -23,7 +23,8 @@ from infra.images.workshop import Workshop
 REPOSITORY = "lattice.local/lattice"
 _DOCKERFILE = Path(__file__).parent / "Dockerfile"
 _LATTICE = User("lattice", 10001, "/var/lib/lattice")
-_SYSTEM = (*BASE_PACKAGES, "ca-certificates", "python3")
+# greenlet is written in C++; without its library SQLAlchemy says that greenlet is not installed.
+_SYSTEM = (*BASE_PACKAGES, "ca-certificates", "libstdc++6", "python3")
 _TOOLS = (*_SYSTEM, "python3-venv")
 
 
