@@ -163,10 +163,14 @@ async def _not_served(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Every method of a path.  The framework names those of the first route that matches only."""
-    return sorted(
-        method
+    """Every method of a path.  The framework names those of the first route that matches only.
+
+    A path that is a route's own (`/v1/nodes/register`) is not meant as the thing of that name (`/v1/nodes/{id}`).
+    """
+    routes = [
+        route
         for route in request.app.router.routes
         if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    )
+    ]
+    own = [route for route in routes if route.path == request.url.path]
+    return sorted(method for route in own or routes for method in route.methods or ())

@@ -54,6 +54,7 @@ async def test_an_unknown_path_is_a_problem(world: World) -> None:
         ("PATCH", "/v1/workloads", "GET, POST"),
         ("GET", "/v1/nodes/one/approve", "POST"),
         ("TRACE", "/v1/users/ada", "DELETE, PATCH"),
+        ("PUT", "/v1/nodes/register", "POST"),
     ],
 )
 async def test_a_wrong_method_names_every_right_one(world: World, method: str, path: str, allow: str) -> None:
