@@ -1,0 +1,110 @@
+"""How a workload looks to people: its row in `ps`, its page in `show`.  Pure but for the printing at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from cli import waiting
+from cli.output import Screen
+from cli.tables import Column, field
+from cli.times import ago
+
+Json = Mapping[str, Any]
+
+
+def ready(workload: Json) -> str:
+    """`2/3`: how many of the wanted instances run."""
+    wanted = workload["spec"].get("replicas", 1)
+    running = sum(1 for instance in workload.get("instances") or () if instance["state"] == "running")
+    return f"{running}/{wanted}"
+
+
+def nodes_of(workload: Json) -> str:
+    """The nodes it runs on, each once."""
+    return ", ".join(dict.fromkeys(i["node"] for i in workload.get("instances") or () if i.get("node")))
+
+
+def source(workload: Json) -> str:
+    """What it was made from, as written: the template or the image."""
+    spec = workload["spec"]
+    return str(spec.get("template") or spec.get("image") or workload.get("image") or "")
+
+
+def first_url(workload: Json) -> str:
+    routes = workload.get("routes") or ()
+    return str(routes[0]["url"]) if routes else ""
+
+
+COLUMNS = (
+    field("NAME", "name", whole=True),
+    field("STATE", "state", whole=True),
+    Column("READY", lambda w, _now: ready(w), leave_out=1, right=True),
+    Column("FROM", lambda w, _now: source(w), leave_out=4),
+    Column("NODE", lambda w, _now: nodes_of(w), leave_out=2),
+    Column("AGE", lambda w, now: ago(w.get("created_at"), now=now), leave_out=3),
+    Column("URL", lambda w, _now: first_url(w), whole=True),
+)
+
+_INSTANCES = (
+    field("SLOT", "slot", right=True, leave_out=3),
+    field("INSTANCE", "id", leave_out=2),
+    field("NODE", "node"),
+    field("STATE", "state", whole=True),
+    field("HEALTH", "health", leave_out=1),
+    field("RESTARTS", "restarts", right=True, leave_out=4),
+    Column("UP", lambda i, now: ago(i.get("started_at"), now=now), leave_out=5),
+    Column("WHY", lambda i, _now: i.get("progress") or i.get("reason")),
+)
+_REJECTED = (
+    field("NODE", "node", whole=True),
+    field("FILTER", "filter", leave_out=1),
+    field("REASON", "reason"),
+)
+_BAD = ("failed", "unhealthy", "lost", "held")
+
+
+def show(screen: Screen, workload: Json, *, now: datetime) -> None:
+    """The page about one workload: what an operator asks first, in that order."""
+    screen.fields(header(workload, now=now))
+    if workload.get("instances"):
+        screen.say("")
+        screen.table(_INSTANCES, workload["instances"])
+    for place in waiting.unplaced(workload):
+        _show_unplaced(screen, place)
+    for instance in workload.get("instances") or ():
+        _show_last_log(screen, instance)
+
+
+def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
+    routes = workload.get("routes") or ()
+    return (
+        ("Name", workload["name"]),
+        ("Id", workload.get("id")),
+        ("Project", workload.get("project")),
+        ("State", workload["state"]),
+        ("Reason", workload.get("reason")),
+        ("Ready", ready(workload)),
+        ("Revision", workload.get("revision")),
+        ("Template", workload["spec"].get("template")),
+        ("Image", workload.get("image") or workload["spec"].get("image")),
+        *(("URL", route["url"]) for route in routes),
+        ("Created", f"{ago(workload.get('created_at'), now=now)} ago"),
+        ("Updated", f"{ago(workload.get('updated_at'), now=now)} ago"),
+    )
+
+
+def _show_unplaced(screen: Screen, place: Json) -> None:
+    screen.say("")
+    screen.say(f"Slot {place.get('slot', '?')} has no node: {place.get('reason') or 'no reason given'}")
+    if place.get("rejected"):
+        screen.table(_REJECTED, place["rejected"], indent=2)
+
+
+def _show_last_log(screen: Screen, instance: Json) -> None:
+    if instance["state"] in _BAD and instance.get("last_log"):
+        screen.say("")
+        screen.say(f"Last log lines of {instance['id']}:")
+        for line in instance["last_log"]:
+            screen.say(f"  {line}")
