@@ -51,6 +51,7 @@ def info_of(info: Json) -> EngineInfo:
         cpus=int(info.get("NCPU", 1)),
         memory_bytes=int(info.get("MemTotal", 0)),
         data_dir=info.get("DockerRootDir", ""),
+        storage_driver=info.get("Driver", ""),
     )
 
 

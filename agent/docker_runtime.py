@@ -101,6 +101,12 @@ class DockerRuntime:
         listed = await self._look("listing volumes", self._docker._query_json("volumes", params=params))
         return {each["Name"]: each["Labels"] or {} for each in listed["Volumes"] or ()}
 
+    async def networks(self, cluster_id: str) -> tuple[str, ...]:
+        """The names of the networks that carry this cluster's label."""
+        params = {"filters": _label_filter(cluster_id)}
+        listed = await self._look("listing networks", self._docker._query_json("networks", params=params))
+        return tuple(each["Name"] for each in listed)
+
     async def stats(self, name: str) -> ContainerStats:
         params = {"stream": False, "one-shot": True}
         return stats_of(

@@ -133,6 +133,7 @@ class Container:
     finished_at: datetime | None = None
     ports: tuple[PublishedPort, ...] = ()
     ip: str = ""
+    stop_timeout_s: int = 10
 
     @property
     def is_up(self) -> bool:
@@ -159,6 +160,7 @@ class EngineInfo:
     cpus: int
     memory_bytes: int
     data_dir: str = ""
+    storage_driver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,10 @@ FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "log-store", "run", "agent
 FIRST_PORT = 20000
 LAST_PORT = 65535
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_MARK = "cluster-id"
+PORTS_FILE = "ports.json"
+CLUSTER_ID_FILE = "cluster-id"
+# All that Lattice puts there, but for its mark.
+OWN_ENTRIES = (*FOLDERS, PORTS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class DataDir:
 
     @property
     def ports_file(self) -> Path:
-        return self.root / "ports.json"
+        return self.root / PORTS_FILE
 
     @property
     def status_file(self) -> Path:
@@ -99,9 +102,9 @@ def open_data_dir(root: Path, *, choose_id: Callable[[], str] = new_cluster_id) 
     """
     root = root.absolute()
     _make(root)
-    if not (root / _MARK).exists():
+    if not (root / CLUSTER_ID_FILE).exists():
         _refuse_foreign(root)
-        write_durably(root / _MARK, choose_id().encode())
+        write_durably(root / CLUSTER_ID_FILE, choose_id().encode())
     data_dir = DataDir(root, _read_cluster_id(root))
     root.chmod(0o700)
     for name in FOLDERS:
@@ -111,7 +114,7 @@ def open_data_dir(root: Path, *, choose_id: Callable[[], str] = new_cluster_id) 
 
 def find_data_dir(root: Path) -> DataDir | None:
     """The data directory at `root` if there is one; changes nothing."""
-    return DataDir(root.absolute(), _read_cluster_id(root)) if (root / _MARK).exists() else None
+    return DataDir(root.absolute(), _read_cluster_id(root)) if (root / CLUSTER_ID_FILE).exists() else None
 
 
 @contextlib.contextmanager
@@ -221,14 +224,14 @@ def _make(root: Path) -> None:
 
 def _refuse_foreign(root: Path) -> None:
     """A first start that was cut off may have left the unfinished mark; anything else is somebody's."""
-    if any(not path.name.startswith(f".{_MARK}.") for path in root.iterdir()):
+    if any(not path.name.startswith(f".{CLUSTER_ID_FILE}.") for path in root.iterdir()):
         raise Invalid(f"{root} is not empty and is no data directory of Lattice: choose another one.")
 
 
 def _read_cluster_id(root: Path) -> str:
-    cluster_id = (root / _MARK).read_text().strip()
+    cluster_id = (root / CLUSTER_ID_FILE).read_text().strip()
     if not CLUSTER_ID.fullmatch(cluster_id):
-        raise _damaged(root / _MARK)
+        raise _damaged(root / CLUSTER_ID_FILE)
     return cluster_id
 
 
