@@ -96,15 +96,9 @@ def service_permissions(service: str) -> Permissions:
     publish += [*_consumer_subjects(service), *_lease_subjects()]
     subscribe = [channel.address.pattern() for channel in CHANNELS if service in channel.subscribers]
     served = [rpc.address.pattern() for rpc in RPCS if rpc.server == service]
-    publish += [f"{inbox_prefix(caller)}.>" for caller in _callers(service)]
     discovery = ["$SRV.>"] if served else []  # `nats micro ls` and its like
     subscribe += [*served, *discovery, f"{inbox_prefix(service)}.>"]
     if service == "registry":
         publish += _topology_subjects()
     unique_publish, unique_subscribe = tuple(dict.fromkeys(publish)), tuple(dict.fromkeys(subscribe))
     return Permissions(unique_publish, unique_subscribe, may_reply=bool(served))
-
-
-def _callers(service: str) -> list[str]:
-    """Who asks this service: it may answer them, on their inboxes and nobody else's."""
-    return sorted({caller for rpc in RPCS if rpc.server == service for caller in rpc.callers})

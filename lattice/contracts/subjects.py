@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
-_TOKEN = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")
+_TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 
 class BadToken(ValueError):
@@ -19,7 +19,7 @@ class BadToken(ValueError):
 
 def check_token(place: str, value: str) -> str:
     """`value` itself, or BadToken naming the place."""
-    if not _TOKEN.match(value):
+    if not _TOKEN.fullmatch(value):  # `$` would let a line end through
         raise BadToken(f"{value!r} cannot stand for {place} in a subject")
     return value
 

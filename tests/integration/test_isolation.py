@@ -116,8 +116,7 @@ def settings(server: NatsServer, who: BusIdentity) -> BusSettings:
 
 def service(server: NatsServer, name: str) -> BusIdentity:
     """A service with the credential that it has in production."""
-    permissions = service_permissions(name)
-    return server.service(name, permissions, may_reply=permissions.may_reply)
+    return server.service(name, service_permissions(name))
 
 
 async def until(wanted: Callable[[], Any]) -> None:

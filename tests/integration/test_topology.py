@@ -36,8 +36,7 @@ WAIT_S = 20.0
 @asynccontextmanager
 async def registry(server: NatsServer) -> AsyncIterator[NatsBus]:
     """With the registry's own credential: what it may not do, it must not need."""
-    permissions = service_permissions("registry")
-    who = server.service("registry", permissions, may_reply=permissions.may_reply)
+    who = server.service("registry", service_permissions("registry"))
     settings = BusSettings(
         urls=[server.url], ca_file=who.ca_file, cert_file=who.certificate_file, key_file=who.key_file,
         creds_file=who.credentials_file, server_name="localhost",
@@ -153,8 +152,7 @@ async def test_an_erased_store_comes_back(own_nats_server: NatsServer) -> None:
 
 @asynccontextmanager
 async def scheduler(server: NatsServer) -> AsyncIterator[NatsBus]:
-    permissions = service_permissions("scheduler")
-    who = server.service("scheduler", permissions, may_reply=permissions.may_reply)
+    who = server.service("scheduler", service_permissions("scheduler"))
     settings = BusSettings(
         urls=[server.url], ca_file=who.ca_file, cert_file=who.certificate_file, key_file=who.key_file,
         creds_file=who.credentials_file, server_name="localhost",
