@@ -35,13 +35,13 @@ def labels(node: Json) -> str:
 COLUMNS = (
     field("NAME", "name", whole=True),
     field("STATE", "state", whole=True),
-    field("POOL", "pool", leave_out=3),
-    Column("CPU", lambda n, _now: cpu(n), right=True, leave_out=2),
+    field("POOL", "pool", leave_out=4),
+    Column("CPU", lambda n, _now: cpu(n), right=True, leave_out=3),
     Column("MEMORY", lambda n, _now: memory(n), right=True, leave_out=1),
     Column("SEEN", lambda n, now: ago(n.get("last_seen"), now=now)),
     field("AGENT", "agent_version", leave_out=5),
     Column("LABELS", lambda n, _now: labels(n), leave_out=6),
-    field("WHY", "reason", leave_out=4),
+    field("WHY", "reason", leave_out=2),
 )
 _QUARANTINED = (
     field("CONTAINER", "name"),

@@ -37,11 +37,11 @@ def list_volumes(session: Session) -> None:
     columns = (
         field("ID", "id", leave_out=1, whole=True),
         field("NAME", "name", whole=True),
-        field("SLOT", "slot", right=True, leave_out=3),
+        field("SLOT", "slot", right=True, leave_out=4),
         field("STATE", "state", whole=True),
         Column("WORKLOAD", lambda v, _now: v.get("workload") or f"(was {v.get('created_by_workload')})"),
         field("NODE", "node", leave_out=2),
-        Column("SIZE", lambda v, _now: format_size(v["size_bytes"]), right=True, leave_out=4),
+        Column("SIZE", lambda v, _now: format_size(v["size_bytes"]), right=True, leave_out=3),
     )
     data = session.client.listing(path_of("volumes"), project=session.project)
     session.screen.listing(data, columns, empty="There are no volumes in this project.")

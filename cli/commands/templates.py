@@ -44,17 +44,14 @@ def show(session: Session, name: Annotated[str, typer.Argument(metavar="TEMPLATE
     if screen.data(template):
         return
     screen.fields(
-        [
-            (label, template.get(key))
-            for label, key in (
-                ("Name", "name"),
-                ("Title", "title"),
-                ("Description", "description"),
-                ("Replicas", "max_replicas"),
-            )
-        ]
+        (
+            ("Name", template["name"]),
+            ("Title", template.get("title")),
+            ("Description", template.get("description")),
+            ("Replicas", f"at most {template.get('max_replicas')}"),
+            ("Images", ", ".join(template.get("images") or ())),
+        )
     )
-    screen.fields([("Images", ", ".join(template.get("images") or ()))])
     values = value_rows(template["values_schema"])
     if values:
         screen.say("")
