@@ -47,7 +47,7 @@ from services.registry.sweep import Sweep
 from services.registry.tables import MIGRATIONS
 from services.registry.template import load_templates
 from services.registry.vault import Vault
-from services.registry.workloads import WorkloadDeps
+from services.registry.workload_create import WorkloadDeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from services.registry.tables import (
     VolumeRow,
     WorkloadRow,
 )
-from services.registry.workloads import WorkloadDeps
+from services.registry.workload_create import WorkloadDeps
 
 
 async def create_project(deps: Deps, request: CreateProject) -> ProjectView:

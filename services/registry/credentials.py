@@ -11,7 +11,8 @@ from lattice.errors import Conflict, NotFound
 from lattice.storage import Transaction
 from services.registry.tables import InstanceRow, SecretRow
 from services.registry.template import Access, fill
-from services.registry.workloads import WorkloadDeps, current_revision, find_workload
+from services.registry.workload_create import WorkloadDeps
+from services.registry.workloads import current_revision, find_workload
 
 
 async def get_credentials(deps: WorkloadDeps, request: GetCredentials) -> CredentialsView:

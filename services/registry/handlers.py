@@ -20,10 +20,11 @@ from services.registry import (
     nodes,
     reading,
     scheduling,
+    workload_create,
     workloads,
 )
 from services.registry.node_deps import NodeDeps
-from services.registry.workloads import WorkloadDeps
+from services.registry.workload_create import WorkloadDeps
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -45,7 +46,7 @@ ABOUT_NODES: dict[Rpc[Any, Any], Handler] = {
 
 ABOUT_WORKLOADS: dict[Rpc[Any, Any], Handler] = {
     c.LIST_TEMPLATES: reading.list_templates,
-    c.CREATE_WORKLOAD: workloads.create_workload,
+    c.CREATE_WORKLOAD: workload_create.create_workload,
     c.LIST_WORKLOADS: reading.list_workloads,
     c.GET_WORKLOAD: reading.get_workload,
     c.STOP_WORKLOAD: workloads.stop_workload,

@@ -46,8 +46,9 @@ from services.registry.tables import (
     VolumeRow,
     WorkloadRow,
 )
+from services.registry.workload_create import WorkloadDeps
 from services.registry.workload_views import node_words, revision_view, volume_view, workload_view
-from services.registry.workloads import WorkloadDeps, find_workload
+from services.registry.workloads import find_workload
 
 
 def _in_project(request: ListInProject) -> dict[str, str]:

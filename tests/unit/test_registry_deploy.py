@@ -52,7 +52,15 @@ from lattice.messaging import Received
 from lattice.pki import create_authority
 from lattice.sealing import SealingKey, new_sealing_key, unseal
 from lattice.testing import ManualClock, MemoryBus, MemoryStore
-from services.registry import belongings, credentials, observed, reading, scheduling, workloads
+from services.registry import (
+    belongings,
+    credentials,
+    observed,
+    reading,
+    scheduling,
+    workload_create,
+    workloads,
+)
 from services.registry.accept import TlsIssuer
 from services.registry.documents import Documents
 from services.registry.first_start import ensure_cluster
@@ -63,7 +71,7 @@ from services.registry.sweep import Sweep
 from services.registry.tables import NodeRow, OperationRow, VolumeRow
 from services.registry.template import load_templates
 from services.registry.vault import Vault
-from services.registry.workloads import WorkloadDeps
+from services.registry.workload_create import WorkloadDeps
 
 NODE = "nd-one"
 DIGEST = "sha256:" + "a" * 64
@@ -92,7 +100,7 @@ class World:
 
     async def create(self, *, adopt: bool = False, **spec: Any) -> Accepted:
         request = CreateWorkload(caller=CALLER, spec=WorkloadSpec(**spec), adopt=adopt)
-        return await workloads.create_workload(self.deps, request)
+        return await workload_create.create_workload(self.deps, request)
 
     async def place_all(self) -> list[PlacementRequest]:
         """What the scheduler does when everything fits on the node."""
@@ -304,11 +312,11 @@ async def test_volumes_go_only_when_that_was_said(world: World) -> None:
 async def test_the_same_key_gives_the_same_workload(world: World) -> None:
     caller = CALLER.model_copy(update={"idempotency_key": "k1", "request_hash": "h1"})
     request = CreateWorkload(caller=caller, spec=WorkloadSpec(name="web", template="web"))
-    first = await workloads.create_workload(world.deps, request)
-    assert await workloads.create_workload(world.deps, request) == first
+    first = await workload_create.create_workload(world.deps, request)
+    assert await workload_create.create_workload(world.deps, request) == first
     other = request.model_copy(update={"caller": caller.model_copy(update={"request_hash": "h2"})})
     with pytest.raises(Invalid, match="Idempotency-Key"):
-        await workloads.create_workload(world.deps, other)
+        await workload_create.create_workload(world.deps, other)
 
 
 async def test_what_no_node_is_large_enough_for_is_refused(world: World) -> None:

@@ -1,0 +1,203 @@
+"""Accepting a workload: load, pin, check, and write it all in one change.
+
+The image's registry is asked before the transaction begins, so no lock is held while somebody else's server thinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from lattice.contracts.messages import CreateWorkload
+from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Membership
+from lattice.contracts.views import Accepted
+from lattice.errors import Conflict, FieldError, Invalid, NotFound
+from lattice.storage import Transaction
+from services.registry import accept, operations
+from services.registry.capacity import NodeSize, why_never
+from services.registry.change import Change, Deps
+from services.registry.expansion import Expansion, expand
+from services.registry.idempotency import remember, replay
+from services.registry.image_pinning import (
+    Answer,
+    ImageRefused,
+    PinnedImage,
+    RegistryAnswer,
+    needs_registry,
+    pin,
+)
+from services.registry.image_reference import parse_reference
+from services.registry.image_registry import ImageRegistries
+from services.registry.operations import Kind
+from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
+from services.registry.template import Template
+from services.registry.vault import Vault
+from services.registry.workload_views import workload_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadDeps(Deps):
+    """What requests about workloads use beyond the store."""
+
+    templates: Mapping[str, Template]
+    registries: ImageRegistries
+    vault: Vault
+    tls: accept.TlsIssuer
+
+
+async def create_workload(deps: WorkloadDeps, request: CreateWorkload) -> Accepted:
+    """Deploy: everything that can be wrong is said now, and then nothing was changed."""
+    async with deps.store.transaction() as tx:
+        if answered := await replay(tx, request.caller, Accepted):
+            return answered
+        login = await _login(deps, tx, request)
+        nodes = await _usable_nodes(tx)
+    expansion = expand(request.spec, deps.templates)
+    _check_fits(expansion, request, nodes)
+    image = await _pin(deps, request, expansion, login, nodes)
+    async with deps.change(request.caller, action="workload.create") as change:
+        if answered := await replay(change.tx, request.caller, Accepted):
+            return answered
+        return await _accept(deps, change, request, expansion, image)
+
+
+async def _usable_nodes(tx: Transaction) -> list[NodeRow]:
+    return await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
+
+
+async def _login(deps: WorkloadDeps, tx: Transaction, request: CreateWorkload) -> str | None:
+    name = request.spec.pull_secret
+    if name is None:
+        return None
+    rows = await tx.find(SecretRow, project=request.project, owner="", name=name)
+    if not rows:
+        detail = f"project {request.project} has no secret {name!r}; make it with: lattice secret set {name}"
+        raise Invalid(detail, errors=[FieldError(pointer="/pull_secret", detail=detail)])
+    return (await deps.vault.reveal(tx, rows[0], rows[0].current)).decode()
+
+
+def _reserve(expansion: Expansion) -> Amounts:
+    return Amounts(
+        cpu_millis=expansion.resources.cpu,
+        memory_bytes=expansion.resources.memory,
+        disk_bytes=sum(volume.size for volume in expansion.volumes),
+    )
+
+
+def _check_fits(expansion: Expansion, request: CreateWorkload, nodes: list[NodeRow]) -> None:
+    sizes = [
+        NodeSize(node.name, node.pool, Inventory.model_validate(node.inventory).capacity) for node in nodes
+    ]
+    reasons = why_never(_reserve(expansion), request.spec.placement.pools, sizes)
+    if reasons:
+        errors = [FieldError(pointer="/resources", detail=reason) for reason in reasons]
+        raise Invalid(
+            f"no node is large enough: {'; '.join(reasons)}. Ask for less, or add a larger node.",
+            errors=errors,
+        )
+
+
+async def _pin(
+    deps: WorkloadDeps, request: CreateWorkload, expansion: Expansion, login: str | None, nodes: list[NodeRow]
+) -> PinnedImage:
+    answer = RegistryAnswer(Answer.NOT_ASKED)
+    if needs_registry(expansion.image, request.spec.pull):
+        reference = parse_reference(expansion.image.wanted)
+        answer = await deps.registries.digest(reference, login, monotonic_s=monotonic())
+    held: dict[str, tuple[LocalImage, ...]] = {
+        node.id: Inventory.model_validate(node.inventory).images for node in nodes
+    }
+    pinned = pin(expansion.image, request.spec.pull, answer, held)
+    if isinstance(pinned, ImageRefused):
+        raise Invalid(pinned.detail, errors=[FieldError(pointer="/image", detail=pinned.detail)])
+    return pinned
+
+
+async def _accept(
+    deps: WorkloadDeps, change: Change, request: CreateWorkload, expansion: Expansion, image: PinnedImage
+) -> Accepted:
+    spec, project = request.spec, request.project
+    await _check_name(change.tx, project, spec.name)
+    workload = change.tx.add(
+        WorkloadRow(
+            id=change.new_id("wl"),
+            project=project,
+            name=spec.name,
+            desired=DesiredState.RUNNING,
+            replicas=spec.replicas,
+            created_at=change.now,
+            updated_at=change.now,
+        )
+    )
+    volumes = await accept.claim_volumes(change, request, expansion.volumes, workload.id)
+    revision = await _first_revision(deps, change, request, expansion, image, workload, volumes)
+    instances = accept.new_instances(change, workload, revision, slots=range(spec.replicas), epochs={})
+    operation = operations.begin(
+        change,
+        Kind.DEPLOY,
+        project=project,
+        workload_id=workload.id,
+        workload_name=workload.name,
+        instance_ids=[instance.id for instance in instances],
+    )
+    change.fact("workload", "created", entity_id=workload.id, entity_name=workload.name, project=project)
+    change.audit("workload", workload.id, project=project, after=spec.model_dump(mode="json"))
+    change.wake_scheduler(workload.id)
+    view = workload_view(workload, revision, instances, {})
+    return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))
+
+
+async def _check_name(tx: Transaction, project: str, name: str) -> None:
+    if await tx.get(ProjectRow, project) is None:
+        raise NotFound(f"there is no project {project!r}")
+    if await tx.find(WorkloadRow, project=project, name=name, removed_at=None):
+        raise Conflict(
+            f"workload {name!r} exists already in project {project}; choose another name, or remove it first"
+        )
+
+
+async def _first_revision(
+    deps: WorkloadDeps,
+    change: Change,
+    request: CreateWorkload,
+    expansion: Expansion,
+    image: PinnedImage,
+    workload: WorkloadRow,
+    volumes: list[VolumeRow],
+) -> RevisionRow:
+    spec, project = request.spec, request.project
+    refs = await accept.find_secret_refs(change, project, _places_of_secrets(request, expansion))
+    secrets = await accept.make_secrets(
+        change, deps.vault, expansion, project=project, workload_id=workload.id, volumes=volumes
+    )
+    places = expansion.places | secrets.values
+    if expansion.uses_tls:
+        places |= accept.make_tls(deps.tls, change, spec, project, workload.id)
+    files, versions = accept.mount_files(
+        change, deps.vault, expansion, places, project=project, workload_id=workload.id
+    )
+    run = accept.run_spec(spec, expansion, image, files, volumes, refs)
+    return change.tx.add(
+        RevisionRow(
+            id=f"{workload.id}-1",
+            workload_id=workload.id,
+            number=1,
+            spec=spec.model_dump(mode="json"),
+            run=run.model_dump(mode="json"),
+            access=accept.access_of(expansion, secrets),
+            image=image.reference,
+            secret_versions=versions | {row.id: row.current for row in refs.values()},
+            only_nodes=list(image.only_nodes) if image.only_nodes is not None else None,
+            image_reason=image.reason,
+            created_at=change.now,
+            created_by=request.caller.actor,
+        )
+    )
+
+
+def _places_of_secrets(request: CreateWorkload, expansion: Expansion) -> dict[str, str]:
+    places = {f"/secrets/{name}": secret for name, secret in expansion.secret_refs.items()}
+    if request.spec.pull_secret:
+        places["/pull_secret"] = request.spec.pull_secret
+    return places
