@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -45,8 +45,10 @@ def _config(app: ASGIApp, settings: GatewaySettings, tls: RenewingTls) -> uvicor
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp, settings: GatewaySettings) -> AsyncIterator[int]:
-    """Serve while the block runs; yields the port."""
+async def listening(
+    app: ASGIApp, settings: GatewaySettings, *, end_streams: Callable[[], None]
+) -> AsyncIterator[int]:
+    """Serve while the block runs; yields the port.  `end_streams` lets go of answers without end, which would hold up the end."""
     tls = await asyncio.to_thread(RenewingTls, settings.tls_cert_file, settings.tls_key_file)
     server = _Server(_config(app, settings, tls))
     serving = asyncio.create_task(server.serve(), name="https")
@@ -57,9 +59,7 @@ async def listening(app: ASGIApp, settings: GatewaySettings) -> AsyncIterator[in
             background.start("gateway certificate", lambda: tls.follow(settings.tls_reload_s))
             yield port
     finally:
-        end_streams = getattr(app, "state", None)
-        if end_streams is not None:
-            end_streams.gateway.streams.end_all()
+        end_streams()
         server.should_exit = True
         await serving
 

@@ -15,6 +15,7 @@ from lattice.migrations import upgrade
 from lattice.postgres import PostgresStore
 from lattice.process import Checks
 from services.gateway.app import create_app
+from services.gateway.context import Gateway
 from services.gateway.housekeeping import keep_operator
 from services.gateway.listener import listening
 from services.gateway.settings import GatewaySettings
@@ -32,8 +33,9 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Checks]:
         async with NatsBus(settings.bus, identity="gateway") as bus:
             app = create_app(settings, bus, store, SystemClock())
             # Before the port opens: who finds it open also finds the operator's token valid.
-            await keep_operator(app.state.gateway)
-            async with listening(app, settings):
+            gateway: Gateway = app.state.gateway
+            await keep_operator(gateway)
+            async with listening(app, settings, end_streams=gateway.streams.end_all):
                 yield {"bus": bus.ready, "database": store.ready}
     finally:
         await store.close()
