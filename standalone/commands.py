@@ -93,7 +93,9 @@ def support_bundle(*, data_dir: Path | None, to: Path, output: str) -> int:
     from standalone.support import write_bundle
 
     settings = StandaloneSettings()
-    return asyncio.run(write_bundle(_root(settings, data_dir), settings, to=to, output=output))
+    return asyncio.run(
+        write_bundle(_root(settings, data_dir), settings, to=to.expanduser().absolute(), output=output)
+    )
 
 
 def _root(settings: StandaloneSettings, chosen: Path | None) -> Path:
