@@ -1,0 +1,107 @@
+"""What a node must run: from the registry to an agent, as one document."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lattice.contracts.nouns import ContainerKey, DesiredState, Id, Name, NodeId, Noun
+from lattice.contracts.spec import BackoffSpec, HealthSpec, PortProtocol, PullPolicy, RestartMode
+
+
+class SealedValue(Noun):
+    """One secret version, sealed to one node's key; byte for byte the same in every document."""
+
+    secret_id: Id
+    version: int
+    sealed: str = Field(description="base64 of an X25519 sealed box")
+
+
+class FileMount(Noun):
+    """A read-only file inside the container: either plain content or a sealed secret."""
+
+    path: str
+    content: str | None = None
+    secret: str | None = Field(None, description="the secret_id of one of the instance's sealed values")
+    mode: int = 0o444
+    uid: int = 0
+    gid: int = 0
+
+
+class RunPort(Noun):
+    name: str
+    container_port: int
+    protocol: PortProtocol
+
+
+class RunVolume(Noun):
+    volume_id: Id
+    name: str
+    path: str
+    size_bytes: int
+
+
+class RunSpec(Noun):
+    """Everything that an agent may turn into a container; what is not here cannot reach the Engine."""
+
+    image: str = Field(description="the reference to run, pinned by digest or by local image id")
+    image_id: str | None = Field(
+        None, description="set when the image exists only on nodes: run exactly this id, never pull"
+    )
+    pull: PullPolicy = PullPolicy.MISSING
+    pull_secret: str | None = Field(None, description="secret_id of `user:password` for the image's registry")
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    env: dict[str, str] = {}
+    secret_env: dict[str, str] = Field({}, description="variable -> secret_id")
+    files: tuple[FileMount, ...] = ()
+    ports: tuple[RunPort, ...] = ()
+    volumes: tuple[RunVolume, ...] = ()
+    cpu_millis: int
+    memory_bytes: int
+    pids: int
+    health: HealthSpec | None = None
+    restart: RestartMode = RestartMode.ALWAYS
+    backoff: BackoffSpec = BackoffSpec()
+    stop_timeout_s: int = 10
+
+
+class DesiredInstance(Noun):
+    """One instance that a node must have, running or stopped."""
+
+    key: ContainerKey
+    instance_id: Id
+    workload_name: str
+    project: Name
+    revision: int
+    desired: Literal[DesiredState.RUNNING, DesiredState.STOPPED]
+    run: RunSpec
+
+
+class Tombstone(Noun):
+    """The explicit order that a container must be gone; repeated until it was seen done."""
+
+    key: ContainerKey
+    instance_id: Id
+    project: Name
+
+
+class DesiredDocument(Noun):
+    """Everything that one node must run.  Newest (era, generation) wins; absence of an instance means nothing."""
+
+    cluster_id: str
+    node_id: NodeId
+    era: int
+    generation: int
+    instances: tuple[DesiredInstance, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
+    secrets: tuple[SealedValue, ...] = ()
+    remove_volumes: tuple[Id, ...] = Field(
+        (), description="volumes whose removal was ordered; repeated until seen done"
+    )
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Documents of a node are ordered by this."""
+        return (self.era, self.generation)

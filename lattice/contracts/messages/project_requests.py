@@ -1,0 +1,105 @@
+"""Requests about what projects own: workloads, volumes, secrets, and the traces of it all."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from lattice.contracts.messages.facts import Fact
+from lattice.contracts.messages.requests import Caller, Page
+from lattice.contracts.nouns import Name, Noun
+from lattice.contracts.spec import WorkloadSpec
+
+
+class CreateWorkload(Noun):
+    caller: Caller
+    project: Name = "default"
+    spec: WorkloadSpec
+    adopt: bool = False
+
+
+class WorkloadCommand(Noun):
+    """Stop, start or restart a workload."""
+
+    caller: Caller
+    project: str = "default"
+    workload: str
+
+
+class DeleteWorkload(WorkloadCommand):
+    volumes: bool = False
+
+
+class OperationCommand(Noun):
+    caller: Caller
+    operation: str
+
+
+class DeleteVolume(Noun):
+    caller: Caller
+    project: str = "default"
+    volume: str
+
+
+class SetSecret(Noun):
+    caller: Caller
+    project: Name = "default"
+    name: Name
+    value: str = Field(min_length=1, max_length=65_536)
+
+
+class DeleteSecret(Noun):
+    caller: Caller
+    project: str = "default"
+    name: str
+
+
+class GetCredentials(Noun):
+    """Revealing credentials is itself audited, hence the caller."""
+
+    caller: Caller
+    project: str = "default"
+    workload: str
+
+
+class CreateProject(Noun):
+    caller: Caller
+    name: Name
+
+
+class RecordAudit(Noun):
+    """An act that changes nothing in the registry but must leave a trace there: an exec, a refused request."""
+
+    caller: Caller
+    project: str | None = None
+    action: str
+    entity: str
+    entity_id: str
+    detail: dict[str, Any] = {}
+
+
+class ListFacts(Noun):
+    """Facts after `after` in order of `seq`, at most `limit`; of one entity or project if given."""
+
+    after: int = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+    project: str | None = None
+    entity: str | None = None
+    entity_id: str | None = None
+    newest_first: bool = False
+
+
+class FactsPage(Noun):
+    facts: tuple[Fact, ...]
+    head: int = Field(description="the newest seq so far")
+
+
+class ListAudit(Page):
+    project: str | None = None
+    actor: str | None = None
+    action: str | None = None
+
+
+class Empty(Noun):
+    """A request without parameters."""

@@ -1,0 +1,85 @@
+"""What a node says of itself: from an agent to the registry."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from lattice.contracts.nouns import (
+    Amounts,
+    ContainerKey,
+    Id,
+    Inventory,
+    Name,
+    NodeId,
+    Noun,
+    ObservedContainer,
+    QuarantinedContainer,
+)
+
+
+class Heartbeat(Noun):
+    """Every 5 s: alive, and how busy."""
+
+    node_id: NodeId
+    boot_id: str
+    session: int
+    agent_version: str
+    usage: Amounts = Amounts()
+    docker_problem: str = Field(
+        "", description="why the Engine cannot be used, in plain words; empty when it can"
+    )
+
+
+class ObservedDocument(Noun):
+    """Everything that the agent sees on its node; complete, after every change and every 30 s.
+
+    The newest is the one with the highest `counter` of a `boot_id`; a new boot id replaces an old one when its `session` is higher.
+    """
+
+    node_id: NodeId
+    boot_id: str
+    session: int
+    counter: int
+    era: int
+    generation: int = Field(description="of the newest desired document that the agent has journalled")
+    complete: bool = Field(
+        description="false while the Engine cannot be listed: then absence of a container means nothing"
+    )
+    docker_problem: str = ""
+    containers: tuple[ObservedContainer, ...] = ()
+    quarantined: tuple[QuarantinedContainer, ...] = ()
+    volumes: tuple[Id, ...] = Field((), description="the volumes of this cluster that exist on the node")
+    inventory: Inventory = Inventory()
+
+
+class NodeEvent(Noun):
+    """Something that happened on a node and that no state shows any more: an OOM kill, an exit, a refused document."""
+
+    node_id: NodeId
+    type: str
+    at: datetime
+    key: ContainerKey | None = None
+    detail: str = ""
+    data: dict[str, Any] = {}
+
+
+class LogBlock(Noun):
+    """Describes a block of log lines (the channel carries the block itself, zstd over NDJSON `[time_ns, stream, text]`).
+
+    Lines of one container are numbered; `first` … `last` are the numbers in this block, so the store can tell a duplicate from a gap.
+    """
+
+    node_id: NodeId
+    workload_id: Id
+    instance_id: Id
+    project: Name
+    slot: int
+    epoch: int
+    source: str = Field(description="container id: the numbering starts anew with each container")
+    first: int
+    last: int
+    first_at_ns: int
+    last_at_ns: int

@@ -1,0 +1,109 @@
+"""What scheduler and registry say to each other."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lattice.contracts.nouns import Amounts, Id, NodeId, Noun
+
+
+class TakeTerm(Noun):
+    leader: str
+
+
+class Term(Noun):
+    term: int
+
+
+class SchedulableNode(Noun):
+    """What the scheduler knows of a node.  `placement_version` rises with every change of what is here."""
+
+    node_id: NodeId
+    name: str
+    placement_version: int
+    state: str
+    reason: str = ""
+    arch: str
+    os: str = ""
+    pool: str
+    labels: dict[str, str] = {}
+    capacity: Amounts
+    reserved: Amounts
+    image_ids: frozenset[str] = frozenset()
+    workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
+
+
+class PlacementRequest(Noun):
+    """One instance that needs a node."""
+
+    instance_id: Id
+    workload_id: Id
+    workload_name: str
+    project: str
+    slot: int
+    workload_generation: int
+    reserve: Amounts
+    pools: tuple[str, ...] = ("default",)
+    constraints: tuple[str, ...] = ()
+    arch: tuple[str, ...] | None = Field(
+        None, description="the architectures of the image; None where unknown"
+    )
+    only_nodes: tuple[str, ...] | None = Field(
+        None, description="where its volume or its local-only image is"
+    )
+    only_nodes_reason: str = ""
+    image_id: str | None = None
+
+
+class SchedulingSnapshot(Noun):
+    term: int
+    nodes: tuple[SchedulableNode, ...]
+    wanted: tuple[PlacementRequest, ...]
+
+
+class RejectedNode(Noun):
+    """Why one node cannot take an instance."""
+
+    node_id: NodeId
+    node_name: str
+    filter: str
+    reason: str
+
+
+class Placement(Noun):
+    """The scheduler's decision for one instance, with its reasons."""
+
+    instance_id: Id
+    workload_id: Id
+    workload_generation: int
+    node_id: NodeId
+    placement_version: int = Field(description="of the node, as seen by the decision")
+    score: float
+    reason: str
+    rejected: tuple[RejectedNode, ...] = ()
+
+
+class UnplaceableInstance(Noun):
+    instance_id: Id
+    workload_id: Id
+    summary: str
+    rejected: tuple[RejectedNode, ...] = ()
+
+
+class CommitPlacements(Noun):
+    term: int
+    placements: tuple[Placement, ...] = ()
+    unplaceable: tuple[UnplaceableInstance, ...] = ()
+
+
+class RefusedPlacement(Noun):
+    instance_id: Id
+    reason: str
+
+
+class PlacementsCommitted(Noun):
+    """Partial per instance: losers are to be placed again on the newer nodes that come along."""
+
+    accepted: tuple[str, ...] = ()
+    refused: tuple[RefusedPlacement, ...] = ()
+    nodes: tuple[SchedulableNode, ...] = ()
