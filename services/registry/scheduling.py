@@ -181,7 +181,7 @@ async def _commit(
         project=instance.project,
         data={
             "node": node.id,
-            "workload": instance.workload_id,
+            "workload_id": instance.workload_id,
             "slot": instance.slot,
             "reason": placement.reason,
         },
@@ -250,6 +250,6 @@ async def _keep_reasons(change: Change, unplaceable: UnplaceableInstance) -> Non
             entity_id=instance.id,
             entity_name=instance.workload_name,
             project=instance.project,
-            data={"workload": instance.workload_id, "reason": unplaceable.summary},
+            data={"workload_id": instance.workload_id, "reason": unplaceable.summary},
         )
         await operations.advance(change, instance.workload_id, away=await nodes_away(change.tx))

@@ -17,6 +17,7 @@ from lattice.contracts.messages.documents import (
     Tombstone,
 )
 from lattice.contracts.messages.facts import (
+    PLATFORM,
     DeadLetter,
     Fact,
     GivenUp,
@@ -96,6 +97,7 @@ from lattice.contracts.messages.sessions import (
 )
 
 __all__ = [
+    "PLATFORM",
     "Caller",
     "CommitPlacements",
     "CreateJoinToken",

@@ -7,6 +7,8 @@ from typing import Any
 
 from lattice.contracts.nouns import Id, Noun
 
+PLATFORM = "_platform"  # stands for the project in facts and alerts about nodes and the platform itself
+
 
 class Fact(Noun):
     """Something that happened, kept 30 days.  `seq` is gap-free and given by the relay."""
