@@ -42,6 +42,7 @@ POLL_S = 2.0
 _RETRY = BackoffSpec(initial=1.0, max=30.0)
 _RENEW_RETRY = BackoffSpec(initial=5.0, max=300.0)
 _JITTER_PART = 0.05
+_LEAST_PART = 0.5
 _LONGEST_NAME = 28
 _PASSES = (Temporary, TooManyRequests)
 
@@ -86,20 +87,21 @@ class Enrolment:
 
     async def keep_fresh(self, renewed: Callable[[NodeCredentials], None] = lambda _: None) -> None:
         """Renew the credentials when two thirds of their life are over, for ever."""
-        failures = 0
+        failures, least_s = 0, 0.0
         while True:
             credentials = self._store.credentials
             if credentials is None:
                 raise Invalid("This machine has no credentials to renew: join first.")
-            pause_s = self._until_renewal_s(credentials)
-            if failures:
-                pause_s = max(pause_s, delay_s(failures, _RENEW_RETRY, self._chance.random()))
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(max(least_s, self._until_renewal_s(credentials)))
             try:
-                renewed(await self._renew())
-                failures = 0
+                fresh = await self._renew()
+                renewed(fresh)
+                # Certificates are valid from a little before they are made, for clocks that are behind; of a short-lived one two thirds are over
+                # at once, and without this the node would renew without end.
+                failures, least_s = 0, self._remaining_s(fresh) * _LEAST_PART
             except LatticeError as error:
                 failures += 1
+                least_s = delay_s(failures, _RENEW_RETRY, self._chance.random())
                 logger.warning("the node's credentials could not be renewed: {}", error.detail)
 
     # ------------------------------------------------------------------------------------ joining
@@ -168,6 +170,9 @@ class Enrolment:
     def _until_renewal_s(self, credentials: NodeCredentials) -> float:
         at = renewal_time(credentials, self._chance.random())
         return max(0.0, (at - self._clock.now()).total_seconds())
+
+    def _remaining_s(self, credentials: NodeCredentials) -> float:
+        return max(0.0, (credentials.expires_at - self._clock.now()).total_seconds())
 
     async def _renew(self) -> NodeCredentials:
         registration, keys = self._store.registration, self._store.keys()

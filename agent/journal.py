@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,9 +28,9 @@ N = TypeVar("N", bound=Noun)
 
 
 class Session(Noun):
-    """How often the agent has started; a second agent with the same number is a clone of its disk."""
+    """Rises with each start of the agent; a second agent with the same number is a clone of its disk."""
 
-    number: int = 0
+    number: int
 
 
 class LogPosition(Noun):
@@ -67,9 +68,13 @@ class Journal:
         self.boot_id = secrets.token_hex(8)
         self.session = 0
 
-    def begin_session(self) -> int:
-        """Count this start, durably, before anybody hears its number."""
-        before = _read(self._folder / SESSION, Session) or Session()
+    def begin_session(self, now: datetime) -> int:
+        """Count this start, durably, before anybody hears its number.
+
+        The registry believes the highest number.  So the first one, also after the file was lost, comes from the clock: it lies above all that
+        were counted up from an earlier moment.
+        """
+        before = _read(self._folder / SESSION, Session) or Session(number=int(now.timestamp()))
         self.session = before.number + 1
         _write(self._folder / SESSION, Session(number=self.session))
         return self.session

@@ -138,7 +138,7 @@ class NodeAgent:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin everything; `stack` ends it."""
-        self.journal.begin_session()
+        self.journal.begin_session(self._config.clock.now())
         stack.push_async_callback(self.logs.close)
         stack.push_async_callback(self.health.close)
         stack.push_async_callback(self.exec_sessions.close)

@@ -16,6 +16,7 @@ from lattice.contracts.messages import DesiredDocument, DesiredInstance, Observe
 from lattice.contracts.nouns import Health, Phase
 from lattice.files import write_durably
 from tests.fixtures.agent import instance_of, key_of
+from tests.fixtures.registry import ImageRegistry
 
 _ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 40.0
@@ -129,6 +130,23 @@ async def test_killed_while_replacing(
     assert [(c["Name"], c["State"]["Status"]) for c in after] == [
         (f"/{key_of(2).container_name(agent.cluster)}", "running")
     ]
+
+
+@pytest.mark.parametrize("step", ["before:pull", "after:pull"])
+async def test_killed_while_pulling(
+    agent: AgentProcess, step: str, image_test: str, registry: ImageRegistry, docker: aiodocker.Docker
+) -> None:
+    image = registry.push(image_test, f"acme/{agent.cluster}:1")
+    agent.want(instance_of(key_of(1), image=image))
+    try:
+        agent.start(step)
+        agent.until_dead()
+        agent.start()
+        agent.until(serving(1))
+        assert len(await containers(docker, agent.cluster)) == 1
+    finally:
+        agent.kill()
+        await docker.images.delete(image, force=True)
 
 
 async def test_killing_the_agent_touches_no_container(
