@@ -91,6 +91,8 @@ class Edge:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
                 self._add_headers(message, request_id)
+            elif message["type"] == "websocket.accept":
+                status = 101
             await send(message)
 
         try:

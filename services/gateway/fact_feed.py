@@ -29,12 +29,13 @@ class FactFeed:
     def __init__(self, bus: Bus, *, quiet_s: float) -> None:
         self._bus = bus
         self._quiet_s = quiet_s
-        self._listeners: set[asyncio.Queue[Fact]] = set()
+        self._listeners: set[asyncio.Queue[Fact | None]] = set()
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
         """Begin to hear facts."""
         self._subscription = await self._bus.subscribe(catalogue.FACT, self._heard)
+        self._bus.on_connected(self._look_again)
 
     async def stop(self) -> None:
         """Hear no more."""
@@ -77,8 +78,8 @@ class FactFeed:
             cursor = page.facts[-1].seq
 
     @contextmanager
-    def _listen(self) -> Iterator[asyncio.Queue[Fact]]:
-        queue: asyncio.Queue[Fact] = asyncio.Queue(_QUEUE)
+    def _listen(self) -> Iterator[asyncio.Queue[Fact | None]]:
+        queue: asyncio.Queue[Fact | None] = asyncio.Queue(_QUEUE)
         self._listeners.add(queue)
         try:
             yield queue
@@ -86,10 +87,17 @@ class FactFeed:
             self._listeners.discard(queue)
 
     async def _heard(self, received: Received[Fact]) -> None:
+        self._hand_out(received.message)
+
+    async def _look_again(self) -> None:
+        """The link was away: nobody knows what was said meanwhile."""
+        self._hand_out(None)
+
+    def _hand_out(self, fact: Fact | None) -> None:
         for queue in self._listeners:
             # A listener that is too slow misses some, sees the gap and asks for a page.
             with suppress(asyncio.QueueFull):
-                queue.put_nowait(received.message)
+                queue.put_nowait(fact)
 
 
 def visible(project: str | None) -> Callable[[Fact], bool]:
@@ -97,7 +105,7 @@ def visible(project: str | None) -> Callable[[Fact], bool]:
     return lambda fact: project is None or fact.project == project
 
 
-async def _next(queue: asyncio.Queue[Fact], ended: asyncio.Event, timeout_s: float) -> Fact | None:
+async def _next(queue: asyncio.Queue[Fact | None], ended: asyncio.Event, timeout_s: float) -> Fact | None:
     if not queue.empty():
         return queue.get_nowait()
     getting, ending = asyncio.ensure_future(queue.get()), asyncio.ensure_future(ended.wait())

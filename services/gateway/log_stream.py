@@ -51,7 +51,8 @@ class LogQuery:
         """Whether a live line belongs to the answer."""
         if self.grep is not None and self.grep not in line.message:
             return False
-        return self.since_ns is None or time_ns_of(line.time) >= self.since_ns
+        time_ns = time_ns_of(line.time)
+        return (self.since_ns or 0) <= time_ns and (self.until_ns is None or time_ns < self.until_ns)
 
 
 async def stored(bus: Bus, query: LogQuery) -> tuple[LogLine, ...]:
@@ -88,7 +89,8 @@ class _Tail:
             item.node_id: item.node or item.node_id for item in query.workload.instances if item.node_id
         }
         self._queue: asyncio.Queue[tuple[LogLine, ...]] = asyncio.Queue(_BLOCKS_WAITING)
-        self._second_look: asyncio.Task[None] | None = None
+        self._last: dict[tuple[str, str], LogBlock] = {}
+        self._looking: asyncio.Task[None] | None = None
         self.seen = Seen()
 
     async def start(self) -> None:
@@ -98,13 +100,17 @@ class _Tail:
 
     def look_again(self, history: Sequence[LogLine]) -> None:
         """Ask the store once more, a little later, for what is not older than the newest of `history`."""
-        since_ns = time_ns_of(history[-1].time) if history else self._query.since_ns
+        self._look_since(time_ns_of(history[-1].time) if history else self._query.since_ns)
+
+    def _look_since(self, since_ns: int | None) -> None:
+        if self._looking is not None and not self._looking.done():
+            return  # the look that waits will see it too: it began earlier
         query = replace(self._query, since_ns=since_ns, limit=max(self._query.limit, _SECOND_LOOK_LINES))
-        self._second_look = asyncio.create_task(self._look(query))
+        self._looking = asyncio.create_task(self._look(query))
 
     async def stop(self) -> None:
-        if self._second_look is not None:
-            self._second_look.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         await self._subscription.stop()
 
     async def lines(self, ended: asyncio.Event, quiet_s: float) -> AsyncGenerator[LogLine | None, None]:
@@ -144,9 +150,18 @@ class _Tail:
         except Invalid as error:
             logger.warning("{}", error)
             return
-        # A reader who is too slow loses live blocks; they are in the store.
+        self._fill_gap_before(received.message)
+        # A reader who is too slow loses live blocks; they are in the store, and the gap is seen with the next block.
         with suppress(asyncio.QueueFull):
             self._queue.put_nowait(lines)
+
+    def _fill_gap_before(self, block: LogBlock) -> None:
+        """Lines are numbered: where some were not heard, they are in the store or on their way there."""
+        key = (block.instance_id, block.source)
+        last = self._last.get(key)
+        self._last[key] = block
+        if last is not None and block.first > last.last + 1:
+            self._look_since(last.last_at_ns)
 
     async def _look(self, query: LogQuery) -> None:
         await asyncio.sleep(SECOND_LOOK_S)

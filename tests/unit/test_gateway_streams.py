@@ -280,6 +280,24 @@ async def test_a_line_on_its_way_into_the_store_is_not_lost(
     await stream.close()
 
 
+async def test_lines_that_were_not_heard_are_fetched_when_the_gap_is_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = world.registry.add_workload("web")
+    monkeypatch.setattr("services.gateway.log_stream.SECOND_LOOK_S", 0.05)
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    await _eventually(lambda: len(world.registry.log_queries) == 2)  # at the start, and once more
+    await _say(world, view.id, 1, "one")
+    world.registry.log_lines = [
+        _line(1, "one"),
+        _line(2, "two"),
+        _line(3, "three"),
+    ]  # 2 was lost on its way to us
+    await _say(world, view.id, 3, "three")
+    assert _messages(await stream.take(3)) == ["one", "three", "two"]
+    await stream.close()
+
+
 async def test_live_lines_are_filtered_like_stored_ones(world: World) -> None:
     view = world.registry.add_workload("web")
     stream = Stream(world, "/v1/workloads/web/logs?follow=true&grep=error")

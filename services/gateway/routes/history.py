@@ -39,7 +39,7 @@ async def events(
     after: Seq = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     follow: Flag | None = None,
-    accept: Annotated[str, Header()] = "*/*",
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
     last_event_id: LastEventId = None,
 ) -> Response:
     """Facts in the order of `seq`: a page, or with `follow=true` a stream that resumes after `Last-Event-ID` without a gap."""

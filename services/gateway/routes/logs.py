@@ -49,7 +49,7 @@ async def logs(
     grep: Grep = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     follow: Flag | None = None,
-    accept: Annotated[str, Header()] = "*/*",
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
     """The newest lines, oldest first, as JSON lines; with `follow=true`, or where an event stream is asked for, what comes after them too."""
     now = call.gateway.clock.now()
