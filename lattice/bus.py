@@ -22,7 +22,8 @@ from nats.aio.msg import Msg
 
 from lattice import __version__, metrics
 from lattice.bus_append import Appender
-from lattice.bus_bulk import Bulk, Framer
+from lattice.bus_bulk import Bulk
+from lattice.bus_frames import Framer
 from lattice.bus_handling import Fate, Raw, handle, hear, respond
 from lattice.bus_hear import Hearing
 from lattice.bus_lease import NatsLease

@@ -71,6 +71,7 @@ def stream_config(stream: Stream, *, replicas: int) -> dict[str, Any]:
         "allow_direct": stream.allow_direct,
         "deny_delete": stream.deny_delete,
         "allow_msg_ttl": stream.message_ttl,
+        "allow_atomic": takes_batches(stream),
         "compression": "s2" if stream.compressed else "none",
     }
     if stream.republish is not None:
@@ -80,6 +81,11 @@ def stream_config(stream: Stream, *, replicas: int) -> dict[str, Any]:
     if stream.asynchronous:
         config["persist_mode"] = "async"
     return config
+
+
+def takes_batches(stream: Stream) -> bool:
+    """Whether many messages can be added as one; not where nothing waits for the disk anyway."""
+    return not stream.asynchronous
 
 
 def consumer_config(consumer: Consumer) -> dict[str, Any]:

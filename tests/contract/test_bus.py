@@ -31,6 +31,7 @@ from lattice.contracts.streams import (
     CONSUMERS,
     DESIRED,
     EVENTS,
+    LOGS,
     SCHED,
     STREAMS,
     Consumer,
@@ -325,6 +326,40 @@ async def test_many_are_appended_in_order(bus: Bus) -> None:
     assert m.Fact.model_validate_json(newest.payload) == fact(699, verb)
     again = await bus.append_all(outgoing[:10])
     assert [(each.seq, each.duplicate) for each in again] == [(each.seq, True) for each in stored[:10]]
+
+
+async def test_some_of_many_may_be_there_already(bus: Bus) -> None:
+    verb = fresh("v")
+    tokens = {"project": "shop", "entity": "workload", "verb": verb}
+    outgoing = [Outgoing(FACT, fact(seq, verb), f"{verb}:{seq}", tokens) for seq in range(2500)]
+    before = await bus.append_all(outgoing[1200:1210])
+    stored = await bus.append_all(outgoing)
+    assert [place for place, each in enumerate(stored) if each.duplicate] == list(range(1200, 1210))
+    assert stored[1200:1210] == [replace(each, duplicate=True) for each in before]
+    added = [each.seq for each in stored if not each.duplicate]
+    assert added == sorted(set(added))
+    assert len(added) == 2490
+
+
+async def test_many_of_several_streams_and_with_bodies(bus: Bus) -> None:
+    node, workload = fresh("nd"), fresh("wl")
+    block = m.LogBlock(
+        node_id=node, workload_id=workload, instance_id="in-1", project="shop", slot=0, epoch=1, source="c",
+        first=1, last=2, first_at_ns=1, last_at_ns=2,
+    )  # fmt: skip
+    wanted = m.PlacementWanted(workload_id=workload)
+    log_tokens, wanted_tokens = {"node_id": node, "workload_id": workload}, {"workload_id": workload}
+    mixed: list[Outgoing[Any]] = [
+        Outgoing(LOG_BLOCK, block, fresh("id"), log_tokens, b"\x00one"),
+        Outgoing(LOG_BLOCK, block, fresh("id"), log_tokens, b"\x00two"),
+        Outgoing(PLACEMENT_WANTED, wanted, fresh("id"), wanted_tokens),
+        Outgoing(PLACEMENT_WANTED, wanted, fresh("id"), wanted_tokens),
+    ]
+    stored = await bus.append_all(mixed)
+    assert [each.stream for each in stored] == ["LOGS", "LOGS", "SCHED", "SCHED"]
+    kept = await bus.kept(LOGS, stored[1].seq)
+    assert kept is not None
+    assert kept.payload == b"\x00two"
 
 
 async def test_appending_nothing_is_nothing(bus: Bus) -> None:
