@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ from services.scheduler.turns import Turns
 
 # So many wake-ups are taken from the queue at once, to be answered by one round.
 _WAKE_UPS = 64
+_CANCEL_AGAIN_S = 0.2
 
 
 class Scheduler:
@@ -96,9 +97,18 @@ async def _until_one_fails(*loops: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await _end(tasks)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: in Python 3.11 `asyncio.wait_for` loses a cancel that meets the awaited result, and its task goes on."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+        for task in ended - {one for one in ended if one.cancelled()}:
+            task.exception()  # looked at: the first failure is what is told
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from lattice.contracts.messages import PlacementRequest, SchedulableNode
 from lattice.contracts.nouns import Amounts, NodeState
 from lattice.contracts.quantities import format_size
 from lattice.contracts.spec import parse_constraint
-from services.scheduler.candidate import Candidate
+from services.scheduler.candidate import Candidate, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class ResourceFilter:
     """The node has room: what is reserved there and what the instance needs stay within its capacity."""
 
     name: str
-    amount: Callable[[Amounts], int]
+    amount: Callable[[Amounts | Room], int]
     written: Callable[[int], str]
 
     def matters(self, request: PlacementRequest) -> bool:
@@ -248,11 +248,12 @@ def _holds(text: str, node: SchedulableNode) -> bool:
 def _present(key: str, node: SchedulableNode) -> tuple[str, ...]:
     """The node's values of a constraint's key; a node is named by its name and by its id."""
     if key.startswith("label."):
-        label = node.labels.get(key.removeprefix("label."))
+        label = node.labels.get(key[len("label.") :])
         return () if label is None else (label,)
-    return {"arch": (node.arch,), "os": (node.os,), "pool": (node.pool,), "node": (node.name, node.node_id)}[
-        key
-    ]
+    if key == "node":
+        return (node.name, node.node_id)
+    value: str = getattr(node, key)  # arch, os, pool: `parse_constraint` lets nothing else through
+    return (value,)
 
 
 def _either(values: Sequence[str]) -> str:

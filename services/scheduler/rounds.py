@@ -42,6 +42,7 @@ class Rounds:
 
     async def once(self) -> None:
         """Place all that wants a place.  Raises SteppedDown when the term is over, Temporary when the registry is away."""
+        self.left_waiting = True  # until we know better: what happens during a round may make room, too
         with metrics.ROUND_SECONDS.time():
             snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, Empty())
             if snapshot.term != self._term:

@@ -27,7 +27,7 @@ class Turns:
     async def wanted(self) -> None:
         """Wait for a round that begins from now on; raises what went wrong in it."""
         if self._closed:
-            raise Temporary("Another scheduler leads now.")
+            raise _over()
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         self._asked.set()
@@ -40,19 +40,29 @@ class Turns:
             self._asked.clear()
             waiting, self._next = self._next, None
             try:
-                await self._work()
-            except LatticeError as error:
-                _tell(waiting, error)
-                if isinstance(error, self._fatal):
-                    raise
-                logger.warning("a round failed: {}", error)
-            else:
-                _tell(waiting, None)
+                await self._round(waiting)
+            finally:
+                _tell(waiting, _over())  # cut short: nobody must wait for ever
+
+    async def _round(self, waiting: asyncio.Future[None] | None) -> None:
+        try:
+            await self._work()
+        except LatticeError as error:
+            _tell(waiting, error)
+            if isinstance(error, self._fatal):
+                raise
+            logger.warning("a round failed: {}", error)
+        else:
+            _tell(waiting, None)
 
     def close(self) -> None:
         """No more rounds: whoever waits is told so."""
         self._closed = True
-        _tell(self._next, Temporary("Another scheduler leads now."))
+        _tell(self._next, _over())
+
+
+def _over() -> Temporary:
+    return Temporary("Another scheduler leads now.")
 
 
 def _tell(waiting: asyncio.Future[None] | None, error: LatticeError | None) -> None:
