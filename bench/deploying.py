@@ -52,12 +52,7 @@ async def platform() -> AsyncIterator[Platform]:
     with tempfile.TemporaryDirectory(prefix="lattice-bench-") as folder:
         lattice = [str(Path(sys.executable).with_name("lattice"))]
         place = ["--data-dir", f"{folder}/data"]
-        up = subprocess.run(
-            [*lattice, "up", *place, "--detach", "--wait", "-o", "json"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        up = await asyncio.to_thread(_run, [*lattice, "up", *place, "--detach", "--wait", "-o", "json"])
         try:
             told = json.loads(up)
             context = ssl.create_default_context(cafile=told["ca"])
