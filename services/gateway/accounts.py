@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from os import urandom
 
 from lattice.clock import Clock
 from lattice.contracts.messages import Caller
@@ -30,7 +31,7 @@ from services.gateway.schemas import (
     UserView,
 )
 from services.gateway.tables import ApiTokenRow, UserRow
-from services.gateway.tokens import TokenKind, make_token, new_secret
+from services.gateway.tokens import SECRET_BYTES, TokenKind, make_token, secret_text
 
 OPERATOR = "operator"
 _ADMINS_LOCK = "gateway.admins"
@@ -147,7 +148,7 @@ class Accounts:
         _within_limits(me, body)
         now = self._clock.now()
         row_id = new_id("tk", clock=self._clock)
-        token = make_token(TokenKind.API, row_id=row_id, secret=new_secret())
+        token = make_token(TokenKind.API, row_id=row_id, secret=secret_text(urandom(SECRET_BYTES)))
         row = tx.add(
             ApiTokenRow(
                 id=row_id,

@@ -6,6 +6,7 @@ A wrong name and a wrong password cost the same time and get the same answer.  E
 from __future__ import annotations
 
 from datetime import timedelta
+from os import urandom
 
 from lattice.clock import Clock
 from lattice.errors import Forbidden, Unauthenticated
@@ -19,7 +20,7 @@ from services.gateway.passwords import Passwords
 from services.gateway.schemas import Login, SignedIn
 from services.gateway.tables import SessionRow, UserRow
 from services.gateway.throttle import FAILURES_PER_NAME, SIGN_INS_PER_ADDRESS, Throttle
-from services.gateway.tokens import Token, TokenKind, make_token, new_secret
+from services.gateway.tokens import SECRET_BYTES, Token, TokenKind, make_token, secret_text
 
 _WRONG = "The username or the password is wrong."
 
@@ -81,7 +82,7 @@ class SignIns:
     async def _open(self, user: UserRow, address: str, request_id: str) -> SignedIn:
         now = self._clock.now()
         row_id = new_id("ss", clock=self._clock)
-        token = make_token(TokenKind.SESSION, row_id=row_id, secret=new_secret())
+        token = make_token(TokenKind.SESSION, row_id=row_id, secret=secret_text(urandom(SECRET_BYTES)))
         async with self._store.transaction() as tx:
             tx.add(self._row(user, token, row_id, address))
             act = Act(action="user.sign_in", entity="user", entity_id=user.id, after={"address": address})

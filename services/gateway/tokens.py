@@ -1,7 +1,7 @@
 """Opaque bearer tokens: `lat_<26>_<secret>` for programs, `las_<26>_<secret>` for sign-ins.
 
 The prefix lets scanners find a leaked one, the middle part is the id of the row, and only the SHA-256 of the whole is stored: a secret of
-260 random bits needs no slow hash.
+256 random bits needs no slow hash.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import base64
 import hashlib
 import hmac
 import re
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
 from lattice.errors import Unauthenticated
 
 _FORM = re.compile(r"^(lat|las)_([a-z0-9]{26})_([A-Za-z0-9]{32,128})$")
-_SECRET_BYTES = 32
+SECRET_BYTES = 32
 
 
 class TokenKind(StrEnum):
@@ -49,9 +48,9 @@ class Token:
         return f"<token {self.row_id}>"  # a traceback or a log line never shows the secret
 
 
-def new_secret() -> str:
-    """256 random bits, in letters and digits."""
-    return base64.b32encode(secrets.token_bytes(_SECRET_BYTES)).decode().rstrip("=").lower()
+def secret_text(random_bytes: bytes) -> str:
+    """The secret of a new token from `SECRET_BYTES` random bytes, in letters and digits."""
+    return base64.b32encode(random_bytes).decode().rstrip("=").lower()
 
 
 def make_token(kind: TokenKind, *, row_id: str, secret: str) -> Token:
