@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from lattice.errors import Unauthenticated
 from lattice.files import write_durably
 from lattice.ids import new_id
-from services.gateway.tokens import Token, TokenKind, make_token, new_secret, read_token
+from services.gateway.tokens import SECRET_BYTES, Token, TokenKind, make_token, read_token, secret_text
 from standalone.data_dir import DataDir
 
 
@@ -65,7 +65,7 @@ def bootstrap_secret_file(data_dir: DataDir) -> Path:
 def renew_operator_token(data_dir: DataDir) -> Token:
     """Another token for the operator of this machine, under the id that it had before."""
     path = operator_token_file(data_dir)
-    token = make_token(TokenKind.API, row_id=_row_id(path), secret=new_secret())
+    token = make_token(TokenKind.API, row_id=_row_id(path), secret=secret_text(secrets.token_bytes(SECRET_BYTES)))
     write_durably(path, token.text.encode())
     return token
 
