@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from loguru import logger
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from agent.facts import Facts, accepts, learn
+from agent.log_lines import LogPosition
 from lattice.contracts.messages import DesiredDocument
 from lattice.contracts.nouns import Noun
 from lattice.files import flush_folder, write_durably
@@ -31,21 +32,6 @@ class Session(Noun):
     """Rises with each start of the agent; a second agent with the same number is a clone of its disk."""
 
     number: int
-
-
-class LogPosition(Noun):
-    """How far one container's log is shipped: `count` pieces at or after `base_ns` are done, up to line `line`.
-
-    Times of a log may be out of order by a little, so a time alone does not name a place in it; a time and a count do.
-    """
-
-    base_ns: int = 0
-    first_ns: int = Field(
-        0, description="of the first piece at or after `base_ns`: another one means rotation"
-    )
-    last_ns: int = 0
-    count: int = 0
-    line: int = 0
 
 
 class LogPositions(Noun):

@@ -16,8 +16,7 @@ from typing import Any, cast
 
 import zstandard
 
-from agent.journal import LogPosition
-from agent.log_lines import Line, LineReader
+from agent.log_lines import Line, LineReader, LogPosition
 from lattice.contracts.catalogue import LOG_BLOCK
 from lattice.contracts.messages import LogBlock
 from lattice.contracts.nouns import ContainerKey

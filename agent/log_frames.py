@@ -6,9 +6,8 @@ aiodocker gives lines with timestamps but not from which stream they came, so th
 
 from __future__ import annotations
 
-import calendar
 import struct
-import time
+from datetime import UTC, datetime
 
 from lattice.runtime import LogPiece
 
@@ -48,6 +47,6 @@ class FrameReader:
         """Lines come in bursts within one second, whose text is turned into a number once."""
         if stamp[:_SECONDS] != self._second_text:
             self._second_text = stamp[:_SECONDS]
-            parsed = time.strptime(self._second_text.decode(), "%Y-%m-%dT%H:%M:%S")
-            self._second_ns = calendar.timegm(parsed) * 1_000_000_000
+            second = datetime.fromisoformat(self._second_text.decode()).replace(tzinfo=UTC)
+            self._second_ns = int(second.timestamp()) * 1_000_000_000
         return self._second_ns + int(stamp[_SECONDS + 1 : _STAMP - 1])

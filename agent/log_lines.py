@@ -10,12 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.journal import LogPosition
+from pydantic import Field
+
+from lattice.contracts.nouns import Noun
 from lattice.runtime import LogPiece
 
 LONGEST_LINE = 64 * 1024
 # How far behind the newest time the remembered one stays: the most by which times of a log may be out of order.
 _LAG_NS = 2 * 10**9
+
+
+class LogPosition(Noun):
+    """How far one container's log is shipped: `count` pieces at or after `base_ns` are done, up to line `line`.
+
+    Times of a log may be out of order by a little, so a time alone does not name a place in it; a time and a count do.
+    """
+
+    base_ns: int = 0
+    first_ns: int = Field(
+        0, description="of the first piece at or after `base_ns`: another one means rotation"
+    )
+    last_ns: int = 0
+    count: int = 0
+    line: int = 0
 
 
 class Line(NamedTuple):

@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
-from agent.journal import Journal, LogPosition
+from agent.journal import Journal
 from agent.log_follower import LogFollower, LogSource
+from agent.log_lines import LogPosition
 from agent.naming import INSTANCE, PROJECT, key_from
 from agent.node_events import NodeEvents
 from lattice.messaging import Bus

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from signal import Signals
 
+import psutil
 import pytest
 
 from agent.docker_runtime import Deadlines, open_docker
@@ -70,6 +71,10 @@ class Engine:
             if running:
                 self.docker("kill", *running)
             self.end(signal.SIGTERM)
+        for left in psutil.process_iter(["cmdline"]):
+            if any(str(self.folder) in word for word in left.info["cmdline"] or ()):
+                for each in [*left.children(recursive=True), left]:
+                    each.kill()
         if self.holder is not None:
             self.holder.kill()
             self.holder.wait(10)

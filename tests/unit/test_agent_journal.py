@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.facts import InstanceRecord
-from agent.journal import DOCUMENT, FACTS, POSITIONS, SESSION, Journal, LogPosition
+from agent.journal import DOCUMENT, FACTS, POSITIONS, SESSION, Journal
+from agent.log_lines import LogPosition
 from lattice.contracts.messages import DesiredDocument
 from tests.fixtures.agent import instance_of, key_of
 

@@ -12,10 +12,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.journal import LogPosition
 from agent.log_follower import BLOCK_BYTES
 from agent.log_frames import FrameReader
-from agent.log_lines import LONGEST_LINE, Line, LineReader
+from agent.log_lines import LONGEST_LINE, Line, LineReader, LogPosition
 from lattice.contracts.catalogue import LOG_BLOCK
 from lattice.contracts.nouns import Phase
 from lattice.messaging import Received
