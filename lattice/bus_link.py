@@ -19,20 +19,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from lattice import metrics, pki_files
+from lattice import metrics
+from lattice.bus_client import Connection, is_refusal, reached, throw_away
 from lattice.bus_complaints import Complaints
 from lattice.errors import LatticeError, Temporary
 from lattice.settings import BusSettings
 
-CONNECT_TIMEOUT_S = 10
-# A peer that hangs is noticed after three of these; nats-py's 120 s would take minutes.
-PING_INTERVAL_S = 3
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 15.0
 # A connection that lived this long was good: the next pause starts small again.
 STEADY_AFTER_S = 10.0
-_LOOK_S = 1.0
-_REACH_S = 2
 
 Deliver = Callable[[Msg], Awaitable[None]]
 Callback = Callable[[], Awaitable[None]]
@@ -70,7 +66,6 @@ class Link:
         self.on_refused: list[Callback] = []
         self._settings, self._identity = settings, identity
         self._client: Client | None = None
-        self._last_error: Exception | None = None
         self._wanted: list[Wanted] = []
         self._complaints = Complaints()
         self._up, self._hurry = asyncio.Event(), asyncio.Event()
@@ -128,9 +123,7 @@ class Link:
         """Connect anew, now, with certificate and JWT as they are in their files."""
         self._hurry.set()
         if self._client is not None:
-            with suppress(nats.errors.Error, OSError, TimeoutError):
-                await reached(self._client)
-            await self._close(self._client)
+            await throw_away(self._client)
 
     # -------------------------------------------------------------------------------- life
 
@@ -141,11 +134,6 @@ class Link:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        if self._client is not None:
-            with suppress(nats.errors.Error, OSError, TimeoutError):
-                await reached(self._client)
-            await self._close(self._client)
-        self._gone()
         for task in tuple(self._tasks):
             task.cancel()
 
@@ -168,55 +156,20 @@ class Link:
 
     async def _one_connection(self) -> float:
         """Connect, stay until it ends; how long it lived."""
-        loop, closed, client = asyncio.get_running_loop(), asyncio.Event(), Client()
+        loop, connection = asyncio.get_running_loop(), Connection(self._on_error)
+        client = connection.client
         try:
-            await self._connect(client, closed)
+            await connection.open(self._settings, identity=self._identity, inbox=self.inbox)
             for wanted in tuple(self._wanted):
                 await wanted.attach(client)
             await reached(client)
             self._came(client)
             began_s = loop.time()
-            await _until_closed(client, closed)
-            self.problem = str(client.last_error or "the server closed the connection")
+            self.problem = await connection.ended()
             return loop.time() - began_s
         finally:
             self._gone()
-            await self._close(client)
-
-    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
-        async def on_closed() -> None:
-            closed.set()
-
-        settings = self._settings
-        tls = pki_files.client_context(
-            settings.ca_file, certificate_file=settings.cert_file, key_file=settings.key_file
-        )
-        connecting = client.connect(
-            random.choice(settings.urls),
-            name=self._identity,
-            inbox_prefix=self.inbox,
-            tls=tls,
-            tls_hostname=settings.server_name,
-            tls_handshake_first=True,
-            user_credentials=str(settings.creds_file),
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
-            pending_size=8 * 2**20,
-            error_cb=self._on_error,
-            closed_cb=on_closed,
-        )
-        try:
-            await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S)
-        except nats.errors.NoServersError as error:
-            raise self._last_error or error from error
-        # Only an answered ping proves that the login is over: connect() may return before it is, and stay "connecting" for ever.
-        await client.flush(CONNECT_TIMEOUT_S)
-        if not client.is_connected:
-            raise client.last_error or nats.errors.ConnectionClosedError()
+            await throw_away(client)
 
     def _came(self, client: Client) -> None:
         self._client, self.problem = client, ""
@@ -243,11 +196,6 @@ class Link:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    @staticmethod
-    async def _close(client: Client) -> None:
-        with suppress(Exception):  # what is thrown away cannot fail in a way that matters
-            await asyncio.wait_for(client.close(), 2)
-
     def _failed(self, error: Exception) -> None:
         self.problem = str(error) or type(error).__name__
         if is_refusal(self.problem):
@@ -267,31 +215,9 @@ class Link:
             # A refused SUB or PUB raises nothing anywhere: this line is all that tells.
             metrics.LINK_PROBLEMS.labels("permission").inc()
             self._complaints.say(text, f"NATS refused: {text}")
-        elif self._client is None:
-            self._last_error = error  # the attempt itself fails with less: "no servers available"
-        else:
+        elif self.connected:  # what goes wrong before is told by the attempt itself
             metrics.LINK_PROBLEMS.labels("other").inc()
             self._complaints.say("other", f"NATS client: {text or type(error).__name__}")
-
-
-async def reached(client: Client) -> None:
-    """Until the server has seen everything sent so far.  `flush` alone does not say so: its ping overtakes what still waits to be
-    written."""
-    while client.pending_data_size and client.is_connected:
-        await asyncio.sleep(0)
-    await client.flush(_REACH_S)
-
-
-def is_refusal(problem: str) -> bool:
-    """Whether the server does not know us (any more), as opposed to not being there."""
-    text = problem.lower()
-    return any(word in text for word in ("authorization violation", "authentication", "revoked", "expired"))
-
-
-async def _until_closed(client: Client, closed: asyncio.Event) -> None:
-    while not closed.is_set() and not client.is_closed:  # the callback does not come on every path
-        with suppress(TimeoutError):
-            await asyncio.wait_for(closed.wait(), _LOOK_S)
 
 
 async def _logged(callback: Callback) -> None:

@@ -19,7 +19,8 @@ from nats.aio.msg import Msg
 from nats.micro.request import Request
 from nats.micro.service import Service as MicroService
 
-from lattice.bus_link import Link, Wanted, reached
+from lattice.bus_client import reached
+from lattice.bus_link import Link, Wanted
 from lattice.bus_requests import headers_of
 from lattice.bus_wire import ERROR, encode_error
 from lattice.contracts.catalogue import NODE, Rpc

@@ -16,8 +16,8 @@ import pytest
 from nats.aio.client import Client, RawCredentials
 
 from lattice.bus import NatsBus
+from lattice.bus_client import is_refusal
 from lattice.bus_complaints import QUIET_S, Complaints
-from lattice.bus_link import is_refusal
 from lattice.contracts import messages as m
 from lattice.contracts.catalogue import (
     DESIRED_DOCUMENT,

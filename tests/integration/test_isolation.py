@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from lattice.bus import NatsBus
-from lattice.bus_link import reached
+from lattice.bus_client import reached
 from lattice.contracts import messages as m
 from lattice.contracts import nouns
 from lattice.contracts.catalogue import (
