@@ -65,7 +65,9 @@ def bootstrap_secret_file(data_dir: DataDir) -> Path:
 def renew_operator_token(data_dir: DataDir) -> Token:
     """Another token for the operator of this machine, under the id that it had before."""
     path = operator_token_file(data_dir)
-    token = make_token(TokenKind.API, row_id=_row_id(path), secret=secret_text(secrets.token_bytes(SECRET_BYTES)))
+    token = make_token(
+        TokenKind.API, row_id=_row_id(path), secret=secret_text(secrets.token_bytes(SECRET_BYTES))
+    )
     write_durably(path, token.text.encode())
     return token
 

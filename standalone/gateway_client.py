@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,10 +24,15 @@ class GatewayClient:
         self._http = http
 
     async def get(self, path: str, **query: str | int | bool) -> Any:
-        return await self._ask("GET", path, None, query)
+        return _content(await self._ask("GET", path, None, query))
 
     async def post(self, path: str, body: Any = None, **query: str | int | bool) -> Any:
-        return await self._ask("POST", path, body, query)
+        return _content(await self._ask("POST", path, body, query))
+
+    async def lines(self, path: str, **query: str | int | bool) -> list[Any]:
+        """An answer that is one object per line."""
+        response = await self._ask("GET", path, None, query)
+        return [json.loads(line) for line in response.text.splitlines() if line]
 
     async def listing(self, path: str, **query: str | int | bool) -> list[Any]:
         """Every page of a list as one."""
@@ -38,14 +44,16 @@ class GatewayClient:
                 return items
             page = await self.get(path, **query, page_size=PAGE_SIZE, page_token=page["next_page_token"])
 
-    async def _ask(self, method: str, path: str, body: Any, query: dict[str, str | int | bool]) -> Any:
+    async def _ask(
+        self, method: str, path: str, body: Any, query: dict[str, str | int | bool]
+    ) -> httpx.Response:
         try:
             response = await self._http.request(method, path, json=body, params=query)
         except httpx.HTTPError as error:
             raise Temporary(f"The gateway does not answer: {error or type(error).__name__}") from error
         if not response.is_success:
             raise _refusal(response)
-        return response.json() if response.content else None
+        return response
 
 
 @asynccontextmanager
@@ -60,6 +68,10 @@ async def open_gateway(announcement: Announcement) -> AsyncIterator[GatewayClien
         trust_env=False,
     ) as http:
         yield GatewayClient(http)
+
+
+def _content(response: httpx.Response) -> Any:
+    return response.json() if response.content else None
 
 
 def _refusal(response: httpx.Response) -> LatticeError:

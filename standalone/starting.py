@@ -46,14 +46,27 @@ def up_detached(options: Options, settings: StandaloneSettings, *, wait: bool, o
         return _already(data_dir, options, settings, wait=wait, output=output)
     enough = Kind.READY if wait else Kind.STARTED
     say(f"Starting Lattice in {data_dir.root}.")
+    show(_follow(data_dir, options, enough), output=output)
+    return DONE
+
+
+def ensure_up(options: Options, settings: StandaloneSettings) -> Announcement:
+    """A platform that is ready, in the background: the one that runs, or a new one."""
+    data_dir = open_data_dir(options.data_dir)
+    if _running(data_dir) is not None:
+        return read_announcement(data_dir) or _wait_for(data_dir, settings.start_timeout_s)
+    return _follow(data_dir, options, Kind.READY)
+
+
+def _follow(data_dir: DataDir, options: Options, enough: Kind) -> Announcement:
+    """Start in the background and listen until `enough` is told.  Raises Temporary with what went wrong."""
     for news in start_detached(data_dir, options):
         if news.kind is Kind.FAILED:
-            raise Temporary(news.text)
+            break
         _hear(news)
         if news.kind is enough and news.announcement is not None:
-            show(news.announcement, output=output)
-            break
-    return DONE
+            return news.announcement
+    raise Temporary(news.text)
 
 
 def show(announcement: Announcement, *, output: str) -> None:
