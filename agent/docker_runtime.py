@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import aiohttp
-from aiodocker import Docker, DockerError
+from aiodocker import Docker
 
 from agent.docker_inspect import container_of, event_of, image_of, info_of, stats_of
 from agent.docker_options import check_request, create_request
 from agent.docker_runtime_errors import ENGINE_ERRORS, pull_error, translated
 from agent.docker_runtime_exec import DockerExec, start_exec
+from agent.docker_runtime_networks import DockerNetworks
 from agent.log_frames import FrameReader
 from agent.naming import CLUSTER
 from agent.pull_progress import PullProgress
@@ -59,7 +60,7 @@ class DockerRuntime:
         self._docker = docker
         self._files_root = files_root
         self._deadlines = deadlines or Deadlines()
-        self._network_lock = asyncio.Lock()
+        self._networks = DockerNetworks(docker)
 
     # ------------------------------------------------------------------------------------ looking
 
@@ -146,42 +147,12 @@ class DockerRuntime:
             await messages.aclose()
 
     async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        # One at a time: asked twice at once the Engine makes two of one name, in spite of CheckDuplicate, and then starts no container in
-        # either ("is ambiguous").  What an earlier crash may have left doubled is repaired here.
-        async with self._network_lock:
-            there = await self._networks_named(name)
-            if not there:
-                request = {"Name": name, "Driver": "bridge", "Labels": dict(labels), "CheckDuplicate": True}
-                await self._change(f"making network {name}", self._docker.networks.create(request))
-            for surplus in there[1:]:
-                await self._drop_network(surplus)
+        async with self._calls(f"making network {name}", self._deadlines.change_s):
+            await self._networks.ensure(name, labels)
 
     async def remove_network(self, name: str) -> None:
-        async with self._network_lock:
-            for network_id in await self._networks_named(name):
-                await self._drop_network(network_id)
-
-    async def _networks_named(self, name: str) -> list[str]:
-        """Ids of the networks of exactly this name, those in use first."""
-        params = {"filters": json.dumps({"name": [f"^{name}$"]})}
-        listed = await self._look(f"looking for {name}", self._docker._query_json("networks", params=params))
-        ids = [str(each["Id"]) for each in listed]
-        if len(ids) < 2:
-            return ids
-        shown = [
-            await self._look(f"looking at {name}", self._docker._query_json(f"networks/{i}")) for i in ids
-        ]
-        return [str(each["Id"]) for each in sorted(shown, key=lambda each: not each["Containers"])]
-
-    async def _drop_network(self, network_id: str) -> None:
-        try:
-            async with asyncio.timeout(self._deadlines.change_s):
-                await self._delete(f"networks/{network_id}")
-        except DockerError as error:
-            if error.status not in (403, 404):  # in use, gone
-                raise translated(error, "removing a network") from error
-        except ENGINE_ERRORS as error:
-            raise translated(error, "removing a network") from error
+        async with self._calls(f"removing network {name}", self._deadlines.change_s):
+            await self._networks.remove(name)
 
     async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
         request = {"Name": name, "Driver": "local", "Labels": dict(labels)}
@@ -293,9 +264,15 @@ class DockerRuntime:
         return await self._call(what, answer, self._deadlines.change_s)
 
     async def _call(self, what: str, answer: Awaitable[T], timeout_s: float) -> T:
+        async with self._calls(what, timeout_s):
+            return await answer
+
+    @asynccontextmanager
+    async def _calls(self, what: str, timeout_s: float) -> AsyncIterator[None]:
+        """A deadline around calls of the Engine, and its errors in our words."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await answer
+                yield
         except ENGINE_ERRORS as error:
             raise translated(error, what) from error
 

@@ -23,16 +23,15 @@ from lattice.runtime import (
     EngineHangs,
     EngineInfo,
     ExecOptions,
-    ExecOutput,
     ImageNotFound,
     LogPiece,
     PortTaken,
     RegistryAuth,
     RunState,
 )
+from lattice.testing.runtime_exec import ExecReply, FakeExec, echo
 
 CLUSTER = "lattice.cluster"
-ExecReply = Callable[[ExecOptions, bytes], tuple[bytes, bytes, int]]
 
 
 @dataclass
@@ -42,10 +41,6 @@ class _Kept:
     shown: Container
     options: ContainerOptions
     pieces: list[LogPiece] = field(default_factory=list)
-
-
-def _succeed(options: ExecOptions, stdin: bytes) -> tuple[bytes, bytes, int]:
-    return stdin, b"", 0
 
 
 class FakeRuntime:
@@ -64,7 +59,7 @@ class FakeRuntime:
         self._gates: dict[str, asyncio.Event] = {}
         self.registry: dict[str, RegistryAuth | None] = {}
         """What can be pulled, and with which credentials."""
-        self.exec_reply: ExecReply = _succeed
+        self.exec_reply: ExecReply = echo
         self.hung = False
         """While true no call is answered: each raises EngineHangs, as it would after its deadline."""
         self.away = False
@@ -195,6 +190,7 @@ class FakeRuntime:
             labels=dict(options.labels),
             state=RunState.CREATED,
             ports=options.ports,
+            stop_timeout_s=options.stop_timeout_s,
         )
         self._containers[options.name] = _Kept(container, options)
         self._tell("create", container)
@@ -324,42 +320,3 @@ class FakeRuntime:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-class FakeExec:
-    """A command inside a fake container: it reads all of its input, then prints what `exec_reply` says."""
-
-    def __init__(self, options: ExecOptions, reply: ExecReply) -> None:
-        self._options, self._reply = options, reply
-        self._stdin = bytearray()
-        self._input_ended = asyncio.Event()
-        self._outputs: list[ExecOutput] | None = None
-        self._code: int | None = None
-        self.sizes: list[tuple[int, int]] = []
-        self.closed = False
-        if not options.stdin:
-            self._input_ended.set()
-
-    async def read(self) -> ExecOutput | None:
-        await self._input_ended.wait()
-        if self._outputs is None:
-            stdout, stderr, self._code = self._reply(self._options, bytes(self._stdin))
-            printed = (ExecOutput("stdout", stdout), ExecOutput("stderr", stderr))
-            self._outputs = [output for output in printed if output.data]
-        return self._outputs.pop(0) if self._outputs else None
-
-    async def write(self, data: bytes) -> None:
-        self._stdin += data
-
-    async def close_stdin(self) -> None:
-        self._input_ended.set()
-
-    async def resize(self, *, rows: int, columns: int) -> None:
-        self.sizes.append((rows, columns))
-
-    async def exit_code(self) -> int | None:
-        return self._code
-
-    async def close(self) -> None:
-        self.closed = True
-        self._input_ended.set()

@@ -74,7 +74,9 @@ async def test_a_restarted_agent_touches_nothing(node: Node, runtime: FakeRuntim
         after = await node.until(key_of(), running)
     assert (after.container_id, after.started_at) == (before.container_id, before.started_at)
     assert not {"create", "start", "stop", "remove", "pull"} & {call for call, _ in runtime.calls}
-    assert node.report is not None and node.report.session == session + 1 and second.journal.boot_id != boot_id
+    assert (
+        node.report is not None and node.report.session == session + 1 and second.journal.boot_id != boot_id
+    )
 
 
 async def test_an_agent_without_network_acts_from_its_journal(node: Node, runtime: FakeRuntime) -> None:
@@ -432,8 +434,8 @@ async def test_a_report_is_sent_when_asked_and_after_reconnect(node: Node) -> No
 async def test_a_lost_acknowledgement_of_a_report_is_made_good(node: Node) -> None:
     async with node.run():
         await eventually(lambda: node.report)
-        node.bus.lose_acks = 1
         await node.want(instance_of(key_of()))
+        node.bus.lose_acks = 1  # of the first report, or event, about it
         await node.until(key_of(), running)
 
 
