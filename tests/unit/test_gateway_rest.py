@@ -268,6 +268,8 @@ async def test_enrolment_passes_the_proof_on(world: World) -> None:
     renewed = await world.post(f"/v1/nodes/{NODE}/renew", as_=None, headers=proof, json={"csr_pem": "csr"})
     assert renewed.status_code == 200
     _assert_problem(await world.get(place, as_=None), 422, "invalid")
+    naive = {**proof, "Lattice-Signed-At": "2030-01-01T00:00:00"}  # without a zone it is no moment
+    _assert_problem(await world.get(place, as_=None, headers=naive), 422, "invalid")
     forged = {**proof, "Lattice-Signature": "forged"}
     _assert_problem(await world.get(place, as_=None, headers=forged), 401, "unauthenticated")
     _assert_problem(

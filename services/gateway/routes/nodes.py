@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from lattice.contracts import catalogue
@@ -43,7 +43,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["nodes"])
 
 PEM = "application/x-pem-file"
 SignedAt = Annotated[
-    datetime, Header(alias="Lattice-Signed-At", description="when the node signed; RFC 3339")
+    AwareDatetime, Header(alias="Lattice-Signed-At", description="when the node signed; RFC 3339")
 ]
 Signature = Annotated[str, Header(alias="Lattice-Signature", max_length=120, description="base64 Ed25519")]
 Reason = Annotated[NodeReason, Body()]
