@@ -18,7 +18,9 @@ Request = dict[str, Any]
 Rule = Callable[[Any], bool]
 
 # What images of databases and web servers need to chown their data and to drop from root to their own user; nothing of it reaches the host.
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID")
+# KILL reaches the container's own processes only.  Without it docker-init, which is root inside, may not hand a signal on to a service that runs
+# as a user of its own: it died of that, and every stop of a database was a crash.
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _SECURITY = ["no-new-privileges"]  # the default seccomp profile stays: naming one would replace it
 _LOOPBACK = "127.0.0.1"
