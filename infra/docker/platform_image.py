@@ -40,6 +40,7 @@ def build_platform_image(root: Path, workshop: Workshop) -> str:
         lock = root / "requirements" / "embedded.lock"
         shutil.copytree(ensure_wheels(lock, workshop, python_version=python_version), context / "wheels")
         _add_source(root, context, project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+        _add_compose(root, context)
         build_image(context, name, labels={"org.opencontainers.image.title": "Lattice"})
     return name
 
@@ -66,3 +67,9 @@ def _add_source(root: Path, context: Path, packages: list[str]) -> None:
         shutil.copytree(root / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md"):
         shutil.copy(root / file, source)
+
+
+def _add_compose(root: Path, context: Path) -> None:
+    """What the containers of compose.yaml run besides the services; it is no part of the distribution."""
+    package = Path("infra") / "compose"
+    shutil.copytree(root / package, context / "compose" / package, ignore=shutil.ignore_patterns("__pycache__"))
