@@ -17,7 +17,7 @@ from loguru import logger
 from agent.inventory import InventoryKeeper
 from agent.world import World
 from lattice.errors import LatticeError
-from lattice.runtime import LISTENING, Runtime
+from lattice.runtime import LISTENING, EngineEvent, Runtime
 
 PING_S = 5.0
 LIST_S = 60.0
@@ -75,11 +75,11 @@ class EngineWatch:
             except LatticeError as error:
                 self._note_problem(error.detail)
 
-    async def _heard(self, event: object) -> None:
+    async def _heard(self, event: EngineEvent) -> None:
         if event == LISTENING:
             await self._list_all()
-        else:
-            await self._world.look(cast("Any", event).name)
+        elif not self._world.shows(event):
+            await self._world.look(event.name)
             self._changed()
 
     async def _list_all(self) -> None:

@@ -20,6 +20,7 @@ from lattice.contracts.messages import DesiredInstance, SealedValue
 from lattice.contracts.spec import PullPolicy
 from lattice.errors import Invalid
 from lattice.runtime import (
+    Container,
     ContainerOptions,
     FileBind,
     ImageNotFound,
@@ -45,6 +46,7 @@ class Launcher:
     ) -> None:
         self._runtime, self._cluster_id, self._files = runtime, cluster_id, files
         self._chance, self._port_is_free = chance, port_is_free
+        self._networks: set[str] = set()
 
     async def fetch_image(
         self, instance: DesiredInstance, sealed: Sealed, progress: Callable[[str], None]
@@ -77,14 +79,13 @@ class Launcher:
         sealed: Sealed,
         ports: Mapping[str, int],
         known_volumes: frozenset[str],
-    ) -> None:
+    ) -> Container:
         """Make the container with all that it needs; start nothing."""
-        network = network_name(self._cluster_id, instance.project)
-        await self._runtime.ensure_network(network, network_labels(self._cluster_id, instance.project))
+        await self._ensure_network(instance.project)
         await self._ensure_volumes(instance, known_volumes)
         binds = self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
-        await self._runtime.create(container_options(self._cluster_id, instance, ports, binds, env))
+        return await self._runtime.create(container_options(self._cluster_id, instance, ports, binds, env))
 
     def make_files(self, instance: DesiredInstance, sealed: Sealed) -> None:
         """Have the instance's files, as they were when its container was made."""
@@ -96,7 +97,19 @@ class Launcher:
 
     async def leave_network(self, project: str) -> None:
         """Remove the project's network if nothing uses it: the Engine has room for some thirty only."""
+        self.doubt_network(project)
         await self._runtime.remove_network(network_name(self._cluster_id, project))
+
+    def doubt_network(self, project: str) -> None:
+        """Look for the project's network again before it is used next."""
+        self._networks.discard(project)
+
+    async def _ensure_network(self, project: str) -> None:
+        """Asked of the Engine once per project: the question costs more than making the container."""
+        if project not in self._networks:
+            labels = network_labels(self._cluster_id, project)
+            await self._runtime.ensure_network(network_name(self._cluster_id, project), labels)
+            self._networks.add(project)
 
     async def _ensure_volumes(self, instance: DesiredInstance, known: frozenset[str]) -> None:
         if not instance.run.volumes:

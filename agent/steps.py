@@ -133,12 +133,14 @@ class StepTaker:
         await self._journal.keep(facts.with_record(record))
         try:
             async with self._project_lock(instance.project):
-                await self._launcher.make_container(
-                    instance, self._sealed(), ports, self._journal.facts.volumes
-                )
-                await self._world.look(name)
+                known = self._journal.facts.volumes
+                making = self._launcher.make_container(instance, self._sealed(), ports, known)
+                await self._world.act(name, making)
         except ImageNotFound:
             self.prepared -= {key_text(instance.key)}  # it was there a moment ago: fetch it again
+            raise
+        except NotFound:
+            self._launcher.doubt_network(instance.project)
             raise
         await self._remember_made(instance)
 
@@ -180,6 +182,7 @@ class StepTaker:
         """Remove a container that cannot start as it is, so that it is made anew; nothing of it is lost, volumes stay."""
         text = key_text(instance.key)
         self._made_again[text] = self._made_again.get(text, 0) + 1
+        self._launcher.doubt_network(instance.project)
         await self._world.act(name, self._gone(name))
         record = self._journal.facts.record(instance.key).model_copy(update={"was_made": False})
         await self._journal.keep(self._journal.facts.with_record(record))

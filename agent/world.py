@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
 
 from agent.naming import VOLUME
-from lattice.runtime import Container, Runtime
+from lattice.runtime import Container, EngineEvent, Runtime
 
 
 class World:
@@ -37,6 +37,13 @@ class World:
 
     def get(self, name: str) -> Container | None:
         return self._containers.get(name)
+
+    def shows(self, event: EngineEvent) -> bool:
+        """Whether an event is no news: the echo of our own act, after which we looked already."""
+        container = self._containers.get(event.name)
+        if container is None or container.id != event.container_id:
+            return False
+        return event.action == "create" or (event.action == "start" and container.is_up)
 
     async def act(self, name: str, act: Awaitable[Container | None]) -> None:
         """Do something to one container; what it returns is what is there now."""
