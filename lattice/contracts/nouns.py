@@ -12,14 +12,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NODE_ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+# Python's `$` also matches before a newline at the end; `(?!\n)` shuts that door and means nothing to ECMA's dialect.
+NODE_ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$(?!\n)"
 # A name becomes part of a host name `<workload>--<project>`: so no `--` inside and no hyphen at the end.
-NAME_PATTERN = r"^[a-z](?:[a-z0-9]|-(?=[a-z0-9])){1,27}$"
+NAME_PATTERN = r"^[a-z](?:[a-z0-9]|-(?=[a-z0-9])){1,27}$(?!\n)"
 
 NodeId = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 # JSON Schema's regular expressions know look-ahead too (ECMA 262); pydantic's default engine does not, hence `regex_engine` below.
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Id = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 
 
 class Noun(BaseModel):

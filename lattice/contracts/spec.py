@@ -17,11 +17,11 @@ from lattice.contracts.nouns import Name
 from lattice.contracts.quantities import CpuMillis, DurationS, SizeBytes
 
 MAX_REPLICAS = 100
-_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
 # name[:tag][@digest] with an optional registry host; case and character rules of the distribution reference grammar.
 IMAGE_PATTERN = (
     r"^(?:[a-zA-Z0-9.-]+(?::[0-9]{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$(?!\n)"
 )
 
 
@@ -107,7 +107,7 @@ class HttpCheck(SpecModel):
     """Healthy when a GET on this port and path answers 2xx or 3xx."""
 
     port: Name
-    path: Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=1024)] = "/"
+    path: Annotated[str, Field(pattern=r"^/[^\s\x00]*$(?!\n)", max_length=1024)] = "/"
 
 
 class TcpCheck(SpecModel):

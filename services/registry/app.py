@@ -19,8 +19,9 @@ from lattice.bus import NatsBus
 from lattice.bus_system import SystemBus, open_system_bus
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import HEARTBEAT, NODE_EVENT, REGISTRY_WAKE, STATUS
-from lattice.contracts.messages import Done
+from lattice.contracts.messages import DeadLetter, Done
 from lattice.contracts.streams import CONSUMERS, NODE_EVENTS_BY_REGISTRY, OBSERVED_BY_REGISTRY, STREAMS
+from lattice.dead_letters import DeadLetterMover
 from lattice.envelope import load_master_keys
 from lattice.errors import Temporary
 from lattice.ids import NewId, new_id
@@ -31,7 +32,7 @@ from lattice.process import Checks
 from lattice.storage import Store
 from services.registry import observed
 from services.registry.accept import TlsIssuer
-from services.registry.change import Deps
+from services.registry.change import SYSTEM, Deps
 from services.registry.documents import Documents
 from services.registry.first_start import ensure_cluster
 from services.registry.handlers import serve_all
@@ -125,11 +126,19 @@ class Registry:
             OBSERVED_BY_REGISTRY, STATUS, partial(observed.take_observed, self.deps), concurrency=8
         )
         await self.bus.consume(NODE_EVENTS_BY_REGISTRY, NODE_EVENT, partial(observed.take_event, self.deps))
+        await DeadLetterMover(self.bus, on_moved=self._given_up).start()
         await serve_all(self.bus, self.about_nodes, self.about_workloads)
         self.bus.on_connected(self._connected)
         background.start("relay", self.relay.run)
         background.start("sweep", Sweep(self.deps).run)
         background.start("judge", self.judge.run)
+
+    async def _given_up(self, letter: DeadLetter) -> None:
+        """A message that no consumer could handle: people must hear of it."""
+        data = letter.model_dump(mode="json")
+        async with self.deps.change(SYSTEM, action="message.give_up") as change:
+            name = f"{letter.stream}/{letter.consumer}"
+            change.fact("dead_letter", "kept", entity_id=change.new_id("dl"), entity_name=name, data=data)
 
     async def _connected(self) -> None:
         """The bus may have lost everything: make its streams again, then publish every document again."""

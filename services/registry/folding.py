@@ -107,7 +107,8 @@ def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> b
             "exit_code": row.exit_code,
         }
         change.fact(
-            "instance", verb, entity_id=row.id, entity_name=row.workload_name, project=row.project, data={**data, "workload_id": row.workload_id}
+            "instance", verb, entity_id=row.id, entity_name=row.workload_name,
+            workload_id=row.workload_id, project=row.project, data={**data, "workload_id": row.workload_id}
         )  # fmt: skip
     return True
 
@@ -121,6 +122,7 @@ def _end(change: Change, node: NodeRow, row: InstanceRow) -> None:
         "removed",
         entity_id=row.id,
         entity_name=row.workload_name,
+        workload_id=row.workload_id,
         project=row.project,
         data={"node_id": node.id, "workload_id": row.workload_id, "slot": row.slot, "epoch": row.epoch},
     )

@@ -203,6 +203,7 @@ def apply_step(change: Change, row: OperationRow, step: Step) -> None:
             step.state,
             entity_id=row.id,
             entity_name=row.kind,
+            workload_id=row.subject_id if row.subject_kind == "workload" else None,
             project=row.project or "_platform",
             data={"subject": row.subject_id, "problem": step.problem},
         )

@@ -159,6 +159,7 @@ async def list_facts(deps: Deps, request: ListFacts) -> FactsPage:
             ("project", request.project),
             ("entity", request.entity),
             ("entity_id", request.entity_id),
+            ("workload_id", request.workload_id),
         )
         if value is not None
     }

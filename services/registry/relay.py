@@ -136,6 +136,7 @@ def fact_of(row: FactRow) -> Fact:
         verb=row.verb,
         entity_id=row.entity_id,
         entity_name=row.entity_name,
+        workload_id=row.workload_id,
         actor=row.actor,
         operation_id=row.operation_id,
         cause=row.cause,

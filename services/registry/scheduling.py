@@ -178,6 +178,7 @@ async def _commit(
         "placed",
         entity_id=instance.id,
         entity_name=instance.workload_name,
+        workload_id=instance.workload_id,
         project=instance.project,
         data={
             "node": node.id,
@@ -249,6 +250,7 @@ async def _keep_reasons(change: Change, unplaceable: UnplaceableInstance) -> Non
             "unplaceable",
             entity_id=instance.id,
             entity_name=instance.workload_name,
+            workload_id=instance.workload_id,
             project=instance.project,
             data={"workload_id": instance.workload_id, "reason": unplaceable.summary},
         )

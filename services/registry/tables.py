@@ -322,6 +322,8 @@ class FactRow(Row, table=True):
     verb: str
     entity_id: str = Field(index=True)
     entity_name: str = ""
+    # the workload that it concerns, whatever the entity
+    workload_id: str | None = Field(default=None, index=True)
     actor: str
     operation_id: str | None = None
     cause: str = ""

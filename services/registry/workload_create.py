@@ -141,7 +141,14 @@ async def _accept(
         workload_name=workload.name,
         instance_ids=[instance.id for instance in instances],
     )
-    change.fact("workload", "created", entity_id=workload.id, entity_name=workload.name, project=project)
+    change.fact(
+        "workload",
+        "created",
+        entity_id=workload.id,
+        entity_name=workload.name,
+        workload_id=workload.id,
+        project=project,
+    )
     change.audit("workload", workload.id, project=project, after=spec.model_dump(mode="json"))
     change.wake_scheduler(workload.id)
     view = workload_view(workload, revision, instances, {})

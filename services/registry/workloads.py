@@ -178,7 +178,12 @@ async def finish_removal(change: Change, workload: WorkloadRow) -> None:
         return
     change.tx.update(workload, removed_at=change.now)
     change.fact(
-        "workload", "removed", entity_id=workload.id, entity_name=workload.name, project=workload.project
+        "workload",
+        "removed",
+        entity_id=workload.id,
+        entity_name=workload.name,
+        workload_id=workload.id,
+        project=workload.project,
     )
 
 
@@ -193,7 +198,14 @@ async def _answer(
         workload_name=workload.name,
         instance_ids=[instance.id for instance in instances],
     )
-    change.fact("workload", verb, entity_id=workload.id, entity_name=workload.name, project=workload.project)
+    change.fact(
+        "workload",
+        verb,
+        entity_id=workload.id,
+        entity_name=workload.name,
+        workload_id=workload.id,
+        project=workload.project,
+    )
     away = await nodes_away(change.tx)
     watched = [operations.watch(instance, away=away) for instance in instances]
     operations.apply_step(

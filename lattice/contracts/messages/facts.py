@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from lattice.contracts.nouns import Id, Noun
 
 PLATFORM = "_platform"  # stands for the project in facts and alerts about nodes and the platform itself
@@ -22,6 +24,7 @@ class Fact(Noun):
     entity_name: str = ""
     actor: str
     operation_id: str | None = None
+    workload_id: str | None = Field(None, description="the workload that it concerns, whatever the entity")
     cause: str = ""
     at: datetime
     data: dict[str, Any] = {}

@@ -48,6 +48,7 @@ class LogLines(Noun):
     """The newest matching lines, oldest first."""
 
     lines: tuple[LogLine, ...]
+    truncated: bool = Field(False, description="older ones were left out: the answer would have been too big")
 
 
 class PhaseReached(Noun):

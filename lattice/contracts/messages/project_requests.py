@@ -87,6 +87,7 @@ class ListFacts(Noun):
     project: str | None = None
     entity: str | None = None
     entity_id: str | None = None
+    workload_id: str | None = None
     newest_first: bool = False
 
 

@@ -124,7 +124,7 @@ async def revisions(call: CurrentCall, ref: Ref) -> Response:
 async def events(call: CurrentCall, ref: Ref, limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> Response:
     """What happened to a workload, newest first."""
     workload = await load(call, ref)
-    request = ListFacts(entity_id=workload.id, limit=limit, newest_first=True)
+    request = ListFacts(workload_id=workload.id, limit=limit, newest_first=True)
     page = await call.ask(catalogue.LIST_FACTS, request)
     return answer(Listing[Fact](items=page.facts))
 

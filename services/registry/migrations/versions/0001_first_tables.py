@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.Column("verb", sa.String(), nullable=False),
         sa.Column("entity_id", sa.String(), nullable=False),
         sa.Column("entity_name", sa.String(), nullable=False),
+        sa.Column("workload_id", sa.String(), nullable=True),
         sa.Column("actor", sa.String(), nullable=False),
         sa.Column("operation_id", sa.String(), nullable=True),
         sa.Column("cause", sa.String(), nullable=False),
@@ -73,6 +74,9 @@ def upgrade() -> None:
         unique=False,
         schema="registry",
         postgresql_where=sa.text("seq is null"),
+    )
+    op.create_index(
+        op.f("ix_registry_fact_workload_id"), "fact", ["workload_id"], unique=False, schema="registry"
     )
     op.create_index(
         op.f("ix_registry_fact_entity_id"), "fact", ["entity_id"], unique=False, schema="registry"
