@@ -31,10 +31,13 @@ class Connection:
         self.client = Client()
         self.last_error: Exception | None = None
         self._closed = asyncio.Event()
+        self._renewed: Callable[[], bool] = lambda: False
         self._on_error = on_error
 
     async def open(self, settings: BusSettings, *, identity: str, inbox: str) -> None:
         """Connect to one of the servers, with files read now.  Raises whatever went wrong."""
+        before = _written(settings)
+        self._renewed = lambda: _written(settings) != before
         tls = pki_files.client_context(
             settings.ca_file, certificate_file=settings.cert_file, key_file=settings.key_file
         )
@@ -66,13 +69,17 @@ class Connection:
             raise self.client.last_error or nats.errors.ConnectionClosedError()
 
     async def ended(self) -> str:
-        """Wait until it ends; why, as far as is known."""
-        while (
-            not self._closed.is_set() and not self.client.is_closed
-        ):  # the callback does not come on every path
+        """Wait until it ends, or should because there are other credentials; why, as far as is known."""
+        while not self._is_over:
+            if self._renewed():
+                return "its credentials were renewed"
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), _LOOK_S)
         return str(self.client.last_error or "the server closed the connection")
+
+    @property
+    def _is_over(self) -> bool:
+        return self._closed.is_set() or self.client.is_closed  # the callback does not come on every path
 
     async def _note_error(self, error: Exception) -> None:
         self.last_error = error
@@ -80,6 +87,12 @@ class Connection:
 
     async def _note_closed(self) -> None:
         self._closed.set()
+
+
+def _written(settings: BusSettings) -> list[int]:
+    """When each file of the credentials was written: whoever renews them need not know who uses them."""
+    files = (settings.ca_file, settings.cert_file, settings.key_file, settings.creds_file)
+    return [path.stat().st_mtime_ns if path.exists() else 0 for path in files]
 
 
 async def reached(client: Client) -> None:

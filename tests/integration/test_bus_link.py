@@ -291,6 +291,16 @@ async def test_renewed_before_it_expires(own_nats_server: NatsServer) -> None:
         await everything.works("wl-1")
 
 
+async def test_renewed_files_are_used_without_a_word(own_nats_server: NatsServer) -> None:
+    short = settings(own_nats_server, own_nats_server.service("registry", expires_in=timedelta(seconds=6)))
+    async with NatsBus(short, identity="registry") as bus:
+        await until(lambda: bus.connected)
+        everything = await Everything(bus).start()
+        put_credentials(short, own_nats_server.service("registry"))
+        await until(lambda: everything.came == 2, 5)  # before the old ticket expires
+        await everything.works("wl-1")
+
+
 async def test_an_expired_ticket_is_told_and_a_new_one_used(own_nats_server: NatsServer) -> None:
     short = settings(own_nats_server, own_nats_server.node("nd-1", expires_in=timedelta(seconds=2)))
     refusals: list[str] = []
