@@ -1,7 +1,7 @@
 """Log lines out of the blocks that agents send, and the seam between stored and live lines.
 
-Lines of one container are numbered, so (instance, container, number) names a line for ever: whatever comes twice, from the store and from
-the live subject, is shown once.  Pure.
+Lines of one container are numbered, so (instance, number, time) names a line for ever: numbers start anew with a restarted container, but
+not in the same microsecond.  Whatever comes twice, from the store and from the live subject, is shown once.  Pure.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def decode(meta: LogBlock, body: bytes, *, workload: str, nodes: Mapping[str, st
                 stream=stream,
                 message=message,
                 number=number,
-                source=meta.source,
             )
     except (zstandard.ZstdError, ValueError, TypeError) as error:
         raise Invalid(f"A block of log lines from {meta.node_id} cannot be read: {error}") from error
@@ -55,12 +54,12 @@ class Seen:
     """Remembers the newest lines that were shown, so that none is shown twice."""
 
     def __init__(self, *, capacity: int = _REMEMBERED) -> None:
-        self._keys: dict[tuple[str, str, int], None] = {}
+        self._keys: dict[tuple[str, int, datetime], None] = {}
         self._capacity = capacity
 
     def first_time(self, line: LogLine) -> bool:
         """Whether this line was not shown yet; from now on it was."""
-        key = (line.instance, line.source, line.number)
+        key = (line.instance, line.number, line.time)
         if key in self._keys:
             return False
         self._keys[key] = None

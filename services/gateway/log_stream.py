@@ -52,12 +52,20 @@ class LogQuery:
         if self.grep is not None and self.grep not in line.message:
             return False
         time_ns = time_ns_of(line.time)
-        return (self.since_ns or 0) <= time_ns and (self.until_ns is None or time_ns < self.until_ns)
+        return (self.since_ns or 0) <= time_ns and (self.until_ns is None or time_ns <= self.until_ns)
+
+    @property
+    def nodes(self) -> dict[str, str]:
+        """node id -> name, of the nodes where its instances are: the store and the blocks know ids only."""
+        return {item.node_id: item.node for item in self.workload.instances if item.node_id and item.node}
 
 
 async def stored(bus: Bus, query: LogQuery) -> tuple[LogLine, ...]:
     """The newest matching lines of the store, oldest first."""
-    return (await bus.ask(catalogue.QUERY_LOGS, query.request())).lines
+    lines, nodes = (await bus.ask(catalogue.QUERY_LOGS, query.request())).lines, query.nodes
+    return tuple(
+        line.model_copy(update={"node": nodes[line.node]}) if line.node in nodes else line for line in lines
+    )
 
 
 async def follow(
@@ -85,9 +93,7 @@ class _Tail:
     def __init__(self, bus: Bus, query: LogQuery) -> None:
         self._bus = bus
         self._query = query
-        self._nodes = {
-            item.node_id: item.node or item.node_id for item in query.workload.instances if item.node_id
-        }
+        self._nodes = query.nodes
         self._queue: asyncio.Queue[tuple[LogLine, ...]] = asyncio.Queue(_BLOCKS_WAITING)
         self._last: dict[tuple[str, str], LogBlock] = {}
         self._looking: asyncio.Task[None] | None = None

@@ -220,9 +220,16 @@ async def test_revoking_a_token_cuts_its_streams_within_a_second(world: World) -
 
 
 def _block(
-    first: int, *texts: str, instance: str = "in-1", source: str = "c1", workload: str = "wl-1"
+    first: int,
+    *texts: str,
+    instance: str = "in-1",
+    source: str = "c1",
+    workload: str = "wl-1",
+    at_ns: int = 0,
 ) -> tuple[LogBlock, bytes]:
-    rows = "".join(json.dumps([1_000 * (first + i), "stdout", text]) + "\n" for i, text in enumerate(texts))
+    rows = "".join(
+        json.dumps([at_ns + 1_000 * (first + i), "stdout", text]) + "\n" for i, text in enumerate(texts)
+    )
     meta = LogBlock(
         node_id=NODE, workload_id=workload, instance_id=instance, project="default", slot=0, epoch=1, source=source,
         first=first, last=first + len(texts) - 1, first_at_ns=first * 1000, last_at_ns=(first + len(texts)) * 1000,
@@ -230,14 +237,13 @@ def _block(
     return meta, zstandard.ZstdCompressor().compress(rows.encode())
 
 
-def _line(number: int, text: str, *, source: str = "c1") -> LogLine:
+def _line(number: int, text: str) -> LogLine:
     return LogLine(
-        time=time_of(1000 * number), node="one", workload="web", instance="in-1", stream="stdout", message=text, number=number,
-        source=source,
+        time=time_of(1000 * number), node=NODE, workload="web", instance="in-1", stream="stdout", message=text, number=number,
     )  # fmt: skip
 
 
-async def _say(world: World, workload_id: str, first: int, *texts: str, **more: str) -> None:
+async def _say(world: World, workload_id: str, first: int, *texts: str, **more: Any) -> None:
     meta, body = _block(first, *texts, workload=workload_id, **more)
     await world.bus.publish(catalogue.LOG_BLOCK, meta, body=body, node_id=NODE, workload_id=workload_id)
     await world.bus.settle()
@@ -253,6 +259,7 @@ async def test_stored_lines_are_json_lines(world: World) -> None:
     answer = await world.get("/v1/workloads/web/logs?limit=2")
     assert answer.headers["Content-Type"] == "application/x-ndjson"
     assert [json.loads(line)["message"] for line in answer.text.splitlines()] == ["two", "three"]
+    assert {json.loads(line)["node"] for line in answer.text.splitlines()} == {"one"}
     assert (await world.get("/v1/workloads/web/logs?grep=one")).text.count("\n") == 1
 
 
@@ -262,7 +269,7 @@ async def test_followed_lines_come_once_whether_stored_or_live(world: World) -> 
     stream = Stream(world, "/v1/workloads/web/logs?follow=true")
     assert _messages(await stream.take(2)) == ["one", "two"]
     await _say(world, view.id, 2, "two", "three")  # the first of them was in the store already
-    await _say(world, view.id, 1, "restarted", source="c2")  # another container counts anew
+    await _say(world, view.id, 1, "restarted", source="c2", at_ns=1_000_000)  # another container counts anew
     assert _messages(await stream.take(2)) == ["three", "restarted"]
     await stream.close()
 
