@@ -1,6 +1,7 @@
 """The listener's TLS: version 1.3 only, with a certificate that is read again when its file changes.
 
-New connections get the renewed certificate, open ones keep theirs; nothing restarts.
+New connections get the renewed certificate, open ones keep theirs; nothing restarts.  A context whose reload failed half-way has lost its
+chain, so the renewed files make a new context, and each handshake is handed the newest whole one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class RenewingTls:
         self._certificate_file = certificate_file
         self._key_file = key_file
         self._seen = self._stamp()
+        self._newest = server_context(certificate_file, key_file)
         self.context = server_context(certificate_file, key_file)
+        self.context.sni_callback = self._hand_over  # asked in each handshake, also where no name is given
 
     async def follow(self, every_s: float) -> None:
         """Look again and again; runs beside the requests."""
@@ -35,7 +38,7 @@ class RenewingTls:
         if stamp == self._seen:
             return False
         try:
-            self.context.load_cert_chain(self._certificate_file, self._key_file)
+            self._newest = server_context(self._certificate_file, self._key_file)
         except (OSError, ssl.SSLError) as error:
             # Certificate and key are two files: between the two writes they do not fit together.
             logger.warning("{} cannot be used yet: {}", self._certificate_file, error)
@@ -43,6 +46,9 @@ class RenewingTls:
         self._seen = stamp
         logger.info("a renewed certificate is in use")
         return True
+
+    def _hand_over(self, handshake: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+        handshake.context = self._newest
 
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
         return tuple(_stamp_of(path) for path in (self._certificate_file, self._key_file))

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -26,6 +25,7 @@ from lattice.contracts.nouns import Role
 from lattice.messaging import Received
 from services.gateway import exec_session
 from services.gateway.listener import listening
+from services.gateway.tls import RenewingTls
 from tests.fixtures.gateway import NODE, World, running_gateway
 
 SOON_S = 10
@@ -151,12 +151,16 @@ async def test_a_renewed_certificate_is_used_without_a_restart(served: Served) -
 
 async def test_a_half_written_renewal_keeps_the_old_certificate(served: Served) -> None:
     before = await _presented_serial(served)
-    key = pki.new_private_key().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    served.world.settings.tls_key_file.write_bytes(key)
-    await asyncio.sleep(0.2)  # several looks
+    tls = RenewingTls(served.world.settings.tls_cert_file, served.world.settings.tls_key_file)
+    pki_files.save_key(served.world.settings.tls_key_file, pki.new_private_key())
+    assert not tls.look()
+    await asyncio.sleep(5 * served.world.settings.tls_reload_s)  # the listener looks, too
     assert await _presented_serial(served) == before
+    renewed = _write_certificate(served.world.settings.tls_cert_file.parent, served.authority)
+    assert tls.look()
+    async with asyncio.timeout(SOON_S):
+        while await _presented_serial(served) != renewed:
+            await asyncio.sleep(0.05)
 
 
 # ---------------------------------------------------------------- streams
