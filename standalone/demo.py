@@ -9,6 +9,7 @@ import asyncio
 import ssl
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -25,6 +26,7 @@ NAME = "demo-db"
 DEPLOY_TIMEOUT_S = 180.0
 QUERY_TIMEOUT_S = 30.0
 LOG_LINES = 5
+LONGEST_LINE = 120
 POLL_S = 0.2
 
 
@@ -140,6 +142,7 @@ def report(
     took_s: float,
 ) -> str:
     """Everything a newcomer wants to copy."""
+    cli = command_line(announcement)
     return "\n".join(
         [
             "",
@@ -152,20 +155,28 @@ def report(
             f"  Platform     {announcement.url}",
             "",
             "Its last log lines:",
-            *(f"  {line}" for line in logs),
+            *(f"  {line[:LONGEST_LINE]}" for line in logs),
             "",
             "Look further",
-            f"  lattice show {NAME}          where it runs and why",
-            f"  lattice logs {NAME} -f       what it writes",
-            "  lattice status               the platform itself",
-            f"  {announcement.url}/docs  the API",
+            f"  {cli} show {NAME}        where it runs, and why there",
+            f"  {cli} logs {NAME} -f     what it writes",
+            f"  {cli} status              the platform itself",
+            f"  {announcement.url}/docs   the API",
             "Stop",
-            "  make down                    the platform and its workloads; `make demo` starts them again with their data",
-            "  make reset                   remove all of it",
+            "  make down     the platform and its workloads; `make demo` brings them back with their data",
+            "  make reset    remove all of it",
             "",
             f"That took {took_s:.1f} s.",
         ]
     )
+
+
+def command_line(announcement: Announcement) -> str:
+    """How `lattice` is called from here for this platform."""
+    program = Path(sys.executable).with_name("lattice")
+    shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    is_default = announcement.data_dir == default_data_dir()
+    return str(shown) if is_default else f"LATTICE_DATA_DIR={announcement.data_dir} {shown}"
 
 
 def about_image(image: str) -> str:

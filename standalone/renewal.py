@@ -1,8 +1,7 @@
 """Keeps the services' credentials young: issues them anew before they expire, while everything runs.
 
-Services read their files at each connect, and the bus ends a connection whose ticket has expired, so a renewed ticket is used at the latest
-then; the gateway looks for a new certificate by itself, and the NATS server is told by a reload.  The time of day is looked at often, not
-slept through: a laptop that was closed for two days renews within a minute.
+Links to the bus notice new files by themselves, the gateway looks for a new certificate, and the NATS server is told by a reload.  The time of
+day is looked at often, not slept through: a laptop that was closed for two days renews within a minute.
 """
 
 from __future__ import annotations
