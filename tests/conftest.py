@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.fixtures.docker",
     "tests.fixtures.containers",
     "tests.fixtures.nats",
+    "tests.fixtures.platform",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
 ]
