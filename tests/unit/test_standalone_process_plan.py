@@ -1,0 +1,136 @@
+"""What each process of the platform is told, and in which order they start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agent.settings import AgentSettings
+from lattice.contracts.catalogue import SERVICES
+from lattice.process import load
+from lattice.settings import ProcessSettings
+from services.gateway.settings import GatewaySettings
+from services.logs.settings import LogsSettings
+from services.registry.settings import RegistrySettings
+from services.scheduler.settings import SchedulerSettings
+from standalone.child import ProcessSpec
+from standalone.credentials import credential_files
+from standalone.data_dir import DataDir
+from standalone.databases import Databases
+from standalone.postgres import PostgresConfig
+from standalone.process_plan import (
+    PORT_NAMES,
+    Platform,
+    agent_environment,
+    agent_spec,
+    environment_for,
+    service_spec,
+)
+from standalone.settings import StandaloneSettings
+from standalone.supervisor import start_order
+
+SETTINGS: Mapping[str, type[ProcessSettings]] = {
+    "registry": RegistrySettings,
+    "scheduler": SchedulerSettings,
+    "logs": LogsSettings,
+    "gateway": GatewaySettings,
+    "agent": AgentSettings,
+}
+AMBIENT = {
+    "PATH": "/usr/bin",
+    "HTTPS_PROXY": "http://proxy:3128",
+    "https_proxy": "http://proxy:3128",
+    "AWS_SECRET_ACCESS_KEY": "not for us",
+    "LATTICE_TOKEN": "lat_of_a_person",
+    "LATTICE_REGISTRY_LOG_LEVEL": "DEBUG",
+    "LATTICE_REGISTRY_CLUSTER_ID": "somebody",
+    "LATTICE_AGENT_HEARTBEAT_S": "1",
+}
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    data_dir = DataDir(tmp_path / "data", "abcd1234")
+    ports = {name: 21000 + number for number, name in enumerate(PORT_NAMES)}
+    return Platform(
+        data_dir=data_dir,
+        ports=ports,
+        settings=StandaloneSettings(public_host="box.example"),
+        credentials=credential_files(data_dir),
+        databases=Databases(_written(PostgresConfig(data_dir.postgres, ports["postgres"]))),
+        runtime_dir=tmp_path / "memory",
+        ambient=AMBIENT,
+    )
+
+
+def _written(config: PostgresConfig) -> PostgresConfig:
+    config.folder.mkdir(parents=True)
+    config.password_file.write_text("superuser")
+    return config
+
+
+async def nothing() -> None:
+    """The agent needs no preparation here."""
+
+
+def spec_of(platform: Platform, part: str) -> ProcessSpec:
+    if part == "agent":
+        return agent_spec(platform, agent_environment(platform), nothing)
+    return service_spec(platform, part)
+
+
+@pytest.mark.parametrize("part", SETTINGS)
+def test_each_part_understands_what_it_is_told(
+    platform: Platform, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in AMBIENT:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in spec_of(platform, part).env.items():
+        monkeypatch.setenv(name, value)
+    settings = load(SETTINGS[part])
+    assert settings.health_port == platform.ports[f"{part}-health"]
+
+
+def test_every_service_is_planned() -> None:
+    assert set(SETTINGS) == {*SERVICES, "agent"}
+
+
+def test_nodes_are_told_the_public_name_and_services_the_loopback(platform: Platform) -> None:
+    env = spec_of(platform, "registry").env
+    port = platform.ports["nats"]
+    assert json.loads(env["LATTICE_REGISTRY_NODE_NATS_URLS"]) == [f"tls://box.example:{port}"]
+    assert json.loads(env["LATTICE_NATS_URLS"]) == [f"tls://127.0.0.1:{port}"]
+    gateway = spec_of(platform, "gateway").env["LATTICE_GATEWAY_PUBLIC_URL"]
+    assert gateway == platform.url == f"https://box.example:{platform.ports['gateway']}"
+
+
+def test_services_with_state_enter_as_themselves(platform: Platform) -> None:
+    urls = {part: spec_of(platform, part).env.get("LATTICE_DATABASE_URL", "") for part in SERVICES}
+    assert "//lattice_registry:" in urls["registry"] and "//lattice_gateway:" in urls["gateway"]
+    assert urls["scheduler"] == urls["logs"] == ""
+
+
+def test_a_part_gets_its_own_settings_and_no_others(platform: Platform) -> None:
+    registry, agent = spec_of(platform, "registry").env, spec_of(platform, "agent").env
+    assert registry["LATTICE_REGISTRY_LOG_LEVEL"] == "DEBUG" and "LATTICE_REGISTRY_LOG_LEVEL" not in agent
+    assert agent["LATTICE_AGENT_HEARTBEAT_S"] == "1" and agent["https_proxy"] == "http://proxy:3128"
+    for env in (registry, agent):
+        assert not {"AWS_SECRET_ACCESS_KEY", "LATTICE_TOKEN"} & set(env)
+
+
+def test_what_the_platform_decides_wins(platform: Platform) -> None:
+    assert spec_of(platform, "registry").env["LATTICE_REGISTRY_CLUSTER_ID"] == "abcd1234"
+    assert environment_for("logs", {"PATH": "/a"}, {"PATH": "/b"}) == {"PATH": "/b"}
+
+
+def test_the_order(platform: Platform) -> None:
+    servers = [ProcessSpec(name, ("true",), Path("log")) for name in ("nats", "postgres")]
+    parts = [spec_of(platform, part) for part in SETTINGS]
+    assert start_order([*servers, *parts]) == [
+        ("nats", "postgres"),
+        ("gateway", "logs", "registry", "scheduler"),
+        ("agent",),
+    ]
