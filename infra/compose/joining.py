@@ -6,12 +6,21 @@ asks the gateway for one that approves by itself: whoever starts the platform he
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from typing import NoReturn
 
 from infra.compose.places import Places
 from infra.compose.settings import ComposeSettings
+from infra.compose.starting import become
 from standalone.announcement import Announcement, operator_token_file
 from standalone.own_node import JOIN_TOKEN, prepare_agent
+from standalone.settings import ambient_environment
+
+
+def start_agent(settings: ComposeSettings) -> NoReturn:
+    """Let this machine join where it has not yet, and run its agent."""
+    become("agent", asyncio.run(agent_environment(settings, ambient_environment())))
 
 
 async def agent_environment(settings: ComposeSettings, ambient: Mapping[str, str]) -> dict[str, str]:

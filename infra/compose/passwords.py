@@ -12,7 +12,7 @@ from infra.compose.places import DATABASE_SERVER, Places
 from lattice.errors import NotFound
 from lattice.files import write_durably
 from standalone import postgres
-from standalone.databases import DATABASE, GUESTS, OWNER, SERVICES_WITH_STATE, role_of
+from standalone.databases import SERVICES_WITH_STATE, role_of
 
 PORT = 5432
 ADMINISTRATOR = "postgres"
@@ -43,18 +43,6 @@ def ensure_passwords(places: Places, *, first_start: bool) -> None:
 def hand_to_database(places: Places, password: str) -> None:
     """Put the administrator's password where the database's container looks for it at its first start."""
     write_durably(places.own(DATABASE_SERVER) / "password", password.encode())
-
-
-async def ensure_databases(places: Places) -> None:
-    """The database and the roles of services, as they should be; safe to repeat.  Raises Temporary while Postgres is away."""
-    config = administrator(places)
-    await postgres.ensure_database(
-        config, role=role_of(OWNER), password=password_of(places, OWNER), database=DATABASE
-    )
-    for service in GUESTS:
-        await postgres.ensure_guest(
-            config, role=role_of(service), password=password_of(places, service), database=DATABASE
-        )
 
 
 def _ensure(path: Path, *, first_start: bool) -> None:

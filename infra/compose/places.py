@@ -1,33 +1,17 @@
-"""Where the volumes are mounted, and whose each of them is.
+"""Where the volumes are mounted.
 
-A container gets only the volumes that it needs, at the same path in each of them, because the bus's configuration names its files by path.
+A container gets only the volumes that it needs, each at the same path in all of them, because the bus's configuration names its files by path.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lattice.contracts.catalogue import SERVICES
-from standalone.credentials import CredentialFiles
 from standalone.data_dir import DataDir
 
 BUS_SERVER = "nats"
 DATABASE_SERVER = "postgres"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A user inside the containers; its group has the same number."""
-
-    number: int
-
-
-LATTICE = Account(10001)
-POSTGRES = Account(999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +36,11 @@ class Places:
         return self.root / "passwords"
 
     @property
+    def entry(self) -> Path:
+        """What lets people in: the operator's token and the secret for the first admin."""
+        return self.root / "operator"
+
+    @property
     def bus(self) -> Path:
         """Configuration and streams of the NATS server."""
         return self.root / "nats"
@@ -67,53 +56,13 @@ class Places:
         return self.root / "log-store"
 
     @property
-    def credentials(self) -> CredentialFiles:
-        return CredentialFiles(self.root / "services", self.ca)
+    def services(self) -> Path:
+        """A volume for each part, with what only this part may read."""
+        return self.root / "services"
 
     def own(self, part: str) -> Path:
-        """What only this part may read."""
-        return self.credentials.folder / part
+        return self.services / part
 
     def operator(self, cluster_id: str) -> DataDir:
-        """A data directory that holds only what lets people in: the operator's token and the secret for the first admin."""
+        """`entry` as a data directory, for the code that makes and reads what is in it."""
         return DataDir(self.entry, cluster_id)
-
-    @property
-    def entry(self) -> Path:
-        return self.root / "operator"
-
-    def owners(self) -> Mapping[Path, Account]:
-        """Whose each volume is."""
-        shared = (self.authority, self.ca.parent, self.passwords, self.entry)
-        ours = (*shared, self.bus, self.log_store, *(self.own(part) for part in (*SERVICES, BUS_SERVER)))
-        theirs = (self.own(DATABASE_SERVER), self.database)
-        return {**dict.fromkeys(ours, LATTICE), **dict.fromkeys(theirs, POSTGRES)}
-
-
-def own_volumes(owners: Mapping[Path, Account]) -> None:
-    """Give each volume to its owner; a fresh one belongs to root.  Only root can, for anybody else nothing happens."""
-    if os.geteuid() != 0:
-        return
-    for folder, owner in owners.items():
-        if folder.stat().st_uid != owner.number:
-            os.chown(folder, owner.number, owner.number)
-            with acting_as(owner):
-                folder.chmod(0o700)
-
-
-@contextmanager
-def acting_as(account: Account) -> Iterator[None]:
-    """Be this user for a while, so that files are made with the right owner; who is not root stays who it is.
-
-    It also needs no right to overrule the modes of files, so the container does not have that one.
-    """
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(account.number)
-    os.seteuid(account.number)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from infra.compose.owners import LATTICE, POSTGRES, acting_as, give_to_owners, owners
 from infra.compose.passwords import administrator, ensure_passwords, hand_to_database
-from infra.compose.places import DATABASE_SERVER, LATTICE, POSTGRES, Places, acting_as, own_volumes
+from infra.compose.places import DATABASE_SERVER, Places
+from infra.compose.settings import ComposeSettings
 from lattice import pki
+from lattice.clock import SystemClock
 from lattice.contracts.permissions import node_permissions
 from lattice.files import PUBLIC, write_durably
 from lattice.identity import operator_config
 from standalone import nats_server
 from standalone.announcement import ensure_bootstrap_secret, operator_token_file, renew_operator_token
-from standalone.credentials import LOCAL_NAMES, Authorities, ensure_authorities, split_names
+from standalone.credentials import LOCAL_NAMES, Authorities, CredentialFiles, ensure_authorities, split_names
 from standalone.data_dir import DataDir, open_data_dir
 
 BUS_PORT = 4222
 BUS_MONITOR_PORT = 8222
 
 
+def prepare_volumes(settings: ComposeSettings) -> None:
+    """Make what is missing, then end."""
+    prepare(Places(settings.root), now=SystemClock().now())
+
+
 def prepare(places: Places, *, now: datetime) -> None:
     """Make what is missing.  Raises NotFound for a key or a password that is gone while the database needs it."""
-    own_volumes(places.owners())
+    give_to_owners(owners(places))
     with acting_as(POSTGRES):
         first_start = not (places.database / "PG_VERSION").exists()
     with acting_as(LATTICE):
@@ -51,7 +59,7 @@ def bus_config(places: Places, data_dir: DataDir, authorities: Authorities) -> n
         port=BUS_PORT,
         monitor_port=BUS_MONITOR_PORT,
         folder=places.bus,
-        tls=places.credentials.nats_tls,
+        tls=CredentialFiles(places.services, places.ca).nats_tls,
         operator=operator_config(authorities.tickets, node_permissions=node_permissions()),
     )
 

@@ -1,6 +1,6 @@
 """The container that keeps certificates and tickets young: it issues them when it starts and again after two thirds of each life.
 
-Who uses them finds out alone: services read their files at each connect, the gateway and the bus (`bus_server`) look at theirs.  So this
+Who uses them finds out alone: services read their files at each connect, the gateway and the bus (`watched`) look at theirs.  So this
 container needs no network at all.
 """
 
@@ -14,20 +14,25 @@ from functools import partial
 
 from infra.compose.places import BUS_SERVER, Places
 from infra.compose.settings import ComposeSettings
-from lattice.clock import Clock, SystemClock
-from lattice.errors import NotFound
-from lattice.process import Background, Checks
-from standalone.credentials import Authorities, ensure_authorities, issue_all
-from standalone.data_dir import find_data_dir
+from infra.compose.starting import kept_data_dir
+from lattice.clock import SystemClock
+from lattice.process import Background, Checks, run
+from standalone.credentials import Authorities, CredentialFiles, ensure_authorities, issue_all
 from standalone.renewal import keep_renewing
+
+
+def renew(settings: ComposeSettings) -> int:
+    """Run until told to end; the exit status."""
+    return run("renewer", settings, build)
 
 
 @asynccontextmanager
 async def build(settings: ComposeSettings) -> AsyncIterator[Checks]:
     """Issue for every process, and keep doing so while the block runs.  Ready means that all files are there."""
     clock, places = SystemClock(), Places(settings.root)
-    issue = partial(_issue, places, settings, _authorities(places, clock))
     issued_at = clock.now()
+    authorities = ensure_authorities(kept_data_dir(places), first_start=False, now=issued_at)
+    issue = partial(_issue, places, settings, authorities)
     await asyncio.to_thread(issue, issued_at)
     renewing = partial(
         keep_renewing, issue, _nobody_waits, issued_at=issued_at, lifetime=settings.lifetime, clock=clock
@@ -37,16 +42,9 @@ async def build(settings: ComposeSettings) -> AsyncIterator[Checks]:
         yield {}
 
 
-def _authorities(places: Places, clock: Clock) -> Authorities:
-    data_dir = find_data_dir(places.authority)
-    if data_dir is None:
-        raise NotFound(f"{places.authority} holds no keys: start the service `init` first.")
-    return ensure_authorities(data_dir, first_start=False, now=clock.now())
-
-
 def _issue(places: Places, settings: ComposeSettings, authorities: Authorities, now: datetime) -> None:
     issue_all(
-        places.credentials,
+        CredentialFiles(places.services, places.ca),
         authorities,
         gateway_names=(settings.public_host, "gateway"),
         bus_names=(settings.public_host, BUS_SERVER),

@@ -1,15 +1,17 @@
-"""The NATS server under watch: it reads its configuration and certificate only when told by a signal, and the one who renews them is in another
-container, so whoever runs the server looks at the files.
+"""Runs a server that reads its files again only when a signal tells it to, where somebody in another container renews them:
+
+    python -m infra.compose.watched FILE… -- SERVER ARGUMENT…
+
+The server gets SIGHUP when one of the files was replaced, and what tells this process to end is passed on to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from loguru import logger
 
 LOOK_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -18,7 +20,7 @@ Stamp = tuple[tuple[int, int], ...]
 
 
 async def run_watched(argv: Sequence[str], files: Sequence[Path], *, look_s: float = LOOK_S) -> int:
-    """Run a server until it ends or we are told to; SIGHUP it when one of `files` was replaced.  Its exit status."""
+    """Run a server until it ends, by itself or because we are told to; its exit status."""
     seen = stamp(files)
     server = await asyncio.create_subprocess_exec(*argv)
     loop = asyncio.get_running_loop()
@@ -47,5 +49,14 @@ async def _follow(
         now = stamp(files)
         if now != seen:
             seen = now
-            logger.info("the server's files were renewed: it reads them again")
             server.send_signal(signal.SIGHUP)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The server's exit status."""
+    end = arguments.index("--")
+    return asyncio.run(run_watched(arguments[end + 1 :], [Path(file) for file in arguments[:end]]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
