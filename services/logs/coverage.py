@@ -1,0 +1,36 @@
+"""Which numbered lines of a container are stored: ranges, first and last included, in order and apart from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Range = tuple[int, int]
+Covered = tuple[Range, ...]
+
+
+def missing(covered: Sequence[Range], wanted: Range) -> list[Range]:
+    """The parts of `wanted` that are not covered."""
+    first, last = wanted
+    gaps = []
+    for low, high in covered:
+        if high < first or low > last:
+            continue
+        if low > first:
+            gaps.append((first, low - 1))
+        first = high + 1
+    if first <= last:
+        gaps.append((first, last))
+    return gaps
+
+
+def covering(covered: Covered, added: Range) -> Covered:
+    """`covered` and `added` together; ranges that touch become one."""
+    if not covered or added[0] > covered[-1][1] + 1:
+        return (*covered, added)
+    first, last = added
+    before = [r for r in covered if r[1] < first - 1]
+    after = [r for r in covered if r[0] > last + 1]
+    touched = covered[len(before) : len(covered) - len(after)]
+    if touched:
+        first, last = min(first, touched[0][0]), max(last, touched[-1][1])
+    return (*before, (first, last), *after)

@@ -1,0 +1,111 @@
+"""What is stored, kept in memory and built from the headers at start: where each block lies, and which lines of a container are there."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lattice.contracts.messages import LogBlock
+from lattice.contracts.nouns import Noun
+from services.logs.coverage import Covered, Range, covering, missing
+
+
+class FrameHeader(Noun):
+    """What a frame says of its block; enough to answer queries about a workload that the registry has forgotten."""
+
+    block: LogBlock
+    workload_name: str
+    stored_at_ns: int
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file of a workload; `newest_ns` is when its last block was stored."""
+
+    path: Path
+    project: str
+    workload_id: str
+    began_ns: int
+    newest_ns: int
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """Where a block lies, and what a query needs to know before it reads it."""
+
+    segment: Segment
+    body_offset: int
+    body_size: int
+    body_check: int
+    header: FrameHeader
+
+    @property
+    def lines(self) -> Range:
+        """The numbers of its lines."""
+        return (self.header.block.first, self.header.block.last)
+
+
+def _last_at(block: StoredBlock) -> int:
+    return block.header.block.last_at_ns
+
+
+@dataclass(slots=True)
+class WorkloadLog:
+    """The segments of one workload in the order of their making, and its blocks by their last line's time."""
+
+    segments: list[Segment] = field(default_factory=list)
+    blocks: list[StoredBlock] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Index:
+    """All workloads."""
+
+    logs: dict[tuple[str, str], WorkloadLog] = field(default_factory=lambda: defaultdict(WorkloadLog))
+    _covered: dict[str, Covered] = field(default_factory=dict)
+
+    def add_segment(self, segment: Segment) -> None:
+        """A file that begins, or was found at start."""
+        self.logs[segment.project, segment.workload_id].segments.append(segment)
+
+    def add(self, block: StoredBlock) -> None:
+        """A block that is on disk."""
+        segment, source = block.segment, block.header.block.source
+        insort(self.logs[segment.project, segment.workload_id].blocks, block, key=_last_at)
+        self._covered[source] = covering(self._covered.get(source, ()), block.lines)
+
+    def missing(self, source: str, lines: Range) -> list[Range]:
+        """Which of these lines of a container are not stored yet."""
+        return missing(self._covered.get(source, ()), lines)
+
+    def growing(self, project: str, workload_id: str) -> Segment | None:
+        """The segment to which the next block of a workload belongs, if there is one."""
+        log = self.logs.get((project, workload_id))
+        return log.segments[-1] if log and log.segments else None
+
+    def segments(self) -> Iterator[tuple[Segment, bool]]:
+        """Every segment, and whether it is its workload's newest."""
+        for log in self.logs.values():
+            for segment in log.segments:
+                yield segment, segment is log.segments[-1]
+
+    def blocks(self, project: str, workload_id: str) -> list[StoredBlock]:
+        """The blocks of a workload, the one with the newest line last; a copy, so that it can be read in a thread."""
+        log = self.logs.get((project, workload_id))
+        return [] if log is None else list(log.blocks)
+
+    def remove(self, segment: Segment) -> None:
+        """Forget a segment.  Lines of a container that is still known stay covered: an old message cannot bring them back."""
+        key = (segment.project, segment.workload_id)
+        log = self.logs[key]
+        gone = {block.header.block.source for block in log.blocks if block.segment is segment}
+        log.segments.remove(segment)
+        log.blocks = [block for block in log.blocks if block.segment is not segment]
+        for source in gone - {block.header.block.source for block in log.blocks}:
+            del self._covered[source]
+        if not log.segments:
+            del self.logs[key]

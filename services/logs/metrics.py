@@ -1,0 +1,24 @@
+"""What the log store counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from lattice.metrics import REGISTRY
+
+BLOCKS = Counter(
+    "lattice_logs_blocks_total",
+    "Blocks that arrived; outcome is stored, repeated (nothing of it was new), refused (of an instance that the node never had)"
+    " or invalid.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+LINES = Counter("lattice_logs_lines_total", "Lines stored.", registry=REGISTRY)
+BYTES = Counter("lattice_logs_bytes_total", "Bytes of blocks stored, compressed.", registry=REGISTRY)
+DAMAGED = Counter(
+    "lattice_logs_damaged_total",
+    "Damaged blocks met at start or by a query; what could be read is served.",
+    registry=REGISTRY,
+)
+KEPT_BYTES = Gauge("lattice_logs_kept_bytes", "Bytes of all segments.", registry=REGISTRY)
+QUERY_SECONDS = Histogram("lattice_logs_query_seconds", "Time of one query.", registry=REGISTRY)

@@ -1,0 +1,49 @@
+"""Who a container's lines belong to: the registry says it, not the node that sends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lattice.clock import Clock
+from lattice.contracts.catalogue import KNOWN_INSTANCES
+from lattice.contracts.messages import KnownInstances
+from lattice.messaging import Bus
+
+# A node that sends lines of an instance it never had makes us ask no more often than this.
+ASK_AGAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The workload of an instance."""
+
+    project: str
+    workload_id: str
+    workload_name: str
+
+
+class Owners:
+    """The instances that each node has or had, as the registry told; an unknown one makes us ask again."""
+
+    def __init__(self, bus: Bus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._known: dict[tuple[str, str], Owner] = {}
+        self._asked_s: dict[tuple[str, str], float] = {}
+
+    async def owner(self, node_id: str, instance_id: str) -> Owner | None:
+        """The owner of an instance on a node; None if the registry knows of no such instance there.  Temporary if it is away."""
+        key = (node_id, instance_id)
+        if key not in self._known and self._may_ask(key):
+            answer = await self._bus.ask(KNOWN_INSTANCES, KnownInstances(node_id=node_id))
+            self._known.update(((node_id, known), Owner(*owner)) for known, owner in answer.instances.items())
+            if key not in self._known:
+                self._asked_s[key] = self._clock.monotonic_s()
+        return self._known.get(key)
+
+    def _may_ask(self, key: tuple[str, str]) -> bool:
+        asked_s = self._asked_s.get(key)
+        if asked_s is None or self._clock.monotonic_s() - asked_s > ASK_AGAIN_S:
+            self._asked_s.pop(key, None)
+            return True
+        return False

@@ -1,0 +1,26 @@
+"""What the log store can be told from outside; `LATTICE_LOGS_…`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from lattice.settings import BusSettings, ProcessSettings
+
+
+class LogsSettings(ProcessSettings):
+    """Where lines are kept, and for how long."""
+
+    model_config = SettingsConfigDict(env_prefix="LATTICE_LOGS_", extra="ignore", frozen=True)
+
+    bus: BusSettings = Field(default_factory=BusSettings)
+    data_dir: Path = Field(description="holds the segments; of this process alone")
+    max_age_s: float = Field(7 * 86_400, gt=0, description="older lines are let go")
+    max_bytes_per_project: int = Field(
+        10 * 2**30, gt=0, description="beyond, a project's oldest lines are let go"
+    )
+    segment_bytes: int = Field(64 * 2**20, gt=0, description="a segment is closed when it is so big")
+    segment_age_s: float = Field(6 * 3600, gt=0, description="or so old: what is let go is a whole segment")
+    retention_every_s: float = Field(60.0, gt=0, description="how often to look what is to be let go")

@@ -1,0 +1,264 @@
+"""The log store on the bus: from a node's block to an answered query, whatever is repeated, forged or away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lattice.background import Background
+from lattice.clock import SystemClock
+from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, QUERY_LOGS
+from lattice.contracts.messages import InstanceOwners, KnownInstances, LogLines, QueryLogs
+from lattice.errors import Temporary
+from lattice.metrics import REGISTRY
+from lattice.settings import BusSettings
+from lattice.testing import MemoryBus
+from lattice.testing.broker import MemoryBroker
+from services.logs import segments
+from services.logs.app import Logs
+from services.logs.settings import LogsSettings
+from tests.fixtures.log_blocks import START_NS, a_block, numbered_body, text_of
+
+NOWHERE = BusSettings(
+    urls=["tls://nowhere:1"], ca_file=Path(), cert_file=Path(), key_file=Path(), creds_file=Path()
+)
+
+
+@dataclass
+class World:
+    """A node that sends, a registry that knows, a gateway that asks."""
+
+    broker: MemoryBroker
+    bus: MemoryBus
+    folder: Path
+    owners: dict[str, dict[str, tuple[str, str, str]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    registry_away: bool = False
+
+    async def serve(self) -> None:
+        await self.bus.serve(KNOWN_INSTANCES, self.known)
+
+    async def known(self, request: KnownInstances) -> InstanceOwners:
+        self.asked.append(request.node_id)
+        if self.registry_away:
+            raise Temporary("The registry is away.")
+        return InstanceOwners(instances=self.owners.get(request.node_id, {}))
+
+    def settings(self, **changes: Any) -> LogsSettings:
+        return LogsSettings(bus=NOWHERE, data_dir=self.folder / "logs", **changes)
+
+    @asynccontextmanager
+    async def logs(self, **changes: Any) -> AsyncIterator[Logs]:
+        """A running log store."""
+        async with Background() as background:
+            logs = Logs(self.settings(**changes), MemoryBus(self.broker, identity="logs"))
+            await logs.start(background)
+            try:
+                yield logs
+            finally:
+                await logs.stop()
+
+    async def send(
+        self, first: int, last: int, *, body: bytes | None = None, subject_node: str = "nd-a", **changes: Any
+    ) -> None:
+        """As a node does."""
+        block = a_block(first, last, **changes)
+        await self.bus.append(
+            LOG_BLOCK,
+            block,
+            msg_id=f"{block.source}-{first}-{last}-{len(self.bus.sent(LOG_BLOCK))}",
+            body=numbered_body(first, last) if body is None else body,
+            node_id=subject_node,
+            workload_id=block.workload_id,
+        )
+
+    async def query(self, **asked: Any) -> LogLines:
+        values = {"project": "default", "workload_id": "wl-1", "limit": 10_000} | asked
+        return await self.bus.ask(QUERY_LOGS, QueryLogs(**values))
+
+    async def numbers(self, **asked: Any) -> list[int]:
+        found = (await self.query(**asked)).lines
+        assert [line.message for line in found] == [text_of(line.number) for line in found]
+        return [line.number for line in found]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    broker = MemoryBroker(SystemClock())
+    world = World(broker, MemoryBus(broker), tmp_path)
+    world.owners["nd-a"] = {"in-1": ("default", "wl-1", "orders")}
+    await world.serve()
+    return world
+
+
+async def until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not what():
+            await asyncio.sleep(0.005)
+
+
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("lattice_logs_blocks_total", {"outcome": outcome}) or 0.0
+
+
+async def test_lines_of_a_node_are_found(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9)
+        await world.bus.settle()
+        assert await world.numbers() == list(range(10))
+        line = (await world.query(limit=1)).lines[0]
+        assert (line.workload, line.node, line.instance, line.message) == ("orders", "nd-a", "in-1", "line 9")
+        assert line.time.timestamp() == START_NS / 10**9 + 9
+
+
+async def test_numbered_lines_arrive_once_each_over_repetition_and_restarts(world: World) -> None:
+    world.broker.duplicates = True
+    world.broker.reorder = True
+    for start in range(0, 1000, 250):
+        async with world.logs():
+            await asyncio.gather(*(world.send(first, first + 24) for first in range(start, start + 250, 20)))
+            await world.bus.settle()
+    async with world.logs():
+        found = await world.numbers()
+    assert found == list(range(1015))
+    assert not world.bus.dead_letters
+
+
+async def test_what_is_sent_while_the_log_store_is_down_is_stored_later(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9)
+        await world.bus.settle()
+    await world.send(10, 19)
+    async with world.logs():
+        await world.bus.settle()
+        assert await world.numbers() == list(range(20))
+
+
+async def test_many_blocks_share_their_fsyncs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    appended = []
+    append = segments.append
+
+    def counting(path: Path, size_bytes: int, chunks: list[bytes]) -> None:
+        appended.append(len(chunks))
+        append(path, size_bytes, chunks)
+
+    monkeypatch.setattr(segments, "append", counting)
+    for first in range(0, 2000, 10):
+        await world.send(first, first + 9)
+    async with world.logs():
+        await world.bus.settle()
+        assert await world.numbers() == list(range(2000))
+    assert sum(appended) == 200
+    assert len(appended) < 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"instance_id": "in-9"}, "the node never had this instance"),
+        ({"node_id": "nd-b", "subject_node": "nd-b"}, "another node has it"),
+        ({"node_id": "nd-b"}, "the block names another node than its subject, which the bus vouches for"),
+        ({"workload_id": "wl-2"}, "the instance belongs to another workload"),
+    ],
+)
+async def test_lines_that_are_not_the_nodes_own_are_refused(
+    world: World, changes: dict[str, Any], why: str
+) -> None:
+    before = counted("refused")
+    async with world.logs() as logs:
+        await world.send(0, 9, **changes)
+        await world.bus.settle()
+        assert counted("refused") == before + 1, why
+        assert not list(logs.store.index.segments())
+    assert not world.bus.dead_letters
+
+
+async def test_a_project_is_what_the_registry_says(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9, project="somebody-elses")
+        await world.bus.settle()
+        assert await world.numbers() == list(range(10))
+        assert await world.numbers(project="somebody-elses") == []
+
+
+async def test_the_registry_is_asked_once_and_again_only_for_the_unknown(world: World) -> None:
+    async with world.logs():
+        for first in (0, 10, 20):
+            await world.send(first, first + 9)
+            await world.bus.settle()
+        assert world.asked == ["nd-a"]
+        world.owners["nd-a"] |= {"in-2": ("default", "wl-1", "orders")}
+        await world.send(0, 9, instance_id="in-2", source="other")
+        await world.bus.settle()
+        assert world.asked == ["nd-a", "nd-a"]
+        for _ in range(5):
+            await world.send(0, 9, instance_id="in-9")
+        await world.bus.settle()
+        assert len(world.asked) <= 3 + 5
+        assert len((await world.query()).lines) == 40
+
+
+async def test_blocks_wait_for_a_registry_that_is_away(world: World) -> None:
+    world.registry_away = True
+    async with world.logs():
+        await world.send(0, 9)
+        await until(lambda: bool(world.asked))
+        world.registry_away = False
+        await world.bus.settle()
+        assert await world.numbers() == list(range(10))
+
+
+async def test_a_block_that_is_none_is_given_up_and_kept_for_people(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9, body=b"nonsense")
+        await world.send(0, 99, body=numbered_body(0, 9))
+        await world.send(10, 19)
+        await world.bus.settle()
+        assert await world.numbers() == list(range(10, 20))
+    assert len(world.bus.dead_letters) == 2
+
+
+async def test_logs_of_a_removed_workload_stay_readable(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9)
+        await world.bus.settle()
+    world.owners.clear()
+    async with world.logs():
+        assert await world.numbers() == list(range(10))
+        assert (await world.query(limit=1)).lines[0].workload == "orders"
+
+
+async def test_what_is_too_old_is_let_go_in_the_background(world: World) -> None:
+    async with world.logs(max_age_s=0.05, retention_every_s=0.02) as logs:
+        await world.send(0, 9)
+        await world.bus.settle()
+        await until(lambda: not list(logs.store.index.segments()))
+        assert await world.numbers() == []
+
+
+async def test_a_wrong_query_is_answered_with_nothing(world: World) -> None:
+    async with world.logs():
+        assert (await world.query(workload_id="wl-unknown")).lines == ()
+        assert (await world.query(project="unknown")).lines == ()
+
+
+async def test_queries_and_blocks_at_the_same_time(world: World) -> None:
+    async with world.logs():
+
+        async def ask_again_and_again() -> None:
+            seen = 0
+            while seen < 500:
+                found = await world.numbers()
+                assert len(found) == len(set(found)) >= seen
+                seen = len(found)
+
+        asking = asyncio.create_task(ask_again_and_again())
+        for first in range(0, 500, 10):
+            await world.send(first, first + 9)
+        await asyncio.wait_for(asking, 20)
