@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
+    "tests.fixtures.reliability",
 ]
 
 
