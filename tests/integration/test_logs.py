@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from lattice.background import Background
+from lattice.bus import NatsBus
 from lattice.clock import SystemClock
 from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, QUERY_LOGS
 from lattice.contracts.messages import InstanceOwners, KnownInstances, LogLines, QueryLogs
+from lattice.contracts.permissions import service_permissions
+from lattice.contracts.streams import CONSUMERS, STREAMS
 from lattice.errors import Temporary
 from lattice.metrics import REGISTRY
 from lattice.settings import BusSettings
@@ -24,6 +27,7 @@ from services.logs import segments
 from services.logs.app import Logs
 from services.logs.settings import LogsSettings
 from tests.fixtures.log_blocks import START_NS, a_block, numbered_body, text_of
+from tests.fixtures.nats import BusIdentity, NatsServer
 
 NOWHERE = BusSettings(
     urls=["tls://nowhere:1"], ca_file=Path(), cert_file=Path(), key_file=Path(), creds_file=Path()
@@ -262,3 +266,48 @@ async def test_queries_and_blocks_at_the_same_time(world: World) -> None:
         for first in range(0, 500, 10):
             await world.send(first, first + 9)
         await asyncio.wait_for(asking, 20)
+
+
+async def test_lines_of_a_node_are_found_on_nats(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    """With the rights that each has, and nothing more."""
+    own_nats_server.start()
+    registry = own_nats_server.service("registry", service_permissions("registry"))
+    gateway = own_nats_server.service("gateway", service_permissions("gateway"))
+    mine = own_nats_server.service("logs", service_permissions("logs"))
+    node = own_nats_server.node("nd-a")
+    async with (
+        on_nats(own_nats_server, registry) as registry_bus,
+        on_nats(own_nats_server, gateway) as gateway_bus,
+        on_nats(own_nats_server, mine) as logs_bus,
+        on_nats(own_nats_server, node) as node_bus,
+        Background() as background,
+    ):
+        await registry_bus.ensure_topology(STREAMS, CONSUMERS)
+
+        async def known(_: KnownInstances) -> InstanceOwners:
+            return InstanceOwners(instances={"in-1": ("default", "wl-1", "orders")})
+
+        await registry_bus.serve(KNOWN_INSTANCES, known)
+        logs = Logs(LogsSettings(bus=NOWHERE, data_dir=tmp_path / "logs"), logs_bus)
+        await logs.start(background)
+        for first in range(0, 200, 10):
+            await node_bus.append(
+                LOG_BLOCK, a_block(first, first + 9), msg_id=f"c0ffee-{first}", body=numbered_body(first, first + 9),
+                node_id="nd-a", workload_id="wl-1",
+            )  # fmt: skip
+        await until(lambda: len(logs.store.index.blocks("default", "wl-1")) == 20)
+        query = QueryLogs(project="default", workload_id="wl-1", limit=1000)
+        answer = await gateway_bus.ask(QUERY_LOGS, query)
+        assert [line.number for line in answer.lines] == list(range(200))
+        await logs.stop()
+
+
+@asynccontextmanager
+async def on_nats(server: NatsServer, who: BusIdentity) -> AsyncIterator[NatsBus]:
+    settings = BusSettings(
+        urls=[server.url], ca_file=who.ca_file, cert_file=who.certificate_file, key_file=who.key_file,
+        creds_file=who.credentials_file, server_name="localhost",
+    )  # fmt: skip
+    async with NatsBus(settings, identity=who.name) as bus:
+        await until(lambda: bus.connected)
+        yield bus

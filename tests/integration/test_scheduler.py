@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lattice.bus import NatsBus
 from lattice.clock import SystemClock
 from lattice.contracts.catalogue import (
     COMMIT_PLACEMENTS,
@@ -35,11 +36,16 @@ from lattice.contracts.messages import (
     Term,
 )
 from lattice.contracts.nouns import Amounts
+from lattice.contracts.permissions import service_permissions
+from lattice.contracts.streams import CONSUMERS, STREAMS
 from lattice.errors import Conflict, Temporary
+from lattice.messaging import Bus
+from lattice.settings import BusSettings
 from lattice.testing import MemoryBus
 from lattice.testing.broker import MemoryBroker
 from services.scheduler.app import Scheduler
 from services.scheduler.rounds import MOST_TRIES
+from tests.fixtures.nats import NatsServer
 from tests.fixtures.scheduling import a_node, a_request, amounts
 
 LEASE_TTL_S = 0.4
@@ -54,7 +60,7 @@ def accept_all(_: Placement) -> str | None:
 class Registry:
     """Commits as the real one does; `refuse` may say no, `gate` holds commits of term 1 back, `away` fails everything."""
 
-    bus: MemoryBus
+    bus: Bus
     nodes: dict[str, SchedulableNode] = field(default_factory=dict)
     wanted: dict[str, PlacementRequest] = field(default_factory=dict)
     placed: dict[str, Placement] = field(default_factory=dict)
@@ -144,7 +150,7 @@ class Registry:
 
     async def tell(self, entity: str, verb: str) -> None:
         """Distribute a fact."""
-        number = len(self.bus.sent(FACT)) + 1
+        number = next(self.numbers)
         fact = Fact(
             seq=number, id=f"fa-{number}", project="_platform", entity=entity, verb=verb, entity_id="nd-a",
             actor="test", at=datetime(2030, 1, 1, tzinfo=UTC),
@@ -162,17 +168,21 @@ def broker() -> MemoryBroker:
 
 
 @pytest.fixture
-async def registry(broker: MemoryBroker) -> Registry:
-    registry = Registry(MemoryBus(broker, identity="registry"))
+def bus(broker: MemoryBroker) -> MemoryBus:
+    """The registry's."""
+    return MemoryBus(broker, identity="registry")
+
+
+@pytest.fixture
+async def registry(bus: MemoryBus) -> Registry:
+    registry = Registry(bus)
     registry.nodes = {node_id: a_node(node_id) for node_id in ("nd-a", "nd-b")}
     await registry.serve()
     return registry
 
 
 @asynccontextmanager
-async def running(
-    bus: MemoryBus, holder: str = "one", *, sweep_s: float = NEVER_S
-) -> AsyncIterator[Scheduler]:
+async def running(bus: Bus, holder: str = "one", *, sweep_s: float = NEVER_S) -> AsyncIterator[Scheduler]:
     scheduler = Scheduler(bus, holder=holder, lease_ttl_s=LEASE_TTL_S, sweep_s=sweep_s)
     task = asyncio.create_task(scheduler.run())
     try:
@@ -203,7 +213,7 @@ async def test_places_what_waits_when_it_begins_to_lead(broker: MemoryBroker, re
     assert registry.placed["in-1"].reason
 
 
-async def test_many_wake_ups_are_one_round(broker: MemoryBroker, registry: Registry) -> None:
+async def test_many_wake_ups_are_one_round(broker: MemoryBroker, bus: MemoryBus, registry: Registry) -> None:
     async with running(MemoryBus(broker)):
         await until(lambda: registry.snapshots == 1)
         registry.want(
@@ -211,19 +221,19 @@ async def test_many_wake_ups_are_one_round(broker: MemoryBroker, registry: Regis
         )
         await asyncio.gather(*(registry.wake(f"wl-{number}") for number in range(40)))
         await until(lambda: len(registry.placed) == 40)
-        await registry.bus.settle()
+        await bus.settle()
     assert registry.snapshots <= 4
-    assert not registry.bus.dead_letters
+    assert not bus.dead_letters
 
 
 async def test_an_unplaceable_instance_is_reported_and_its_message_acknowledged(
-    broker: MemoryBroker, registry: Registry
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
 ) -> None:
     async with running(MemoryBus(broker)):
         await until(lambda: registry.snapshots == 1)
         registry.want(a_request("in-1", reserve=amounts(memory=100)), a_request("in-2"))
         await registry.wake()
-        await registry.bus.settle()
+        await bus.settle()
         assert set(registry.placed) == {"in-2"}
         assert registry.unplaceable["in-1"].startswith("no node fits: 2 nodes lack memory")
 
@@ -240,6 +250,7 @@ async def test_an_unplaceable_instance_is_reported_and_its_message_acknowledged(
 )
 async def test_facts_that_may_make_room_are_looked_after(
     broker: MemoryBroker,
+    bus: MemoryBus,
     registry: Registry,
     entity: str,
     verb: str,
@@ -253,19 +264,21 @@ async def test_facts_that_may_make_room_are_looked_after(
         registry.change("nd-a", state="ready")
         seen = registry.snapshots
         await registry.tell(entity, verb)
-        await registry.bus.settle()
+        await bus.settle()
         if looks:
             await until(lambda: "in-1" in registry.placed)
         else:
             assert registry.snapshots == seen
 
 
-async def test_facts_are_ignored_while_nobody_waits(broker: MemoryBroker, registry: Registry) -> None:
+async def test_facts_are_ignored_while_nobody_waits(
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
+) -> None:
     async with running(MemoryBus(broker)):
         await until(lambda: len(registry.commits) == 0 and registry.snapshots == 1)
         for _ in range(20):
             await registry.tell("node", "changed")
-        await registry.bus.settle()
+        await bus.settle()
         assert registry.snapshots == 1
 
 
@@ -308,14 +321,14 @@ async def test_winners_of_a_partial_commit_keep_their_place(broker: MemoryBroker
 
 
 async def test_a_registry_that_always_refuses_is_not_asked_for_ever(
-    broker: MemoryBroker, registry: Registry
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
 ) -> None:
     registry.refuse = lambda _: "never"
     registry.want(a_request("in-1"))
     async with running(MemoryBus(broker)):
         await registry.wake()
         await until(lambda: registry.snapshots >= 1)
-        await registry.bus.settle()
+        await bus.settle()
         assert registry.snapshots <= len(registry.commits) / MOST_TRIES + 1
         assert not registry.placed
         registry.refuse = accept_all
@@ -323,7 +336,9 @@ async def test_a_registry_that_always_refuses_is_not_asked_for_ever(
         await until(lambda: "in-1" in registry.placed)
 
 
-async def test_a_registry_that_is_away_is_asked_again(broker: MemoryBroker, registry: Registry) -> None:
+async def test_a_registry_that_is_away_is_asked_again(
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
+) -> None:
     async with running(MemoryBus(broker)):
         await until(lambda: registry.snapshots == 1)
         registry.away = True
@@ -332,8 +347,8 @@ async def test_a_registry_that_is_away_is_asked_again(broker: MemoryBroker, regi
         await asyncio.sleep(0)
         registry.away = False
         await until(lambda: "in-1" in registry.placed)
-        await registry.bus.settle()
-    assert not registry.bus.dead_letters
+        await bus.settle()
+    assert not bus.dead_letters
 
 
 async def test_more_than_one_batch(broker: MemoryBroker, registry: Registry) -> None:
@@ -406,7 +421,9 @@ async def test_a_leader_whose_term_is_over_steps_down_at_its_next_round(
     assert all(commit.term == 3 for commit in registry.commits)
 
 
-async def test_a_wake_up_survives_the_change_of_leaders(broker: MemoryBroker, registry: Registry) -> None:
+async def test_a_wake_up_survives_the_change_of_leaders(
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
+) -> None:
     first_bus = MemoryBus(broker)
     async with running(first_bus, "one") as one:
         await until(lambda: one.term == 1)
@@ -417,5 +434,46 @@ async def test_a_wake_up_survives_the_change_of_leaders(broker: MemoryBroker, re
     registry.gate.set()
     async with running(MemoryBus(broker), "two"):
         await until(lambda: "in-1" in registry.placed)
-        await registry.bus.settle()
-    assert not registry.bus.dead_letters
+        await bus.settle()
+    assert not bus.dead_letters
+
+
+# ---------------------------------------------------------------- on the real bus, with its own rights only
+
+
+async def test_places_and_hands_over_on_nats(own_nats_server: NatsServer) -> None:
+    own_nats_server.start()
+    async with on_nats(own_nats_server, "registry") as registry_bus:
+        await registry_bus.ensure_topology(STREAMS, CONSUMERS)
+        registry = Registry(registry_bus, {"nd-a": a_node("nd-a")})
+        await registry.serve()
+        registry.want(a_request("in-1"))
+        async with on_nats(own_nats_server, "scheduler") as bus, running(bus, "one") as one:
+            await until(lambda: "in-1" in registry.placed)
+            registry.want(a_request("in-2"))
+            await registry.wake()
+            await until(lambda: "in-2" in registry.placed)
+            registry.want(a_request("in-3", reserve=amounts(memory=7)))
+            await registry.wake()
+            await until(lambda: "in-3" in registry.unplaceable)
+            registry.change("nd-a", reserved=Amounts())
+            await registry.tell("instance", "gone")
+            await until(lambda: "in-3" in registry.placed)
+            assert one.term == 1
+        async with on_nats(own_nats_server, "scheduler") as bus, running(bus, "two") as two:
+            await until(lambda: two.term == 2)
+            registry.want(a_request("in-4", reserve=amounts(cpu=0.1)))
+            await registry.wake()
+            await until(lambda: "in-4" in registry.placed)
+
+
+@asynccontextmanager
+async def on_nats(server: NatsServer, identity: str) -> AsyncIterator[NatsBus]:
+    who = server.service(identity, service_permissions(identity))
+    settings = BusSettings(
+        urls=[server.url], ca_file=who.ca_file, cert_file=who.certificate_file, key_file=who.key_file,
+        creds_file=who.credentials_file, server_name="localhost",
+    )  # fmt: skip
+    async with NatsBus(settings, identity=identity) as bus:
+        await until(lambda: bus.connected)
+        yield bus
