@@ -31,7 +31,7 @@ class AgentSettings:
         given = {
             "LATTICE_AGENT_JOIN_TOKEN": self.token,
             "LATTICE_AGENT_DATA_DIR": str(self.data_dir) if self.data_dir else None,
-            "LATTICE_AGENT_NAME": self.name,
+            "LATTICE_AGENT_NODE_NAME": self.name,
         }
         return {key: value for key, value in given.items() if value is not None}
 

@@ -318,7 +318,7 @@ def agent_package(folder: Path, body: str) -> dict[str, str]:
 
 
 def test_join_becomes_the_agent(cli: Cli, tmp_path: Path) -> None:
-    body = "import os, sys\nprint(os.environ['LATTICE_AGENT_JOIN_TOKEN'], os.environ['LATTICE_AGENT_NAME'], sys.argv[1:])\nsys.exit(5)\n"
+    body = "import os, sys\nprint(os.environ['LATTICE_AGENT_JOIN_TOKEN'], os.environ['LATTICE_AGENT_NODE_NAME'], sys.argv[1:])\nsys.exit(5)\n"
     ran = cli("node", "join", "lattice-join.x", "--name", "attic", **agent_package(tmp_path / "p", body))
     assert (ran.code, ran.out) == (5, "lattice-join.x attic []\n"), ran.err
 
