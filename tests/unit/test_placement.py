@@ -49,6 +49,21 @@ requests_of_any_kind = st.builds(
 batches = st.lists(requests_of_any_kind, max_size=20, unique_by=lambda request: request.instance_id)
 
 
+# Few plain nodes and many large requests of few kinds: most runs end with a full fleet.
+crowded_fleets = st.lists(
+    st.integers(0, 9).map(lambda n: a_node(f"nd-{n}", capacity=Amounts(cpu_millis=4000, memory_bytes=8000))),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda node: node.node_id,
+)
+large_amounts = st.builds(
+    Amounts, cpu_millis=st.sampled_from([0, 900, 2000]), memory_bytes=st.sampled_from([1000, 3000, 8000])
+)
+crowds = st.lists(
+    st.tuples(st.sampled_from(["wl-1", "wl-2", "wl-3"]), large_amounts), min_size=3, max_size=20
+).map(lambda asked: [a_request(f"in-{n:03}", workload_id=w, reserve=r) for n, (w, r) in enumerate(asked)])
+
+
 def taken(decisions: Sequence[Decision]) -> dict[str, list[PlacementRequest]]:
     found = defaultdict(list)
     for decision in decisions:
@@ -57,7 +72,7 @@ def taken(decisions: Sequence[Decision]) -> dict[str, list[PlacementRequest]]:
     return found
 
 
-@given(batches, fleets)
+@given(st.one_of(batches, crowds), st.one_of(fleets, crowded_fleets))
 def test_nothing_is_placed_over_a_capacity(
     requests: list[PlacementRequest], nodes: list[SchedulableNode]
 ) -> None:
@@ -121,7 +136,7 @@ def test_the_choice_is_the_best_by_the_stated_preference(
         assert decision.node.node_id == best[2]
 
 
-@given(batches, fleets)
+@given(st.one_of(batches, crowds), st.one_of(fleets, crowded_fleets))
 def test_a_batch_decides_as_one_after_the_other_would(
     requests: list[PlacementRequest], nodes: list[SchedulableNode]
 ) -> None:
