@@ -5,13 +5,14 @@ each other.  All of an upgrade is one transaction under a lock: of several repli
 done, and an upgrade that fails leaves nothing behind.
 
     MIGRATIONS = Migrations(schema="registry", folder=Path(__file__).with_name("migrations"), metadata=metadata)
-    await upgrade(settings.url, MIGRATIONS)
+    await upgrade_when_there(settings.url, MIGRATIONS)
 
 `missing_changes` writes the body of a new migration: what the row classes have and the tables do not.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +25,17 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from loguru import logger
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel import AutoString
 
-from lattice.errors import LatticeError
+from lattice.errors import LatticeError, Temporary
 from lattice.postgres_errors import tell
 from lattice.postgres_locks import lock_key
 
+RETRY_S = 1.0
 VERSION_TABLE = "schema_version"
 # One lock for all services: Alembic's `op` is one per process, and tests run several services in one.
 _LOCK = lock_key("lattice migrations")
@@ -55,6 +58,16 @@ class Migrations:
 async def upgrade(url: str, migrations: Migrations) -> None:
     """Apply what is missing.  Temporary when the database is away, NewerSchema when it is ahead of this release."""
     await _run(url, lambda connection: _upgrade(connection, migrations))
+
+
+async def upgrade_when_there(url: str, migrations: Migrations) -> None:
+    """Apply what is missing as soon as the database answers: no process needs another to be up in order to start."""
+    while True:
+        try:
+            return await upgrade(url, migrations)
+        except Temporary as error:
+            logger.warning("waiting for the database: {}", error)
+            await asyncio.sleep(RETRY_S)
 
 
 async def missing_changes(url: str, migrations: Migrations) -> str:

@@ -26,7 +26,7 @@ from lattice.envelope import load_master_keys
 from lattice.errors import Temporary
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
-from lattice.migrations import upgrade
+from lattice.migrations import upgrade_when_there
 from lattice.postgres import open_store
 from lattice.process import Checks
 from lattice.storage import Store
@@ -171,7 +171,7 @@ def _doorkeeper(settings: RegistrySettings, keys: Keys, store: Store, system: Sy
 async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
     """The registry on NATS and Postgres."""
     keys = load_keys(settings)
-    await upgrade(settings.database.url, MIGRATIONS)
+    await upgrade_when_there(settings.database.url, MIGRATIONS)
     system_account = settings.bus.model_copy(update={"creds_file": settings.system_creds_file})
     async with (
         open_store(settings.database) as store,
