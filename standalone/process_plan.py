@@ -25,6 +25,7 @@ from standalone.settings import StandaloneSettings
 
 AGENT = "agent"
 LOOPBACK = "127.0.0.1"
+EVERY_ADDRESS = ("0.0.0.0", "::")
 PORT_NAMES = (
     "gateway",
     "nats",
@@ -138,9 +139,10 @@ def _health(platform: Platform, part: str) -> dict[str, str]:
 
 
 def _bus(platform: Platform, service: str) -> dict[str, str]:
-    files = platform.credentials
+    files, host = platform.credentials, platform.settings.listen_host
+    near = LOOPBACK if host in EVERY_ADDRESS else host
     return {
-        "LATTICE_NATS_URLS": json.dumps([f"tls://{LOOPBACK}:{platform.ports['nats']}"]),
+        "LATTICE_NATS_URLS": json.dumps([f"tls://{near}:{platform.ports['nats']}"]),
         "LATTICE_NATS_CA_FILE": str(files.ca),
         "LATTICE_NATS_CERT_FILE": str(files.certificate(service)),
         "LATTICE_NATS_KEY_FILE": str(files.certificate(service)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ def test_nodes_are_told_the_public_name_and_services_the_loopback(platform: Plat
     assert json.loads(env["LATTICE_NATS_URLS"]) == [f"tls://127.0.0.1:{port}"]
     gateway = spec_of(platform, "gateway").env["LATTICE_GATEWAY_PUBLIC_URL"]
     assert gateway == platform.url == f"https://box.example:{platform.ports['gateway']}"
+
+
+@pytest.mark.parametrize(
+    ("listen", "near"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("10.0.0.7", "10.0.0.7")]
+)
+def test_services_reach_the_bus_where_it_listens(platform: Platform, listen: str, near: str) -> None:
+    listening = replace(platform, settings=StandaloneSettings(listen_host=listen))
+    env = service_spec(listening, "scheduler").env
+    assert json.loads(env["LATTICE_NATS_URLS"]) == [f"tls://{near}:{platform.ports['nats']}"]
 
 
 def test_services_with_state_enter_as_themselves(platform: Platform) -> None:
