@@ -13,6 +13,7 @@ from loguru import logger
 
 from agent.journal import Journal
 from agent.world import World
+from lattice.cancelling import cancel_and_wait
 from lattice.contracts.catalogue import SESSION_IN, SESSION_OUT
 from lattice.contracts.messages import ExecRequest, ExecStarted, SessionFrame, SessionFrameKind
 from lattice.errors import Conflict, LatticeError, NotFound, TooManyRequests
@@ -65,9 +66,7 @@ class ExecSessions:
     async def close(self) -> None:
         """End every session."""
         tasks = list(self._sessions.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)
 
     def _container_name(self, request: ExecRequest) -> str:
         """Only containers that the document wants: never a quarantined one."""
@@ -110,9 +109,7 @@ class Session:
         except LatticeError as error:
             logger.info("session {} broke off: {}", self._session_id, error.detail)
         finally:
-            for task in (reading, writing, alive):
-                task.cancel()
-            await asyncio.gather(reading, writing, alive, return_exceptions=True)
+            await cancel_and_wait([reading, writing, alive])
             await self._subscription.stop()
             with suppress(LatticeError, OSError):
                 await self._process.close()

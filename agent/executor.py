@@ -27,6 +27,7 @@ from agent.observed import Activity, Sight, observe, quarantined
 from agent.reconcile import Plan, Step, Verb, diff, plan_slot, slot_views
 from agent.steps import StepTaker
 from agent.world import World
+from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import ObservedContainer, QuarantinedContainer
@@ -200,10 +201,7 @@ class Executor:
         return min(_LONGEST_SLEEP_S, max(0.01, (due - self._clock.now()).total_seconds()))
 
     async def _end_workers(self) -> None:
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await cancel_and_wait(list(self._workers.values()))
 
     # ------------------------------------------------------------------------------------ noticing
 

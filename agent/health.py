@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from agent.health_probes import Probe
+from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock
 from lattice.contracts.messages import DesiredInstance
 from lattice.contracts.nouns import Health
@@ -84,9 +85,7 @@ class HealthChecks:
     async def close(self) -> None:
         """Stop checking."""
         tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)
 
     def _begin(self, watched: Watched, instance: DesiredInstance, container: Container) -> None:
         spec = instance.run.health

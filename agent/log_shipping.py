@@ -14,6 +14,7 @@ from agent.log_follower import LogFollower, LogSource
 from agent.log_lines import LogPosition
 from agent.naming import INSTANCE, PROJECT, key_from
 from agent.node_events import NodeEvents
+from lattice.cancelling import cancel_and_wait
 from lattice.messaging import Bus
 from lattice.runtime import Container, RunState, Runtime
 
@@ -73,9 +74,7 @@ class LogShipping:
     async def close(self) -> None:
         """Stop following, and keep how far it came."""
         tasks = [task for _, task in self._followers.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)
         await self._keep()
 
     def _follow(self, container: Container) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from loguru import logger
 
 from lattice import metrics
+from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock, SystemClock
 
 Loop = Callable[[], Awaitable[object]]
@@ -53,10 +54,7 @@ class Background:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tuple(self._tasks))
 
     async def _supervise(self, name: str, loop: Loop) -> None:
         failures = 0

@@ -22,6 +22,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 from lattice import metrics
 from lattice.bus_client import Connection, is_refusal, reached, throw_away
 from lattice.bus_complaints import Complaints
+from lattice.cancelling import cancel_and_wait
 from lattice.errors import LatticeError, Temporary
 from lattice.settings import BusSettings
 
@@ -132,8 +133,7 @@ class Link:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await cancel_and_wait([self._task])
         for task in tuple(self._tasks):
             task.cancel()
 

@@ -147,6 +147,7 @@ def to_wire(error: LatticeError) -> WireError:
 
 def from_wire(wire: WireError) -> LatticeError:
     """The error that `to_wire` described; a code from a newer peer becomes a plain `LatticeError`."""
-    kinds = {kind.code: kind for kind in _tree(LatticeError)}
+    # Only classes with a code of their own: a subclass elsewhere that inherits one must not come out instead.
+    kinds = {kind.code: kind for kind in _tree(LatticeError) if "code" in vars(kind)}
     kind = kinds.get(wire["code"], LatticeError)
     return kind(wire["detail"], errors=wire.get("errors", []), data=wire.get("data", {}))

@@ -33,6 +33,7 @@ from loguru import logger
 from pydantic import ValidationError
 
 from lattice.background import Background
+from lattice.cancelling import cancel_and_wait
 from lattice.files import PUBLIC, write_durably
 from lattice.process_health import Check, Checks, HealthServer, Readiness
 from lattice.process_log import current_context, log_context, set_up_logging
@@ -160,8 +161,7 @@ async def _time_is_up(
 
 
 async def _cut_short(work: asyncio.Task[None], readiness: Readiness) -> int:
-    work.cancel()
-    await asyncio.wait({work})
+    await cancel_and_wait([work])
     if readiness.stage == "starting":
         logger.info("told to end before it had started")
         return DONE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from loguru import logger
 
 from lattice.background import Background
 from lattice.bus import NatsBus
+from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import FACT, PLACEMENT_WANTED
 from lattice.contracts.streams import SCHED_BY_SCHEDULER
@@ -31,7 +32,6 @@ from services.scheduler.turns import Turns
 
 # So many wake-ups are taken from the queue at once, to be answered by one round.
 _WAKE_UPS = 64
-_CANCEL_AGAIN_S = 0.2
 
 
 class Scheduler:
@@ -97,18 +97,7 @@ async def _until_one_fails(*loops: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        await _end(tasks)
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: in Python 3.11 `asyncio.wait_for` loses a cancel that meets the awaited result, and its task goes on."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        ended, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
-        for task in ended - {one for one in ended if one.cancelled()}:
-            task.exception()  # looked at: the first failure is what is told
+        await cancel_and_wait(tasks)
 
 
 @asynccontextmanager

@@ -1,0 +1,26 @@
+"""Ending tasks for certain.
+
+One `cancel()` is a request that can be lost: in Python 3.11 `asyncio.wait_for` swallows it when what it waits for is done at the same
+moment, and libraries that tidy up behind `suppress(CancelledError)` do so, too.  A loop that lost it goes on for ever, and whoever waits for
+its end waits as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+ASK_AGAIN_S = 0.5
+
+
+async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, again and again, until each has ended; what they raise is dropped."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        ended, left = await asyncio.wait(left, timeout=ASK_AGAIN_S)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # looked at, so that nobody is told of an error that nobody waits for
