@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -67,12 +68,10 @@ class Relay:
         return True
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
-        except TimeoutError:
-            return
-        finally:
-            self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._woken.wait()
+        self._woken.clear()
 
     async def round(self) -> bool:
         """Relay what there is, at most a batch of each kind; True if there may be more."""
