@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agent.data_lock import held
 from agent.docker_runtime import Deadlines, open_docker
 from agent.enrolment import Enrolment, plain_name
 from agent.identity_store import IdentityStore
@@ -23,6 +24,13 @@ from lattice.process import Checks
 @asynccontextmanager
 async def build(settings: AgentSettings) -> AsyncIterator[Checks]:
     """A running agent.  Until this machine is approved it waits inside here: alive, and not ready."""
+    with held(settings.data_dir):
+        async with _joined_and_running(settings) as checks:
+            yield checks
+
+
+@asynccontextmanager
+async def _joined_and_running(settings: AgentSettings) -> AsyncIterator[Checks]:
     store = IdentityStore(settings.data_dir / "identity")
     enrolment = Enrolment(store, clock=SystemClock(), chance=random.Random())
     token = settings.join_token.get_secret_value() if settings.join_token else None

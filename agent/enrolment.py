@@ -70,9 +70,12 @@ class Enrolment:
 
         Raises Invalid without a token, Forbidden when the machine was rejected, and what the gateway says of the token.
         """
+        if token is not None:
+            read_join_token(token)  # what somebody pasted wrongly must not pass for "goes on as before"
         kept = self._store.credentials
         if kept is not None:
             self._store.write_out(kept)
+            self._say_who_it_is(token)
             return kept
         registration = self._store.registration
         if registration is None:
@@ -84,6 +87,11 @@ class Enrolment:
         credentials = await self._approved(registration)
         self._store.keep_credentials(credentials)
         return credentials
+
+    def _say_who_it_is(self, token: str | None) -> None:
+        registration = self._store.registration
+        if token is not None and registration is not None:
+            self._show(f"This machine is the node {registration.name} already: the join token is not needed.")
 
     async def keep_fresh(self, renewed: Callable[[NodeCredentials], None] = lambda _: None) -> None:
         """Renew the credentials when two thirds of their life are over, for ever."""

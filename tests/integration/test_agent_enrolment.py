@@ -203,6 +203,21 @@ async def test_a_node_needs_no_gateway_to_start(gateway: Gateway, store: Identit
     assert gateway.asked == []
 
 
+async def test_a_node_that_is_told_to_join_says_who_it_is(gateway: Gateway, store: IdentityStore) -> None:
+    gateway.state = "approved"
+    joined = await enrolment(store).credentials(gateway.token(), "web-01")
+    shown: list[str] = []
+    assert await enrolment(store, shown).credentials(gateway.token(), "other") == joined
+    assert shown == ["This machine is the node web-01 already: the join token is not needed."]
+
+
+async def test_half_a_token_is_refused_by_a_node_as_well(gateway: Gateway, store: IdentityStore) -> None:
+    gateway.state = "approved"
+    await enrolment(store).credentials(gateway.token(), "web-01")
+    with pytest.raises(Unauthenticated, match="not a whole join token"):
+        await enrolment(store).credentials("lattice-join.half", "web-01")
+
+
 async def test_another_ca_than_the_tokens_is_refused_before_anything_is_sent(
     gateway: Gateway, store: IdentityStore
 ) -> None:
