@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -80,10 +81,18 @@ def _check_early_end(started: subprocess.Popen[bytes], log: Path) -> None:
             tail = log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
             raise CliError(
                 f"The agent ended at once with code {started.returncode}.",
-                details=tuple(tail),
+                details=tuple(map(_words, tail)),
                 todo=f"see {log}",
             )
         time.sleep(0.05)
+
+
+def _words(line: str) -> str:
+    """The sentence of a line of the agent's log, which is JSON; what else stands there as it is."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _check_installed() -> None:

@@ -27,6 +27,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from http import HTTPStatus
 from typing import TypeVar
 
 from loguru import logger
@@ -34,6 +35,7 @@ from pydantic import ValidationError
 
 from lattice.background import Background
 from lattice.cancelling import cancel_and_wait
+from lattice.errors import LatticeError
 from lattice.files import PUBLIC, write_durably
 from lattice.process_health import Check, Checks, HealthServer, Readiness
 from lattice.process_log import current_context, log_context, set_up_logging
@@ -100,11 +102,23 @@ async def live(
     try:
         await _listen(health, settings)
         return await _work_until(stop, cut, settings, build, readiness)
-    except Exception:
-        logger.exception("{} failed and ends", service)
+    except Exception as error:
+        _tell(service, error, readiness)
         return FAILED
     finally:
         await health.close()
+
+
+def _tell(service: str, error: Exception, readiness: Readiness) -> None:
+    """A start that was refused (a used join token, a taken folder) explains itself; a trace would only bury the sentence."""
+    if (
+        isinstance(error, LatticeError)
+        and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and readiness.stage == "starting"
+    ):
+        logger.error("{} cannot start: {}", service, error.detail)
+    else:
+        logger.opt(exception=error).error("{} failed and ends", service)
 
 
 def _told_by_signals(cut: asyncio.Event) -> asyncio.Event:

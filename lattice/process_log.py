@@ -54,6 +54,9 @@ def set_up_logging(service: str, settings: ProcessSettings, *, stream: TextIO | 
     else:
         logger.add(lambda message: _write_json(out, message), level=settings.log_level, format="{message}")
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
+    logging.getLogger("httpx").setLevel(
+        logging.WARNING
+    )  # at INFO a line per request: a waiting agent asks every 2 s
 
 
 class _Intercept(logging.Handler):

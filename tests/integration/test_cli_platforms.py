@@ -346,6 +346,13 @@ def test_an_agent_that_cannot_start_says_why(cli: Cli, tmp_path: Path) -> None:
     assert "Docker does not answer." in ran.err
 
 
+def test_the_agents_log_is_told_in_words(cli: Cli, tmp_path: Path) -> None:
+    line = '{"level": "error", "message": "agent cannot start: This join token was used."}'
+    variables = agent_package(tmp_path / "p", f"raise SystemExit({line!r})\n")
+    ran = cli("node", "join", "x", "--data-dir", str(tmp_path / "data"), "--detach", **variables)
+    assert "\n  agent cannot start: This join token was used.\n" in ran.err
+
+
 # ---------------------------------------------------------------- people, storage, operations, audit
 
 

@@ -21,6 +21,7 @@ from loguru import logger
 
 from lattice import process
 from lattice.background import LONGEST_PAUSE_S, Background, pause_s
+from lattice.errors import Conflict
 from lattice.process_health import Readiness
 from lattice.process_log import log_context, set_up_logging
 from lattice.settings import ProcessSettings
@@ -62,6 +63,11 @@ def test_an_exception_is_told_without_the_values_of_variables(log: io.StringIO) 
     assert isinstance(record["exception"], dict)
     assert (record["exception"]["type"], record["exception"]["message"]) == ("RuntimeError", "broke")
     assert "hunter2" not in log.getvalue()
+
+
+def test_requests_that_a_process_makes_are_no_news(log: io.StringIO) -> None:
+    logging.getLogger("httpx").info("HTTP Request: GET …")
+    assert records(log) == []
 
 
 def test_the_standard_librarys_log_goes_the_same_way(log: io.StringIO) -> None:
@@ -152,6 +158,28 @@ async def test_a_build_that_fails_ends_the_process_with_1(tmp_path: Path) -> Non
         yield {}
 
     assert await Living(tmp_path, build).task == process.FAILED
+
+
+async def test_a_start_that_is_refused_is_told_in_a_sentence_without_a_trace(log: io.StringIO) -> None:
+    @asynccontextmanager
+    async def build(_: ProcessSettings) -> AsyncIterator[process.Checks]:
+        raise Conflict("This machine has an agent already.")
+        yield {}
+
+    assert await process.live("agent", ProcessSettings(), build, stop=asyncio.Event()) == process.FAILED
+    last = records(log)[-1]
+    assert last["message"] == "agent cannot start: This machine has an agent already."
+    assert (last["level"], "exception" in last) == ("error", False)
+
+
+async def test_a_fault_keeps_its_trace(log: io.StringIO) -> None:
+    @asynccontextmanager
+    async def build(_: ProcessSettings) -> AsyncIterator[process.Checks]:
+        raise RuntimeError("broke")
+        yield {}
+
+    assert await process.live("agent", ProcessSettings(), build, stop=asyncio.Event()) == process.FAILED
+    assert "exception" in records(log)[-1]
 
 
 async def test_what_does_not_end_in_time_is_cut_short(tmp_path: Path) -> None:
