@@ -17,6 +17,7 @@ from lattice.errors import Conflict, NotFound
 from lattice.storage import Transaction
 from services.registry import operations, workloads
 from services.registry.change import Change, Deps
+from services.registry.idempotency import remember, replay
 from services.registry.operations import Kind
 from services.registry.reading import secret_view
 from services.registry.tables import (
@@ -36,17 +37,21 @@ from services.registry.workload_create import WorkloadDeps
 async def create_project(deps: Deps, request: CreateProject) -> ProjectView:
     """A new, empty project."""
     async with deps.change(request.caller, action="project.create") as change:
+        if answered := await replay(change.tx, request.caller, ProjectView):
+            return answered
         if await change.tx.get(ProjectRow, request.name) is not None:
             raise Conflict(f"project {request.name!r} exists already")
         row = change.tx.add(ProjectRow(id=request.name, created_at=change.now))
         change.fact("project", "created", entity_id=row.id, entity_name=row.id, project=row.id)
         change.audit("project", row.id, project=row.id, after={"name": row.id})
-        return ProjectView(name=row.id, created_at=row.created_at)
+        return remember(change, ProjectView(name=row.id, created_at=row.created_at))
 
 
 async def set_secret(deps: WorkloadDeps, request: SetSecret) -> SecretView:
     """A new secret, or a new version of one; what runs keeps the version that it was deployed with."""
     async with deps.change(request.caller, action="secret.set") as change:
+        if answered := await replay(change.tx, request.caller, SecretView):
+            return answered
         if await change.tx.get(ProjectRow, request.project) is None:
             raise NotFound(f"there is no project {request.project!r}")
         row = await _find_secret(change.tx, request.project, request.name)
@@ -57,7 +62,7 @@ async def set_secret(deps: WorkloadDeps, request: SetSecret) -> SecretView:
             row = deps.vault.renew(change, row, value)
         change.fact("secret", "set", entity_id=row.id, entity_name=row.name, project=row.project)
         change.audit("secret", row.id, project=row.project, after={"name": row.name, "version": row.current})
-        return secret_view(row)
+        return remember(change, secret_view(row))
 
 
 async def _find_secret(tx: Transaction, project: str, name: str) -> SecretRow | None:
@@ -68,6 +73,8 @@ async def _find_secret(tx: Transaction, project: str, name: str) -> SecretRow | 
 async def delete_secret(deps: Deps, request: DeleteSecret) -> Done:
     """Remove a secret that no workload uses."""
     async with deps.change(request.caller, action="secret.delete") as change:
+        if answered := await replay(change.tx, request.caller, Done):
+            return answered
         row = await _find_secret(change.tx, request.project, request.name)
         if row is None:
             raise NotFound(f"project {request.project} has no secret {request.name!r}")
@@ -79,7 +86,7 @@ async def delete_secret(deps: Deps, request: DeleteSecret) -> Done:
         change.tx.delete(row)
         change.fact("secret", "removed", entity_id=row.id, entity_name=row.name, project=row.project)
         change.audit("secret", row.id, project=row.project, before={"name": row.name})
-        return Done()
+        return remember(change, Done())
 
 
 async def _users_of(tx: Transaction, secret: SecretRow) -> list[str]:
@@ -95,6 +102,8 @@ async def _users_of(tx: Transaction, secret: SecretRow) -> list[str]:
 async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
     """Remove a released volume with its data; on a node that is away it happens when the node returns."""
     async with deps.change(request.caller, action="volume.delete") as change:
+        if answered := await replay(change.tx, request.caller, Done):
+            return answered
         volume = await _find_volume(change.tx, request.project, request.volume)
         if volume.state == VolumeState.BOUND:
             raise Conflict(
@@ -111,7 +120,7 @@ async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
         change.audit(
             "volume", volume.id, project=volume.project, before={"name": volume.name, "state": volume.state}
         )
-        return Done()
+        return remember(change, Done())
 
 
 async def _find_volume(tx: Transaction, project: str, ref: str) -> VolumeRow:
@@ -125,6 +134,8 @@ async def _find_volume(tx: Transaction, project: str, ref: str) -> VolumeRow:
 async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationView:
     """Stop an operation.  A deploy that had not succeeded is undone: its workload's instances are stopped."""
     async with deps.change(request.caller, action="operation.cancel") as change:
+        if answered := await replay(change.tx, request.caller, OperationView):
+            return answered
         row = await change.tx.get(OperationRow, request.operation, lock=True)
         if row is None:
             raise NotFound(f"there is no operation {request.operation!r}")
@@ -139,7 +150,7 @@ async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationVi
         project = row.project or "_platform"
         change.fact("operation", "cancelled", entity_id=row.id, entity_name=row.kind, project=project)
         change.audit("operation", row.id, project=row.project, after={"state": "cancelled"})
-        return operations.operation_view(row)
+        return remember(change, operations.operation_view(row))
 
 
 async def _undo(change: Change, row: OperationRow) -> None:

@@ -108,7 +108,7 @@ def _check_empty(node: Standing) -> None:
     if node.instances and node.membership is APPROVED:
         count = "1 instance is" if node.instances == 1 else f"{node.instances} instances are"
         raise Conflict(
-            f"Cannot remove node {node.name}: {count} on it. Drain it first (`lattice node drain {node.name}`), or "
+            f"Cannot remove node {node.name}: {count} on it. Remove their workloads first (`lattice ps`, `lattice rm NAME`), or "
             f"revoke it if it will not come back (`lattice node revoke {node.name}`): then what is on it is given up.",
             data={"instances": node.instances},
         )

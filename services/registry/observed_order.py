@@ -112,7 +112,10 @@ def node_became_ready(change: Change, node: NodeRow) -> None:
 
 def _flag_clone(change: Change, node: NodeRow, document: ObservedDocument) -> None:
     """Said once per newcomer; it stays flagged until the owner restarts the right agent, which then takes over."""
-    reason = f"{CLONE_SUSPECTED}: the reports of boot {document.boot_id} are refused"
+    reason = (
+        f"{CLONE_SUSPECTED}: the reports of boot {document.boot_id} are refused; "
+        "end the agent that does not belong here, then start the node's own again"
+    )
     if node.reason == reason:
         return
     write_node(change, node, reason=reason)

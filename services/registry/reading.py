@@ -51,8 +51,13 @@ from services.registry.workload_views import node_words, revision_view, volume_v
 from services.registry.workloads import find_workload
 
 
-def _in_project(request: ListInProject) -> dict[str, str]:
-    return {} if request.project is None else {"project": request.project}
+async def _in_project(tx: Transaction, project: str | None) -> dict[str, str]:
+    """What rows of the project have; NotFound if there is no such project: a mistyped name must not look like an empty one."""
+    if project is None:
+        return {}
+    if await tx.get(ProjectRow, project) is None:
+        raise NotFound(f"there is no project {project!r}; `lattice project ls` shows all")
+    return {"project": project}
 
 
 async def list_templates(deps: WorkloadDeps, request: Empty) -> Listing[TemplateView]:
@@ -70,7 +75,8 @@ async def get_workload(deps: Deps, request: GetByName) -> WorkloadView:
 async def list_workloads(deps: Deps, request: ListInProject) -> Listing[WorkloadView]:
     """Workloads, newest first."""
     async with deps.store.transaction() as tx:
-        rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **_in_project(request))
+        where = await _in_project(tx, request.project)
+        rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **where)
         return Listing(items=tuple(await _views(tx, rows)), next_page_token=token)
 
 
@@ -107,14 +113,16 @@ async def get_operation(deps: Deps, request: GetByName) -> OperationView:
 async def list_operations(deps: Deps, request: ListInProject) -> Listing[OperationView]:
     """Operations, newest first."""
     async with deps.store.transaction() as tx:
-        rows, token = await page_of(tx, OperationRow, request, **_in_project(request))
+        where = await _in_project(tx, request.project)
+        rows, token = await page_of(tx, OperationRow, request, **where)
     return Listing(items=tuple(operation_view(row) for row in rows), next_page_token=token)
 
 
 async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView]:
     """Volumes, newest first."""
     async with deps.store.transaction() as tx:
-        rows, token = await page_of(tx, VolumeRow, request, removed_at=None, **_in_project(request))
+        where = await _in_project(tx, request.project)
+        rows, token = await page_of(tx, VolumeRow, request, removed_at=None, **where)
         nodes = node_words(await tx.find(NodeRow, removed_at=None))
         workloads = {row.id: row.name for row in await tx.find(WorkloadRow, removed_at=None)}
         owners = await tx.find(SecretRow, owner=In(tuple(row.id for row in rows))) if rows else []
@@ -126,7 +134,8 @@ async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView
 async def list_secrets(deps: Deps, request: ListInProject) -> Listing[SecretView]:
     """The project's own secrets, never values; those that templates made are not listed."""
     async with deps.store.transaction() as tx:
-        rows, token = await page_of(tx, SecretRow, request, owner="", **_in_project(request))
+        where = await _in_project(tx, request.project)
+        rows, token = await page_of(tx, SecretRow, request, owner="", **where)
     return Listing(items=tuple(secret_view(row) for row in rows), next_page_token=token)
 
 

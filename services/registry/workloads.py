@@ -33,7 +33,7 @@ async def find_workload(tx: Transaction, project: str, ref: str, *, lock: bool =
     if not rows:
         rows = await tx.find(WorkloadRow, project=project, id=ref, removed_at=None, lock=lock)
     if not rows:
-        raise NotFound(f"there is no workload {ref!r} in project {project}")
+        raise NotFound(f"there is no workload {ref!r} in project {project}; `lattice ps` shows all")
     return rows[0]
 
 

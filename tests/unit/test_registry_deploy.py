@@ -15,6 +15,7 @@ from lattice.contracts.catalogue import DESIRED_DOCUMENT
 from lattice.contracts.messages import (
     Caller,
     CommitPlacements,
+    CreateProject,
     CreateWorkload,
     DeleteWorkload,
     DesiredDocument,
@@ -22,11 +23,13 @@ from lattice.contracts.messages import (
     GetByName,
     GetCredentials,
     ListFacts,
+    ListInProject,
     ObservedDocument,
     OperationCommand,
     Placement,
     PlacementRequest,
     RunSpec,
+    SetSecret,
     TakeTerm,
     UnplaceableInstance,
     WorkloadCommand,
@@ -475,3 +478,26 @@ async def test_operations_of_a_crash_loop_fail_with_the_reason(world: World) -> 
         row = await tx.get(OperationRow, accepted.operation.id)
     assert row is not None and row.state == "failed" and row.problem is not None
     assert row.problem["detail"] == "exited with 1"
+
+
+async def test_the_same_key_makes_a_project_and_a_secret_version_once(world: World) -> None:
+    caller = CALLER.model_copy(update={"idempotency_key": "k1", "request_hash": "h1"})
+    project = CreateProject(caller=caller, name="shop")
+    first = await belongings.create_project(world.deps, project)
+    assert await belongings.create_project(world.deps, project) == first
+    other = CreateProject(caller=caller.model_copy(update={"request_hash": "h2"}), name="shop-two")
+    with pytest.raises(Invalid, match="Idempotency-Key"):
+        await belongings.create_project(world.deps, other)
+    keyed = caller.model_copy(update={"idempotency_key": "k2"})
+    secret = SetSecret(caller=keyed, project="shop", name="api-key", value="v")
+    assert (await belongings.set_secret(world.deps, secret)).version == 1
+    assert (await belongings.set_secret(world.deps, secret)).version == 1
+
+
+@pytest.mark.parametrize(
+    "listing", [reading.list_workloads, reading.list_operations, reading.list_volumes, reading.list_secrets]
+)
+async def test_a_project_that_is_not_there_is_not_an_empty_one(world: World, listing: Any) -> None:
+    assert (await listing(world.deps, ListInProject(project="default"))).items == ()
+    with pytest.raises(NotFound, match="no project 'shop'; `lattice project ls` shows all"):
+        await listing(world.deps, ListInProject(project="shop"))

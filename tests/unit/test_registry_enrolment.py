@@ -517,7 +517,7 @@ async def place_instance(registry: NodeRegistry, node_id: str) -> None:
 async def test_a_member_with_instances_is_not_removed(registry: NodeRegistry, machine: Machine) -> None:
     node_id = await approved(registry, machine)
     await place_instance(registry, node_id)
-    with pytest.raises(Conflict, match=r"1 instance is on it.*drain rack-1.*revoke rack-1"):
+    with pytest.raises(Conflict, match=r"1 instance is on it.*lattice rm NAME.*revoke rack-1"):
         await remove_node(registry.deps, command(node_id))
     assert registry.cuts == []
 
