@@ -51,6 +51,11 @@ def _port_name(port: int, protocol: str, *, alone: bool) -> str:
 def read_volume(text: str) -> dict[str, Any]:
     """One of `volumes` of a spec from `NAME:/PATH[:SIZE]`."""
     name, path, size = (*text.split(":", 2), "", "")[:3]
+    if name.startswith((".", "/", "~")):
+        raise usage(
+            f"Cannot mount {name!r}: a volume is named, and never a path of the host.",
+            todo=f"write --volume data:{path or '/PATH'}; what must be in it is put there by the workload",
+        )
     if not name or not path.startswith("/"):
         raise usage(
             f"Cannot read the volume {text!r}.",
