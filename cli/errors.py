@@ -92,7 +92,7 @@ def from_problem(status: int, problem: Mapping[str, Any], *, url: str) -> CliErr
         status=status,
         code=str(problem.get("code") or ""),
         todo=_TODO_BY_STATUS.get(status, ""),
-        details=tuple(_field_error(error) for error in problem.get("errors") or ()),
+        details=tuple(_field_error(error) for error in problem.get("errors") or () if _is_new(error, detail)),
         request_id=str(problem.get("request_id") or ""),
     )
 
@@ -103,6 +103,11 @@ class _Away(Refused, Unreachable):
 
 def _kind(status: int) -> type[Refused]:
     return _Away if status in (502, 503, 504) else Refused
+
+
+def _is_new(error: Mapping[str, Any], detail: str) -> bool:
+    """Whether the field's words say more than the sentence before them."""
+    return not error.get("detail") or str(error["detail"]) not in detail
 
 
 def _field_error(error: Mapping[str, Any]) -> str:

@@ -73,7 +73,9 @@ def show(screen: Screen, node: Json, *, now: datetime) -> None:
             ("Last seen", f"{ago(node.get('last_seen'), now=now)} ago" if node.get("last_seen") else "never"),
             (
                 "Certificate",
-                f"until {node['certificate_expires_at']}" if node.get("certificate_expires_at") else "",
+                f"renewed by itself; the present one ends in {ago(node['certificate_expires_at'], now=now)}"
+                if node.get("certificate_expires_at")
+                else "",
             ),
         )
     )

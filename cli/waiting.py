@@ -33,7 +33,7 @@ def describe(operation: Json, workload: Json | None) -> str:
     """Where the operation stands: `pulling postgres:16: 41 %`, `2 of 3 running, 1 starting`, `no node fits: …`."""
     stated = str(operation.get("progress") or "")
     percent = operation.get("percent")
-    if stated and percent is not None and "%" not in stated:
+    if stated and percent and "%" not in stated:  # "starting: 0 %" says less than "starting"
         stated = f"{stated}: {percent} %"
     seen = _instances_line((workload or {}).get("instances") or ())
     return _unplaced_line(workload) or stated or seen or str(operation["state"])

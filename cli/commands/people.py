@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -69,9 +70,8 @@ def create_user(
 ) -> None:
     """Create a user; the password is asked for or read from stdin."""
     from cli import asking
-    from cli.run_options import read_pairs
 
-    body: dict[str, Any] = {"username": name, "roles": read_pairs(roles or (), option="--role")}
+    body: dict[str, Any] = {"username": name, "roles": read_roles(roles or ())}
     if password:
         body["password"] = asking.password(f"Password of {name}", again=True)
     made = session.client.post(path_of("users"), body)
@@ -80,13 +80,23 @@ def create_user(
         session.screen.hint(f"lattice login URL --user {name}")
 
 
-def set_roles(session: Session, name: UserArgument, *, roles: RolesOption = None) -> None:
-    """Replace a user's roles by the given ones."""
+def read_roles(texts: Sequence[str]) -> dict[str, str]:
+    """`PROJECT=ROLE` options as a mapping; a role alone is the likeliest mistake."""
+    from cli.errors import usage
     from cli.run_options import read_pairs
 
-    changed = session.client.patch(
-        path_of("users", name), {"roles": read_pairs(roles or (), option="--role")}
-    )
+    for text in texts:
+        if "=" not in text:
+            raise usage(
+                f"Cannot read --role {text!r}: a role is held in a project.",
+                todo=f"write --role default={text}, or --role '*={text}' for the whole platform",
+            )
+    return read_pairs(texts, option="--role")
+
+
+def set_roles(session: Session, name: UserArgument, *, roles: RolesOption = None) -> None:
+    """Replace a user's roles by the given ones."""
+    changed = session.client.patch(path_of("users", name), {"roles": read_roles(roles or ())})
     if not session.screen.data(changed):
         session.screen.say(f"{name}: {roles_text(changed) or 'no roles'}")
 

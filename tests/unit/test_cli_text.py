@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from cli import exec_frames, node_text, run_options, waiting, workload_text
 from cli.commands.exec import tty_and_stdin
 from cli.commands.nodes import with_labels
+from cli.commands.people import read_roles
 from cli.commands.templates import value_rows
 from cli.errors import CliError, ExitCode, Unreachable, from_problem
 from cli.output import names_of
@@ -261,6 +262,7 @@ def test_progress_says_what_happens() -> None:
     assert waiting.describe(running, answers.workload(instances=many)) == "1 of 3 running, 2 starting"
     stated = answers.operation("running", progress="pulling", percent=7)
     assert waiting.describe(stated, None) == "pulling: 7 %"
+    assert waiting.describe({**stated, "percent": 0}, None) == "pulling"
     assert (
         waiting.describe(stated, answers.unplaced_workload())
         == "no place yet: no node fits: 1 memory, 1 cordon"
@@ -314,6 +316,24 @@ def test_a_problem_becomes_what_why_and_what_to_do() -> None:
         "  ports.0.port: too large",
         "  Request: rq-1",
     ]
+
+
+def test_a_field_that_says_no_more_than_the_sentence_is_left_out() -> None:
+    away = "image nope:1 cannot be used: its registry did not answer"
+    body = {
+        "title": "Invalid request",
+        "detail": f"{away}.",
+        "errors": [{"pointer": "/image", "detail": away}],
+    }
+    assert from_problem(422, body, url="https://x").lines() == [f"Error: Invalid request: {away}."]
+
+
+def test_a_role_without_a_project_is_explained() -> None:
+    assert read_roles(["default=viewer", "*=admin"]) == {"default": "viewer", "*": "admin"}
+    with pytest.raises(CliError) as caught:
+        read_roles(["viewer"])
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert caught.value.todo == "write --role default=viewer, or --role '*=viewer' for the whole platform"
 
 
 def test_an_answer_of_something_else_says_so() -> None:
