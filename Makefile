@@ -17,7 +17,7 @@ TYPED = $(wildcard lattice services agent cli standalone dashboards infra tests 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: setup ## from nothing to a database with a public URL on this machine
+demo: setup ## from nothing to a database that answers a query on this machine
 	@$(WITH_ENGINE) $(BIN)/python -m standalone.demo
 
 setup: python ## what demo and test need: packages, .venv with the lattice CLI, Docker Engine, template images

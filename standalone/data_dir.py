@@ -214,7 +214,7 @@ def _make(root: Path) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise Invalid(f"{root} is not a folder: choose another data directory.") from error
-    except PermissionError as error:
+    except OSError as error:  # no right to, a read-only or special file system, too long a name
         raise Invalid(
             f"{root} cannot be made: {error.strerror}. Choose a data directory of your own."
         ) from error

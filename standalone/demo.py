@@ -163,7 +163,7 @@ def report(
             f"  {cli} status              the platform itself",
             f"  {announcement.url}/docs   the API",
             "Stop",
-            "  make down     the platform and its workloads; `make demo` brings them back with their data",
+            f"  make down     the platform and its workloads; `make demo` brings {NAME} back with its data",
             "  make reset    remove all of it",
             "",
             f"That took {took_s:.1f} s.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lattice.errors import LatticeError
@@ -36,10 +37,26 @@ async def stop(root: Path, settings: StandaloneSettings, *, workloads: bool) -> 
     if workloads:
         await _ask_to_stop_workloads(data_dir, settings)
     say(await stop_processes(data_dir))
-    if workloads:
+    if not workloads:
+        await _tell_what_runs_on(data_dir, settings)
+    else:
         stopped = await _stop_containers(data_dir, settings)
         say(f"Stopped {stopped} more containers." if stopped else "No workload runs any more.")
     return DONE
+
+
+async def _tell_what_runs_on(data_dir: DataDir, settings: StandaloneSettings) -> None:
+    """Nobody should find by chance that containers of a stopped platform still run.  An Engine that is away tells nothing."""
+    with suppress(LatticeError):
+        async with open_engine(settings.docker_url) as engine:
+            if running := await running_containers(engine, data_dir.cluster_id):
+                say(words_on_running(len(running)))
+
+
+def words_on_running(count: int) -> str:
+    """What is said of `count` containers that run without their platform."""
+    subject = "1 container runs" if count == 1 else f"{count} containers run"
+    return f"{subject} on without it; `lattice down --workloads` stops workloads, too."
 
 
 async def stop_processes(data_dir: DataDir) -> str:
@@ -67,18 +84,21 @@ async def _ask_to_stop_workloads(data_dir: DataDir, settings: StandaloneSettings
         async with open_gateway(announcement) as gateway:
             asked = await _stop_each(gateway)
         if asked:
-            say(f"Stopping {asked} workloads.")
+            say(
+                f"Stopping {', '.join(asked)}; after the next `up`, `lattice start NAME` starts each again with its data."
+            )
             await _until_none_runs(data_dir, settings)
     except LatticeError as error:
         say(f"The platform cannot stop its workloads ({error}); their containers are stopped directly.")
 
 
-async def _stop_each(gateway: GatewayClient) -> int:
+async def _stop_each(gateway: GatewayClient) -> list[str]:
+    """The names of those that ran."""
     listed = await gateway.listing("/v1/workloads", project="*")
     running = [workload for workload in listed if workload["desired_state"] == "running"]
     for workload in running:
         await gateway.post(f"/v1/workloads/{workload['id']}/stop", project=workload["project"])
-    return len(running)
+    return sorted(str(workload["name"]) for workload in running)
 
 
 async def _until_none_runs(data_dir: DataDir, settings: StandaloneSettings) -> None:

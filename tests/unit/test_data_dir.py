@@ -53,6 +53,12 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
             dirs.open_data_dir(path)
 
 
+def test_a_folder_that_the_kernel_refuses_is_explained(tmp_path: Path) -> None:
+    for path in (Path("/proc/lattice"), tmp_path / ("long" * 100)):
+        with pytest.raises(Invalid, match="cannot be made: .*Choose a data directory of your own"):
+            dirs.open_data_dir(path)
+
+
 @pytest.mark.parametrize("content", ["", "UPPER123", "../../..", "abcd12345"])
 def test_a_damaged_cluster_id_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "cluster-id").write_text(content)

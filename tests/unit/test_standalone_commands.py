@@ -37,6 +37,7 @@ from standalone.processes import look_up
 from standalone.reports import Kind, News, read_news, teller
 from standalone.reset import Belongings, remove_data_dir, remove_memory
 from standalone.status import elapsed, process_view, state_of
+from standalone.stopping import words_on_running
 from standalone.supervisor import SupervisorStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -151,6 +152,14 @@ async def test_nothing_was_ever_started() -> None:
 
 
 # --- status ------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_on_without_its_platform_is_told() -> None:
+    assert words_on_running(1).startswith("1 container runs on without it;")
+    assert (
+        words_on_running(2)
+        == "2 containers run on without it; `lattice down --workloads` stops workloads, too."
+    )
 
 
 @pytest.mark.parametrize(
