@@ -22,9 +22,6 @@ from lattice.contracts.messages import DesiredDocument, Heartbeat, ObservedDocum
 from lattice.contracts.nouns import ContainerKey, ObservedContainer, Phase
 from lattice.ids import new_id
 from lattice.messaging import Received
-from lattice.settings import BusSettings
-from standalone.credentials import BUS_NAME, credential_files
-from standalone.data_dir import find_data_dir, read_ports
 from tests.fixtures.platform import Platform, platforms, until
 from tests.fixtures.reliability import Record
 
@@ -77,7 +74,7 @@ def test_a_part_killed_during_a_deploy(
         slowest_s = max(slowest_s, _deploy_and_kill(platform, image_test, part, delay_s))
     record(
         f"kill -9 of {part} during a deploy",
-        f"{len(delays_s)} kills, 0 to {max(delays_s):.2f} s after the request: each deploy succeeded with one container; "
+        f"{len(delays_s)} kills, {delays_s[0]:.2f} to {delays_s[-1]:.2f} s after the request: each deploy succeeded with one container; "
         f"slowest {slowest_s:.1f} s",
     )
 
@@ -143,15 +140,6 @@ def _answers_until_back(rest: httpx.Client) -> list[httpx.Response]:
 # ----------------------------------------------------------------------------- a platform that was away
 
 
-def test_down_and_up_touches_no_container(platform: Platform, image_test: str) -> None:
-    before = platform.lives()
-    platform.down()
-    assert platform.lives() == before
-    platform.up()
-    assert platform.lives() == before
-    works(platform, image_test)
-
-
 def test_an_erased_bus_comes_back_from_the_database(platform: Platform, image_test: str) -> None:
     before, shown = platform.lives(), platform.json("ps")["items"]
     events = platform.json("events", "first")["items"]
@@ -193,6 +181,7 @@ def test_many_changes_while_the_node_is_away_are_one_apply(
     after = documents_taken(platform)[taken:]
     assert len(after) == 1, after
     wanted = journalled(platform).generation - generation
+    assert wanted > 1, "several documents were missed, not one"
     first = platform.container("first")
     assert before[first["Name"]] == platform.lives()[first["Name"]], (
         "stopped and started again: nothing to do"
@@ -223,21 +212,6 @@ def node_state(platform: Platform) -> str:
 # ------------------------------------------------------------------------ messages again, late, forged
 
 
-def bus_of(platform: Platform, service: str) -> BusSettings:
-    """The bus as a service of the platform reaches it."""
-    data_dir = find_data_dir(platform.root)
-    assert data_dir is not None
-    files = credential_files(data_dir)
-    return BusSettings(
-        urls=[f"tls://127.0.0.1:{read_ports(data_dir)['nats']}"],
-        ca_file=files.ca,
-        cert_file=files.certificate(service),
-        key_file=files.certificate(service),
-        creds_file=files.ticket(service),
-        server_name=BUS_NAME,
-    )
-
-
 async def test_orders_that_come_again_or_late_have_no_effect(platform: Platform, image_test: str) -> None:
     old = journalled(platform)
     platform.ok("run", image_test, "--name", "third", "--", *SLEEP)
@@ -245,7 +219,7 @@ async def test_orders_that_come_again_or_late_have_no_effect(platform: Platform,
     assert newest.order > old.order
     taken = documents_taken(platform)
     foreign = newest.model_copy(update={"cluster_id": "elsewher"})
-    async with NatsBus(bus_of(platform, "registry"), identity="registry") as bus:
+    async with NatsBus(platform.bus_settings("registry"), identity="registry") as bus:
         for document in (newest, old, old, newest, old, foreign):
             await bus.append(DESIRED_DOCUMENT, document, msg_id=new_id("dd"), node_id=newest.node_id)
     # The last of them was heard, so all before it were.
@@ -291,7 +265,7 @@ async def newest_heartbeat(platform: Platform, node_id: str) -> Heartbeat:
     async def hear(received: Received[Heartbeat]) -> None:
         heard.put_nowait(received.message)
 
-    async with NatsBus(bus_of(platform, "registry"), identity="registry") as bus:
+    async with NatsBus(platform.bus_settings("registry"), identity="registry") as bus:
         await bus.subscribe(HEARTBEAT, hear, node_id=node_id)
         return await asyncio.wait_for(heard.get(), 20)
 
