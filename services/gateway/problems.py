@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lattice.contracts.nouns import NAME_PATTERN
 from lattice.errors import FieldError, Invalid, LatticeError, Temporary, TooManyRequests, Unauthenticated
-from services.gateway.names import PROJECT_PATTERN
+from services.gateway.field_words import in_words
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
@@ -82,7 +81,6 @@ def from_validation(error: RequestValidationError) -> Invalid:
     return Invalid(f"The request is not valid: see {places}.", errors=errors)
 
 
-_NAME_IN_WORDS = "use 2 to 28 lower-case letters, digits and single hyphens; begin with a letter and do not end with a hyphen"
 _FRAMEWORK = {
     404: ("not_found", "Not found", "There is nothing at this path. The paths are listed at /docs."),
     405: (
@@ -129,13 +127,7 @@ def _response(problem: Problem, headers: dict[str, str]) -> Response:
 
 
 def _field_errors(found: Iterable[dict[str, Any]]) -> list[FieldError]:
-    return [{"pointer": _pointer(item), "detail": _in_words(item)} for item in found]
-
-
-def _in_words(item: dict[str, Any]) -> str:
-    """What is wrong, for people: a regular expression is no explanation of what a name may be."""
-    pattern = str(item.get("ctx", {}).get("pattern", ""))
-    return _NAME_IN_WORDS if pattern.startswith((NAME_PATTERN, PROJECT_PATTERN)) else str(item["msg"])
+    return [{"pointer": _pointer(item), "detail": in_words(item)} for item in found]
 
 
 def _pointer(item: dict[str, Any]) -> str:
