@@ -9,11 +9,17 @@ from importlib.resources import files
 from typing import Any
 
 from lattice.errors import LatticeError
+from services.gateway.policy import Scope
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
+
+
+_FIRST_REQUEST = escape(
+    'curl --cacert ca.pem -H "Authorization: Bearer $LATTICE_TOKEN" "$LATTICE_URL/v1/workloads"'
+)
 
 
 def style() -> str:
@@ -34,7 +40,8 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"<title>{escape(info['title'])} REST API</title>"
     yield '<link rel="stylesheet" href="/docs/style.css"></head><body><main>'
     yield f"<h1>{escape(info['title'])} REST API {escape(info['version'])}</h1><p>{escape(info['description'])} "
-    yield 'The same for programs: <a href="/openapi.json">openapi.json</a>.</p><nav><ul>'
+    yield 'The same for programs: <a href="/openapi.json">openapi.json</a>.</p>'
+    yield f"<p>A first request, with a token of <code>lattice token create</code>:</p><pre>{_FIRST_REQUEST}</pre><nav><ul>"
     yield from (f'<li><a href="#{_anchor(tag)}">{escape(tag)}</a></li>' for tag in groups)
     yield '<li><a href="#errors">errors</a></li><li><a href="#shapes">shapes</a></li></ul></nav>'
     for tag, operations in groups.items():
@@ -59,11 +66,9 @@ def _by_tag(document: Mapping[str, Any]) -> dict[str, list[Operation]]:
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    right = operation["x-lattice-right"]
-    needs = f"{right['role']} over {right['over']}" if right["role"] else right["over"]
-    yield f'<article id="{_anchor(method + path)}"><h3><span class="method">{method.upper()}</span>'
+    yield f'<article id="{_anchor(method + path)}"><h3><span class="method {method}">{method.upper()}</span>'
     yield f"<code>{escape(path)}</code></h3><p>{escape(operation.get('description', ''))}</p>"
-    yield f'<p class="right">Needs: {escape(needs)}</p>'
+    yield f'<p class="right">{escape(_right(operation["x-lattice-right"]))}</p>'
     if operation.get("parameters"):
         yield "<table><thead><tr><th>parameter</th><th>in</th><th>what</th></tr></thead><tbody>"
         yield from map(_parameter, operation["parameters"])
@@ -74,6 +79,15 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     for status, response in operation["responses"].items():
         yield f"<tr><td>{escape(status)}</td><td>{escape(response['description'])}</td><td>{_content(response)}</td></tr>"
     yield "</tbody></table></details></article>"
+
+
+def _right(right: Mapping[str, Any]) -> str:
+    """Who may, as a sentence: some scopes name people, the others what the role is held over."""
+    if right["over"] == Scope.PUBLIC.value:
+        return "For everybody: nobody needs to be signed in."
+    if right["over"] == Scope.SIGNED_IN.value:
+        return f"For {right['over']}."
+    return f"Needs the role {right['role']} over {right['over']}."
 
 
 def _parameter(parameter: Mapping[str, Any]) -> str:

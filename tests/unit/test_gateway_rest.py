@@ -363,6 +363,9 @@ async def test_the_document_and_the_page_are_served_without_anything_from_elsewh
     assert "<script" not in page.text
     assert "http://" not in page.text.replace(PUBLIC_URL, "")
     assert "/v1/workloads/{id}/logs" in page.text
+    assert "Needs the role operator over the platform" in page.text
+    assert "For everybody: nobody needs to be signed in." in page.text
+    assert "For anybody who is signed in" in page.text
     assert (await world.get("/docs/style.css", as_=None)).headers["Content-Type"].startswith("text/css")
 
 
