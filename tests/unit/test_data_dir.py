@@ -55,7 +55,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_the_kernel_refuses_is_explained(tmp_path: Path) -> None:
     for path in (Path("/proc/lattice"), tmp_path / ("long" * 100)):
-        with pytest.raises(Invalid, match="cannot be made: .*Choose a data directory of your own"):
+        with pytest.raises(Invalid, match=r"cannot be made: .*Choose a data directory of your own"):
             dirs.open_data_dir(path)
 
 
