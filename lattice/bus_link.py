@@ -160,9 +160,7 @@ class Link:
         client = connection.client
         try:
             await connection.open(self._settings, identity=self._identity, inbox=self.inbox)
-            for wanted in tuple(self._wanted):
-                await wanted.attach(client)
-            await reached(client)
+            await self._attach_all(client)
             self._came(client)
             began_s = loop.time()
             self.problem = await connection.ended()
@@ -170,6 +168,15 @@ class Link:
         finally:
             self._gone()
             await throw_away(client)
+
+    async def _attach_all(self, client: Client) -> None:
+        """Subscribe to all that is wanted, also to what comes to be wanted meanwhile: it finds no connection yet, and trusts this one."""
+        attached: list[Wanted] = []
+        while missing := [wanted for wanted in self._wanted if wanted not in attached]:
+            for wanted in missing:
+                await wanted.attach(client)
+            attached += missing
+            await reached(client)
 
     def _came(self, client: Client) -> None:
         self._client, self.problem = client, ""

@@ -430,3 +430,26 @@ async def test_a_refused_subscription_is_counted(own_nats_server: NatsServer) ->
         await bus.subscribe(DESIRED_DOCUMENT, never)
         await until(lambda: counter._value.get() > before)
         await say(bus, 1)
+
+
+async def test_what_is_wanted_while_the_link_comes_up_is_heard(own_nats_server: NatsServer) -> None:
+    heard: set[int] = set()
+
+    def ear(number: int) -> Callable[[Received[m.Heartbeat]], Any]:
+        async def hear(_: Received[m.Heartbeat]) -> None:
+            heard.add(number)
+
+        return hear
+
+    for _ in range(3):
+        heard.clear()
+        async with NatsBus(
+            settings(own_nats_server, own_nats_server.service("registry")), identity="registry"
+        ) as bus:
+            count = 0
+            while not bus.connected or count < 100:
+                await bus.subscribe(HEARTBEAT, ear(count))
+                count += 1
+                await asyncio.sleep(0.001)
+            await say(bus, 1)
+            await until(lambda count=count: len(heard) == count, within_s=5)  # type: ignore[misc]
