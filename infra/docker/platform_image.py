@@ -72,4 +72,6 @@ def _add_source(root: Path, context: Path, packages: list[str]) -> None:
 def _add_compose(root: Path, context: Path) -> None:
     """What the containers of compose.yaml run besides the services; it is no part of the distribution."""
     package = Path("infra") / "compose"
-    shutil.copytree(root / package, context / "compose" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        root / package, context / "compose" / package, ignore=shutil.ignore_patterns("__pycache__")
+    )

@@ -42,6 +42,7 @@ from lattice.contracts.nouns import Amounts, Health, Inventory, ObservedContaine
 from lattice.contracts.permissions import Permissions, service_permissions
 from lattice.contracts.spec import WorkloadSpec
 from lattice.envelope import create_master_key
+from lattice.errors import Temporary
 from lattice.messaging import Received
 from lattice.migrations import upgrade
 from lattice.postgres import PostgresStore
@@ -226,8 +227,9 @@ async def test_an_erased_bus_comes_back_from_postgres(registry: Running) -> None
 
     async def is_back() -> bool:
         try:
-            return await registry.document() == before
-        except Exception:
+            found: DesiredDocument | None = await registry.document()
+            return bool(found == before)
+        except Temporary:
             return False
 
     await until(is_back, within_s=20)
