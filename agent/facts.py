@@ -15,6 +15,9 @@ from agent.naming import Slot, slot_of
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import ContainerKey, DesiredState, Noun
 
+# Slots that nothing fills any more, and whose ports are still kept for whatever fills them next.
+PORTS_REMEMBERED = 256
+
 
 class Failure(Noun):
     """The last step of an instance that failed.  `final` means that only another order can help, though it is tried again all the same."""
@@ -101,10 +104,16 @@ def learn(facts: Facts, document: DesiredDocument) -> Facts:
         update={
             "epochs": epochs,
             "records": {key_text(i.key): _ordered(facts.record(i.key), i) for i in document.instances},
-            "ports": {text: ports for text, ports in facts.ports.items() if text in slots},
+            "ports": _remembered(facts.ports, slots),
             "volumes": facts.volumes.difference(document.remove_volumes),
         }
     )
+
+
+def _remembered(ports: dict[str, dict[str, int]], wanted: set[str]) -> dict[str, dict[str, int]]:
+    """The ports of wanted slots, and of the newest others: a replacement may come some documents after its predecessor went."""
+    others = [text for text in ports if text not in wanted][-PORTS_REMEMBERED:]
+    return {text: held for text, held in ports.items() if text in wanted or text in others}
 
 
 def _ordered(record: InstanceRecord, instance: DesiredInstance) -> InstanceRecord:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.exits import note_exits
-from agent.facts import Facts, InstanceRecord, accepts, key_text, learn
+from agent.facts import PORTS_REMEMBERED, Facts, InstanceRecord, accepts, key_text, learn
 from agent.naming import container_labels, key_from, slot_of
 from agent.reconcile import Plan, Step, Verb, diff
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, RunSpec, Tombstone
@@ -200,6 +200,19 @@ def test_a_vanished_container_is_made_again_and_counts_as_restart() -> None:
 def test_a_container_with_unreadable_labels_is_quarantined() -> None:
     stranger = container(key(), labels={"lattice.cluster": CLUSTER})
     assert diff(document(), [stranger], Facts(), NOW).quarantined == (stranger,)
+
+
+def test_a_port_is_kept_while_a_replacement_has_not_come_yet() -> None:
+    facts = known(document(instance(key(1)))).with_ports(slot_of(key(1)), {"8080": 25_000})
+    between = learn(facts, document(tombstones=(tombstone(key(1)),), generation=2))
+    assert learn(between, document(instance(key(2)), generation=3)).ports == {"wl-1/0": {"8080": 25_000}}
+
+
+def test_ports_of_slots_long_gone_are_forgotten() -> None:
+    facts = known(document(instance(key(1))))
+    for number in range(PORTS_REMEMBERED + 10):
+        facts = facts.with_ports(slot_of(key(workload=f"wl-{number}")), {"80": 20_000 + number})
+    assert len(learn(facts, document(generation=2)).ports) == PORTS_REMEMBERED
 
 
 def test_only_a_newer_document_of_the_same_node_is_accepted() -> None:
