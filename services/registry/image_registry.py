@@ -33,13 +33,14 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 @dataclass(slots=True)
 class ImageRegistries:
-    """Asks registries, and remembers for a moment what they said, so that a burst of deploys asks once.
+    """Asks registries, and remembers for a second what they said, so that a burst of deploys asks once: whoever pushes and then deploys
+    must get what was pushed.
 
     A registry that is away is not asked again for `away_s`: each accept would wait for its time limit.
     """
 
     timeout_s: float = 5.0
-    remember_s: float = 10.0
+    remember_s: float = 1.0
     away_s: float = 30.0
     _known: dict[tuple[ImageReference, str | None], tuple[float, RegistryAnswer]] = field(
         default_factory=dict

@@ -173,10 +173,10 @@ def test_a_tag_that_moves_changes_nothing_that_runs(
     assert digest_of(platform, name) == pinned
     assert platform.container(name)["Image"] == content
 
-    # Who deploys now gets the new content; what a registry said is remembered for ten seconds.
+    # Who deploys now gets the new content; what a registry said is remembered for a second.
     def newer() -> bool:
         other = new_name("api")
-        platform.ok("run", image, "--name", other, "--", "sleep", "600")
+        platform.ok("run", image, "--name", other, "--cpu", "0.05", "--", "sleep", "600")
         return digest_of(platform, other) != pinned
 
     until(newer, what="a deploy of the tag that moved being of its new content")
