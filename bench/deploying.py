@@ -26,6 +26,8 @@ from infra.setup.commands import run
 IMAGE = "lattice.local/test:1"
 COMMAND = ["sleep", "3600"]
 LABEL = "lattice.bench"
+# The same for all: the Engine starts a container under its own limit, and a hundredth of a core makes that take a second and a half.
+CPU_MILLIS = 100
 _numbers = itertools.count(1)
 
 
@@ -122,6 +124,7 @@ async def bare(engine: Starts) -> int:
             "Init": True,
             "Memory": 64 * 2**20,
             "PidsLimit": 128,
+            "NanoCpus": CPU_MILLIS * 1_000_000,
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
         },
     }
@@ -136,7 +139,7 @@ def lattice(found: Platform, engine: Starts) -> Callable[[], Awaitable[int]]:
 
     async def deploy() -> int:
         ports = [{"name": "http", "port": 80}]
-        accepted = await found.accept(ports=ports, resources={"cpu": "10m", "memory": "16Mi"})
+        accepted = await found.accept(ports=ports, resources={"cpu": f"{CPU_MILLIS}m", "memory": "64Mi"})
         workload = accepted["workload"]["id"]
         await engine.of("lattice.workload", workload)
         return 1
@@ -153,6 +156,7 @@ async def swarm() -> AsyncIterator[Callable[..., Awaitable[str]]]:
         async def create(value: str, constraints: list[str] | None = None) -> str:
             template = {
                 "ContainerSpec": {"Image": IMAGE, "Command": COMMAND, "Labels": {LABEL: value}},
+                "Resources": {"Limits": {"NanoCPUs": CPU_MILLIS * 1_000_000, "MemoryBytes": 64 * 2**20}},
                 "Placement": {"Constraints": constraints or []},
             }
             body = {
