@@ -152,12 +152,14 @@ async def test_dead_letters_and_what_was_said_can_be_looked_at() -> None:
 
 
 async def test_settling_names_what_is_still_busy() -> None:
-    bus = MemoryBus()
+    bus, release = MemoryBus(), asyncio.Event()
 
-    async def never(_: Received[m.PlacementWanted]) -> None:
-        await asyncio.Event().wait()
+    async def slow(_: Received[m.PlacementWanted]) -> None:
+        await release.wait()
 
-    await bus.consume(SCHED_BY_SCHEDULER, PLACEMENT_WANTED, never)
+    consuming = await bus.consume(SCHED_BY_SCHEDULER, PLACEMENT_WANTED, slow)
     await want(bus, "wl-1")
     with pytest.raises(TimeoutError, match="scheduler"):
         await bus.settle(timeout_s=0.05)
+    release.set()
+    await consuming.stop()

@@ -71,9 +71,9 @@ def test_requests_that_a_process_makes_are_no_news(log: io.StringIO) -> None:
 
 
 def test_the_standard_librarys_log_goes_the_same_way(log: io.StringIO) -> None:
-    logging.getLogger("uvicorn").warning("from %s", "there")
+    logging.getLogger("some.library").warning("from %s", "there")
     [record] = records(log)
-    assert (record["message"], record["level"], record["logger"]) == ("from there", "warning", "uvicorn")
+    assert (record["message"], record["level"], record["logger"]) == ("from there", "warning", "some.library")
 
 
 class Living:
