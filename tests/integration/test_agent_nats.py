@@ -154,7 +154,9 @@ async def test_a_server_that_restarts_or_loses_everything_stops_no_container(
         own_nats_server.erase_store()
         await eventually(lambda: not platform.bus.connected)
         runtime.calls.clear()
-        platform.heard["status"].clear()  # before the agent can report again: its next report is half a minute later
+        platform.heard[
+            "status"
+        ].clear()  # before the agent can report again: its next report is half a minute later
         own_nats_server.start()
         await eventually(lambda: platform.bus.connected)
         await platform.bus.ensure_topology(STREAMS, CONSUMERS)
