@@ -9,6 +9,9 @@ BIN := .venv/bin
 # What needs the Docker Engine runs through this: it lends a user the docker group that set-up has just given them.
 WITH_ENGINE = $(PYTHON) -m infra.setup exec
 PYTEST_ARGS ?=
+# Most tests wait for servers and containers more than they compute, so two files at a time keep two cores busy.
+TEST_WORKERS ?= 2
+SIDE_BY_SIDE = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 FAST_TESTS = $(wildcard tests/unit tests/contract)
 TYPED = $(wildcard lattice services agent cli standalone dashboards infra tests bench)
 
@@ -27,7 +30,7 @@ dev-setup: python
 	@$(PYTHON) -m infra.setup dev
 
 test: dev-setup ## set up everything the tests need and run all of them (PYTEST_ARGS="-k name" for some)
-	@$(WITH_ENGINE) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(WITH_ENGINE) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 check: dev-setup ## format, lint, types, import contracts, drift of generated documents, fast tests
 	$(BIN)/ruff format --check .
@@ -35,7 +38,7 @@ check: dev-setup ## format, lint, types, import contracts, drift of generated do
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m lattice.contracts.asyncapi --check
-	$(BIN)/python -m pytest -q $(FAST_TESTS)
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(FAST_TESTS)
 
 bench: dev-setup ## the benchmarks, each against its floor or peer in the same run
 	@$(WITH_ENGINE) $(BIN)/python -m bench
