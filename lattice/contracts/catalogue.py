@@ -317,9 +317,9 @@ TAKE_TERM = _service(
 SCHEDULING_SNAPSHOT = _service(
     "registry",
     "scheduling_snapshot",
-    m.Empty,
+    m.SchedulingQuery,
     m.SchedulingSnapshot,
-    "All nodes, and all instances without a place.",
+    "All nodes, and the instances without a place that are asked about.",
     callers=("scheduler",),
 )
 COMMIT_PLACEMENTS = _service(

@@ -7,15 +7,16 @@ partial per instance: whoever lost is answered with the newer nodes and placed a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from lattice.contracts.messages import (
     CommitPlacements,
-    Empty,
     Placement,
     PlacementRequest,
     PlacementsCommitted,
     RefusedPlacement,
     SchedulableNode,
+    SchedulingQuery,
     SchedulingSnapshot,
     TakeTerm,
     Term,
@@ -43,13 +44,16 @@ async def take_term(deps: Deps, request: TakeTerm) -> Term:
         return Term(term=cluster.term)
 
 
-async def scheduling_snapshot(deps: Deps, request: Empty) -> SchedulingSnapshot:
-    """All nodes with their room, and all instances without a place."""
+async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> SchedulingSnapshot:
+    """All nodes with their room, and the instances without a place that are asked about."""
     async with deps.store.transaction() as tx:
         cluster = await _cluster(tx)
         nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
         placed = await _placed_on(tx, nodes)
-        wanted = await tx.find(InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING)
+        asked: dict[str, Any] = (
+            {} if request.workload_ids is None else {"workload_id": In(tuple(request.workload_ids))}
+        )
+        wanted = await tx.find(InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING, **asked)
         return SchedulingSnapshot(
             term=cluster.term,
             nodes=tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes),

@@ -10,7 +10,8 @@ from services.scheduler.rounds import Rounds
 from services.scheduler.turns import Turns
 
 _MAKES_ROOM = frozenset({"node", "instance", "workload", "volume"})
-_OWN_WORK = frozenset({"placed", "unplaceable"})
+# A wish for a place, or news of those who have one.
+_MAKES_NONE = frozenset({"created", "placed", "unplaceable", "ready", "unhealthy", "restarted", "oom_killed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,9 @@ class Handlers:
     rounds: Rounds
     turns: Turns
 
-    async def wanted(self, _: Received[PlacementWanted]) -> None:
+    async def wanted(self, received: Received[PlacementWanted]) -> None:
         """Acknowledged when a round that began after it is through, whatever the round decided; again when the round failed."""
-        await self.turns.wanted()
+        await self.turns.wanted(received.message.workload_id)
 
     async def fact(self, received: Received[Fact]) -> None:
         """Look again if somebody waits for a place and this may have made one."""
@@ -32,4 +33,4 @@ class Handlers:
 
 def may_make_room(fact: Fact) -> bool:
     """Whether a place may have come free: a node joined or changed, an instance ended, a volume was released."""
-    return fact.entity in _MAKES_ROOM and fact.verb not in _OWN_WORK
+    return fact.entity in _MAKES_ROOM and fact.verb not in _MAKES_NONE

@@ -10,11 +10,11 @@ from loguru import logger
 from lattice.contracts.catalogue import COMMIT_PLACEMENTS, SCHEDULING_SNAPSHOT
 from lattice.contracts.messages import (
     CommitPlacements,
-    Empty,
     Placement,
     PlacementRequest,
     PlacementsCommitted,
     SchedulableNode,
+    SchedulingQuery,
     UnplaceableInstance,
 )
 from lattice.errors import Conflict, LatticeError
@@ -40,19 +40,29 @@ class Rounds:
         self._term = term
         self.left_waiting = False
 
-    async def once(self) -> None:
-        """Place all that wants a place.  Raises SteppedDown when the term is over, Temporary when the registry is away."""
+    async def once(self, workload_ids: frozenset[str] | None) -> None:
+        """Place what wants a place, of these workloads or (None) of all.
+
+        Raises SteppedDown when the term is over, Temporary when the registry is away.
+        """
+        left_before = self.left_waiting and workload_ids is not None
         self.left_waiting = True  # until we know better: what happens during a round may make room, too
         with metrics.ROUND_SECONDS.time():
-            snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, Empty())
-            if snapshot.term != self._term:
-                raise SteppedDown(f"term {self._term} is over, {snapshot.term} has begun")
-            nodes = {node.node_id: node for node in snapshot.nodes}
-            unplaced = 0
-            for batch in _batches(snapshot.wanted):
-                unplaced += await self._place(batch, nodes)
-        self.left_waiting = unplaced > 0
-        metrics.WAITING.set(unplaced)
+            unplaced = await self._round(workload_ids)
+        self.left_waiting = left_before or unplaced > 0
+        if workload_ids is None:
+            metrics.WAITING.set(unplaced)
+
+    async def _round(self, workload_ids: frozenset[str] | None) -> int:
+        """Returns how many have no place afterwards."""
+        snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, SchedulingQuery(workload_ids=workload_ids))
+        if snapshot.term != self._term:
+            raise SteppedDown(f"term {self._term} is over, {snapshot.term} has begun")
+        nodes = {node.node_id: node for node in snapshot.nodes}
+        unplaced = 0
+        for batch in _batches(snapshot.wanted):
+            unplaced += await self._place(batch, nodes)
+        return unplaced
 
     async def _place(self, wanted: Sequence[PlacementRequest], nodes: dict[str, SchedulableNode]) -> int:
         """Place these; `nodes` becomes what they are afterwards.  Returns how many have no place."""

@@ -31,12 +31,12 @@ from lattice.contracts.messages import (
     CommitPlacements,
     CreateWorkload,
     DesiredDocument,
-    Empty,
     Fact,
     GetByName,
     ListFacts,
     ObservedDocument,
     Placement,
+    SchedulingQuery,
 )
 from lattice.contracts.nouns import Amounts, Health, Inventory, ObservedContainer, OperationState, Phase
 from lattice.contracts.permissions import Permissions, service_permissions
@@ -95,7 +95,7 @@ class Running:
         return (await self.asker.ask(CREATE_WORKLOAD, request)).operation.id
 
     async def place_all(self) -> None:
-        snapshot = await self.asker.ask(SCHEDULING_SNAPSHOT, Empty())
+        snapshot = await self.asker.ask(SCHEDULING_SNAPSHOT, SchedulingQuery())
         placements = tuple(
             Placement(
                 instance_id=wanted.instance_id,

@@ -23,7 +23,6 @@ from lattice.contracts.catalogue import (
 )
 from lattice.contracts.messages import (
     CommitPlacements,
-    Empty,
     Fact,
     Placement,
     PlacementRequest,
@@ -31,6 +30,7 @@ from lattice.contracts.messages import (
     PlacementWanted,
     RefusedPlacement,
     SchedulableNode,
+    SchedulingQuery,
     SchedulingSnapshot,
     TakeTerm,
     Term,
@@ -68,6 +68,7 @@ class Registry:
     leaders: list[str] = field(default_factory=list)
     commits: list[CommitPlacements] = field(default_factory=list)
     snapshots: int = 0
+    asked: list[frozenset[str] | None] = field(default_factory=list)
     refused_terms: list[int] = field(default_factory=list)
     refuse: Callable[[Placement], str | None] = accept_all
     before_commit: Callable[[], None] = lambda: None
@@ -89,13 +90,17 @@ class Registry:
         self.leaders.append(request.leader)
         return Term(term=self.term)
 
-    async def snapshot(self, _: Empty) -> SchedulingSnapshot:
+    async def snapshot(self, query: SchedulingQuery) -> SchedulingSnapshot:
         if self.away:
             raise Temporary("The registry is away.")
         self.snapshots += 1
-        return SchedulingSnapshot(
-            term=self.term, nodes=tuple(self.nodes.values()), wanted=tuple(self.wanted.values())
-        )
+        self.asked.append(query.workload_ids)
+        wanted = [
+            each
+            for each in self.wanted.values()
+            if query.workload_ids is None or each.workload_id in query.workload_ids
+        ]
+        return SchedulingSnapshot(term=self.term, nodes=tuple(self.nodes.values()), wanted=tuple(wanted))
 
     async def commit(self, request: CommitPlacements) -> PlacementsCommitted:
         self.commits.append(request)
@@ -226,6 +231,24 @@ async def test_many_wake_ups_are_one_round(broker: MemoryBroker, bus: MemoryBus,
     assert not bus.dead_letters
 
 
+async def test_a_wake_up_costs_nothing_for_what_waits_in_vain(
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
+) -> None:
+    """Room that comes free later is still looked at for all."""
+    async with running(MemoryBus(broker)):
+        await until(lambda: registry.snapshots == 1)
+        registry.want(a_request("in-old", workload_id="wl-old", reserve=amounts(memory=100)))
+        await registry.wake("wl-old")
+        await until(lambda: "in-old" in registry.unplaceable)
+        registry.want(a_request("in-new", workload_id="wl-new"))
+        await registry.wake("wl-new")
+        await until(lambda: "in-new" in registry.placed)
+        assert registry.asked == [None, {"wl-old"}, {"wl-new"}]
+        registry.change("nd-a", capacity=amounts(memory=200))
+        await registry.tell("node", "changed")
+        await until(lambda: "in-old" in registry.placed)
+
+
 async def test_an_unplaceable_instance_is_reported_and_its_message_acknowledged(
     broker: MemoryBroker, bus: MemoryBus, registry: Registry
 ) -> None:
@@ -245,6 +268,8 @@ async def test_an_unplaceable_instance_is_reported_and_its_message_acknowledged(
         ("instance", "gone", True),
         ("volume", "released", True),
         ("instance", "placed", False),
+        ("workload", "created", False),
+        ("instance", "ready", False),
         ("secret", "set", False),
     ],
 )

@@ -19,7 +19,6 @@ from lattice.contracts.messages import (
     CreateWorkload,
     DeleteWorkload,
     DesiredDocument,
-    Empty,
     GetByName,
     GetCredentials,
     ListFacts,
@@ -29,6 +28,7 @@ from lattice.contracts.messages import (
     Placement,
     PlacementRequest,
     RunSpec,
+    SchedulingQuery,
     SetSecret,
     TakeTerm,
     UnplaceableInstance,
@@ -107,9 +107,9 @@ class World:
 
     async def place_all(self) -> list[PlacementRequest]:
         """What the scheduler does when everything fits on the node."""
-        snapshot = await scheduling.scheduling_snapshot(self.deps, Empty())
+        snapshot = await scheduling.scheduling_snapshot(self.deps, SchedulingQuery())
         for wanted in snapshot.wanted:
-            fresh = await scheduling.scheduling_snapshot(self.deps, Empty())
+            fresh = await scheduling.scheduling_snapshot(self.deps, SchedulingQuery())
             reply = await scheduling.commit_placements(
                 self.deps,
                 CommitPlacements(
@@ -359,7 +359,7 @@ async def test_a_commit_of_an_old_term_is_refused(world: World) -> None:
 
 async def test_a_placement_on_an_older_node_is_refused_alone(world: World) -> None:
     await world.create(name="web", template="web", replicas=2)
-    snapshot = await scheduling.scheduling_snapshot(world.deps, Empty())
+    snapshot = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
     good, stale = (
         placement(w, snapshot.nodes[0].placement_version - n) for n, w in enumerate(snapshot.wanted)
     )
@@ -373,7 +373,7 @@ async def test_a_placement_on_an_older_node_is_refused_alone(world: World) -> No
 
 async def test_why_there_is_no_place_is_shown(world: World) -> None:
     await world.create(name="web", template="web")
-    snapshot = await scheduling.scheduling_snapshot(world.deps, Empty())
+    snapshot = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
     nowhere = UnplaceableInstance(
         instance_id=snapshot.wanted[0].instance_id,
         workload_id=snapshot.wanted[0].workload_id,

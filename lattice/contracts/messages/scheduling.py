@@ -55,6 +55,12 @@ class PlacementRequest(Noun):
     image_id: str | None = None
 
 
+class SchedulingQuery(Noun):
+    """Which waiting instances the scheduler asks about: those of these workloads, or all."""
+
+    workload_ids: frozenset[Id] | None = Field(None, description="None for all that wait")
+
+
 class SchedulingSnapshot(Noun):
     term: int
     nodes: tuple[SchedulableNode, ...]
