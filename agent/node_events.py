@@ -11,6 +11,7 @@ from typing import Any
 from lattice.clock import Clock
 from lattice.contracts.catalogue import NODE_EVENT
 from lattice.contracts.messages import NodeEvent
+from lattice.contracts.messages.reports import MAX_EVENT_DETAIL
 from lattice.contracts.nouns import ContainerKey
 from lattice.errors import Temporary
 from lattice.ids import NewId
@@ -32,7 +33,12 @@ class NodeEvents:
     def tell(self, type_: str, detail: str, *, key: ContainerKey | None = None, **data: Any) -> None:
         """Note that something happened now."""
         event = NodeEvent(
-            node_id=self._node_id, type=type_, at=self._clock.now(), key=key, detail=detail, data=data
+            node_id=self._node_id,
+            type=type_,
+            at=self._clock.now(),
+            key=key,
+            detail=detail[:MAX_EVENT_DETAIL],
+            data=data,
         )
         self.dropped += len(self._waiting) == _MOST_WAITING
         self._waiting.append((self._new_id("fa"), event))

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Any
 
 from lattice.bus_topology import takes_batches
-from lattice.bus_wire import META, MSG_ID, check_msg_id, cloud_event, context_headers, to_ascii, to_json
+from lattice.bus_wire import META, check_msg_id, cloud_event, context_headers, to_ascii, to_json
 from lattice.contracts.catalogue import Channel
 from lattice.contracts.subjects import Address
-from lattice.messaging import Outgoing
+from lattice.messaging import MSG_ID, Outgoing
 
 
 @dataclass(frozen=True, slots=True)

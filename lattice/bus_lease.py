@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 from lattice.bus_append import EXPECTED_LAST, WrongLast
 from lattice.bus_read import last_by_subject
 from lattice.bus_requests import Requests
-from lattice.bus_wire import MSG_ID, Wire
+from lattice.bus_wire import Wire
 from lattice.clock import Clock
 from lattice.contracts.streams import LEASE_BUCKET
 from lattice.contracts.subjects import check_token
 from lattice.errors import Temporary
 from lattice.ids import new_id
-from lattice.messaging import Stored
+from lattice.messaging import MSG_ID, Stored
 
 TTL = "Nats-TTL"
 RELEASED_TTL_S = 1.0

@@ -20,13 +20,12 @@ from lattice.contracts.catalogue import Channel
 from lattice.contracts.nouns import Noun
 from lattice.contracts.subjects import Address
 from lattice.errors import Invalid, LatticeError, WireError, from_wire, to_wire
-from lattice.messaging import Received
+from lattice.messaging import MSG_ID, Received
 from lattice.process_log import current_context
 
 P = TypeVar("P", bound=Noun)
 N = TypeVar("N", bound=Noun)
 
-MSG_ID = "Nats-Msg-Id"
 META = "Lattice-Meta"
 ERROR = "Lattice-Error"
 REQUEST_ID = "Lattice-Request-Id"

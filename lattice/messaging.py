@@ -18,6 +18,8 @@ P = TypeVar("P", bound=Noun)
 Q = TypeVar("Q", bound=Noun)
 R = TypeVar("R", bound=Noun)
 
+MSG_ID = "Nats-Msg-Id"
+
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[P]):
@@ -30,6 +32,11 @@ class Received(Generic[P]):
     body: bytes = b""
     stream_seq: int | None = None
     deliveries: int = 1
+
+    @property
+    def msg_id(self) -> str:
+        """What the sender calls this message, the same for each time that it is sent or delivered; empty if it has no name."""
+        return self.headers.get(MSG_ID, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,19 @@ from lattice.contracts.nouns import (
 _ENDED = (Phase.STOPPED, Phase.FAILED)
 
 
-def furthest(known: Phase, reported: Phase) -> Phase:
+def furthest(known: Phase, reported: Phase, *, desired: DesiredState) -> Phase:
     """Of two phases of one instance the one that is further on.
 
     A retry of the agent may report `pulling` after `starting`: the instance is still starting.  `running` and `failed` may alternate
     while the agent restarts a container locally, so a report that follows them is taken as it is, unless it would unstart the instance.
+    What was stopping or stopped and is wanted `running` again (by its user: same instance, same epoch) is taken as it is reported.
     """
     order = list(Phase)
     if known in (Phase.RUNNING, Phase.FAILED) and reported in (Phase.RUNNING, Phase.FAILED):
         return reported
-    if known is Phase.STOPPED and reported in (Phase.STARTING, Phase.RUNNING):
-        return reported  # started again by its user: same instance, same epoch
+    resumes = known is Phase.STOPPED or (known is Phase.STOPPING and desired is DesiredState.RUNNING)
+    if resumes and reported in (Phase.STARTING, Phase.RUNNING):
+        return reported
     return reported if order.index(reported) >= order.index(known) else known
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lattice.bus_handling import Again, Fate, GivenUp, Raw
-from lattice.bus_wire import MSG_ID, Wire, map_subject, matches
+from lattice.bus_wire import Wire, map_subject, matches
 from lattice.clock import Clock
 from lattice.contracts.streams import Consumer, Stream
-from lattice.messaging import Stored
+from lattice.messaging import MSG_ID, Stored
 
 Pick = Callable[[int], int]
 """Which of so many waiting messages comes next."""

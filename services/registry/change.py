@@ -50,10 +50,11 @@ class Change:
         project: str = PLATFORM,
         cause: str = "",
         data: Mapping[str, Any] | None = None,
+        fact_id: str | None = None,
     ) -> FactRow:
-        """Say what happened, to everybody who listens."""
+        """Say what happened, to everybody who listens; `fact_id` where what happened has an id already."""
         row = FactRow(
-            id=self.new_id("fa"),
+            id=fact_id or self.new_id("fa"),
             project=project,
             entity=entity,
             verb=verb,

@@ -28,7 +28,7 @@ class Folded:
 
 def fold(row: InstanceRow, seen: ObservedContainer) -> Folded:
     """What a report changes about one instance."""
-    phase = furthest(Phase(row.phase), seen.phase)
+    phase = furthest(Phase(row.phase), seen.phase, desired=DesiredState(row.desired))
     reported = {
         "phase": phase,
         "health": seen.health,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lattice.contracts.catalogue import DESIRED_DOCUMENT
 from lattice.contracts.messages import (
@@ -23,6 +24,7 @@ from lattice.contracts.messages import (
     GetCredentials,
     ListFacts,
     ListInProject,
+    NodeEvent,
     ObservedDocument,
     OperationCommand,
     Placement,
@@ -51,7 +53,7 @@ from lattice.contracts.views import Accepted
 from lattice.envelope import create_master_key
 from lattice.errors import Conflict, Invalid, NotFound
 from lattice.ids import id_at
-from lattice.messaging import Received
+from lattice.messaging import MSG_ID, Received
 from lattice.pki import create_authority
 from lattice.sealing import SealingKey, new_sealing_key, unseal
 from lattice.testing import ManualClock, MemoryBus, MemoryStore
@@ -77,6 +79,7 @@ from services.registry.vault import Vault
 from services.registry.workload_create import WorkloadDeps
 
 NODE = "nd-one"
+OTHER = "nd-two"
 DIGEST = "sha256:" + "a" * 64
 CALLER = Caller(actor="user:ann", request_id="r1")
 
@@ -140,7 +143,7 @@ class World:
             inventory=INVENTORY,
             **more,
         )
-        await observed.take_observed(self.deps, Received(document, "", {}))
+        await observed.take_observed(self.deps, Received(document, "", {"node_id": NODE}))
 
     async def operation(self, accepted: Accepted) -> OperationState:
         view = await reading.get_operation(self.deps, GetByName(ref=accepted.operation.id))
@@ -278,7 +281,7 @@ async def test_an_incomplete_report_removes_nothing(world: World) -> None:
         generation=newer.generation,
         complete=False,
     )
-    await observed.take_observed(world.deps, Received(blind, "", {}))
+    await observed.take_observed(world.deps, Received(blind, "", {"node_id": NODE}))
     assert await world.operation(accepted) is OperationState.RUNNING
 
 
@@ -422,6 +425,57 @@ async def test_stop_and_start_keep_instance_and_epoch(world: World) -> None:
     starting = await world.document()
     await world.report(running(starting), generation=starting.generation)
     assert await world.operation(accepted) is OperationState.SUCCEEDED
+
+
+async def test_a_start_before_the_stop_has_ended_is_followed(world: World) -> None:
+    """The container may still have been stopping when it was wanted again: then nobody ever reports it stopped."""
+    _, document = await deployed(world, name="web", template="web")
+    await workloads.stop_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    stopping = await world.document()
+    await world.report(
+        running(stopping, phase=Phase.STOPPING, health=Health.UNKNOWN), generation=stopping.generation
+    )
+    accepted = await workloads.start_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    starting = await world.document()
+    await world.report(running(starting), generation=starting.generation)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+    view = await reading.get_workload(world.deps, GetByName(ref="web"))
+    assert (view.state, view.instances[0].epoch) == (WorkloadState.RUNNING, document.instances[0].key.epoch)
+
+
+async def test_a_node_reports_for_itself_only(world: World) -> None:
+    """The bus guards the subject; what stands in the payload is the node's own word."""
+    _, document = await deployed(world, name="web", template="web")
+    forged = ObservedDocument(
+        node_id=NODE, boot_id="b9", session=99, counter=1, era=1, generation=document.generation,
+        complete=True,
+    )  # fmt: skip
+    with pytest.raises(Invalid, match="itself"):
+        await observed.take_observed(world.deps, Received(forged, "", {"node_id": OTHER}))
+    event = NodeEvent(node_id=NODE, type="oom", at=world.clock.now())
+    for tokens in ({"node_id": OTHER, "type": "oom"}, {"node_id": NODE, "type": "exit"}):
+        with pytest.raises(Invalid, match="speaks of"):
+            await observed.take_event(world.deps, Received(event, "", tokens))
+    view = await reading.get_workload(world.deps, GetByName(ref="web"))
+    assert view.state is WorkloadState.RUNNING
+
+
+async def test_an_event_that_is_delivered_again_is_one_fact(world: World) -> None:
+    await deployed(world, name="web", template="web")
+    event = NodeEvent(node_id=NODE, type="oom", at=world.clock.now())
+    for msg_id in ("fa-1", "fa-1", "fa-2"):
+        received = Received(event, "", {"node_id": NODE, "type": "oom"}, headers={MSG_ID: msg_id})
+        await observed.take_event(world.deps, received)
+    await world.relay.round()
+    facts = await reading.list_facts(world.deps, ListFacts(limit=1000))
+    assert sum(fact.verb == "oom" for fact in facts.facts) == 2
+
+
+@pytest.mark.parametrize("verb", ["", "a.b", "*", "x" * 65])
+def test_an_event_is_named_by_one_token(verb: str) -> None:
+    """It becomes part of a fact's subject: one that cannot be sent would be in the way of all others."""
+    with pytest.raises(ValidationError):
+        NodeEvent(node_id=NODE, type=verb, at=datetime(2030, 1, 1, tzinfo=UTC))
 
 
 async def test_a_restart_has_a_new_epoch_and_buries_the_old(world: World) -> None:

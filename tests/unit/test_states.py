@@ -50,11 +50,11 @@ def test_unhealthy_is_said_of_what_runs_only(phase: Phase, health: Health) -> No
     assert (state is InstanceState.UNHEALTHY) == (phase is Phase.RUNNING and health is Health.UNHEALTHY)
 
 
-@given(st.lists(phases, min_size=1))
-def test_a_phase_never_goes_back_to_before_the_start(reports: list[Phase]) -> None:
+@given(st.lists(phases, min_size=1), st.sampled_from(DesiredState))
+def test_a_phase_never_goes_back_to_before_the_start(reports: list[Phase], desired: DesiredState) -> None:
     known, began = Phase.PENDING, False
     for report in reports:
-        known = furthest(known, report)
+        known = furthest(known, report, desired=desired)
         began = began or known in (Phase.RUNNING, Phase.FAILED, Phase.STOPPED)
         assert not (began and known in (Phase.PENDING, Phase.PULLING))
 

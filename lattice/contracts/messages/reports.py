@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import to_json
 
 from lattice.contracts.nouns import (
     Amounts,
@@ -55,15 +56,29 @@ class ObservedDocument(Noun):
     inventory: Inventory = Inventory()
 
 
+# An event becomes a fact, which must fit one message with room to spare.
+MAX_EVENT_DETAIL = 8192
+_MAX_EVENT_DATA_BYTES = 16 * 1024
+
+
 class NodeEvent(Noun):
     """Something that happened on a node and that no state shows any more: an OOM kill, an exit, a refused document."""
 
     node_id: NodeId
-    type: str
+    type: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{0,63}$", description="a token of its subject, and the fact's verb"
+    )
     at: datetime
     key: ContainerKey | None = None
-    detail: str = ""
+    detail: str = Field("", max_length=MAX_EVENT_DETAIL)
     data: dict[str, Any] = {}
+
+    @field_validator("data")
+    @classmethod
+    def _is_small(cls, data: dict[str, Any]) -> dict[str, Any]:
+        if len(to_json(data)) > _MAX_EVENT_DATA_BYTES:
+            raise ValueError(f"at most {_MAX_EVENT_DATA_BYTES} bytes")
+        return data
 
 
 class LogBlock(Noun):
