@@ -13,12 +13,14 @@ from datetime import timedelta
 
 from lattice.contracts.messages import CreateWorkload, FileMount, RunPort, RunSpec, RunVolume
 from lattice.contracts.nouns import DesiredState, VolumeState
+from lattice.contracts.quantities import format_size
 from lattice.contracts.spec import VolumeSpec, WorkloadSpec
 from lattice.errors import Conflict, FieldError, Invalid
 from lattice.pki import Authority, issue_workload, key_pem, new_private_key
 from services.registry.change import Change
 from services.registry.expansion import Expansion
 from services.registry.image_pinning import PinnedImage
+from services.registry.rendering import MAX_DOCUMENT_BYTES
 from services.registry.tables import InstanceRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
 from services.registry.vault import Vault
 
@@ -222,6 +224,17 @@ def run_spec(
         backoff=spec.restart.backoff,
         stop_timeout_s=expansion.stop_timeout_s,
     )
+
+
+def check_size(run: RunSpec) -> None:
+    """Invalid if one instance alone would fill the desired document of its node."""
+    size_bytes = len(run.model_dump_json())
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        raise Invalid(
+            f"the workload takes {format_size(size_bytes)} of its node's document, which holds {format_size(MAX_DOCUMENT_BYTES)}; "
+            "put large files into the image or a volume",
+            errors=[FieldError(pointer="", detail=f"at most {format_size(MAX_DOCUMENT_BYTES)} in all")],
+        )
 
 
 def access_of(expansion: Expansion, secrets: Secrets) -> dict[str, object] | None:

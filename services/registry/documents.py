@@ -1,22 +1,25 @@
 """Brings the desired documents of nodes up to date: dirty rows are rendered, what changed gets a generation and is published.
 
 Only the relay runs this.  A crash between commit and publish costs nothing: what is not published is published by the next round, and the
-bus keeps only what is newer by (era, generation).
+bus keeps only what is newer by (era, generation).  A document that cannot be made or sent is told as a fact
+and tried again, and the other nodes get theirs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 
 from loguru import logger
 
 from lattice.contracts.catalogue import DESIRED_DOCUMENT
 from lattice.contracts.messages import DesiredDocument
 from lattice.contracts.nouns import DesiredState, Membership
+from lattice.errors import LatticeError, Temporary
 from lattice.messaging import Bus
 from lattice.storage import In, Transaction
 from services.registry.change import SYSTEM, Change, Deps
-from services.registry.rendering import NodePlan, content, render, wanted_secrets
+from services.registry.rendering import NodePlan, check_size, content, render, wanted_secrets
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow
 from services.registry.vault import Vault
 
@@ -28,19 +31,41 @@ class Documents:
     deps: Deps
     vault: Vault
     bus: Bus
+    _told: dict[str, str] = field(default_factory=dict)
 
     async def render_dirty(self, *, limit: int = 100) -> int:
         """Render the documents of nodes whose rows changed; returns how many nodes were looked at."""
         async with self.deps.store.transaction() as tx:
             dirty = await tx.find(NodeRow, document_dirty=True, removed_at=None, limit=limit)
-        for node in dirty:
-            await self._render(node.id)
+        await self._each(dirty, self._render)
         return len(dirty)
 
-    async def _render(self, node_id: str) -> None:
+    async def _each(self, nodes: Iterable[NodeRow], act: Callable[[NodeRow], Awaitable[None]]) -> None:
+        """One after the other; what is wrong with one node's document is not in the way of the others'."""
+        for node in nodes:
+            try:
+                await act(node)
+                self._told.pop(node.id, None)
+            except Temporary:
+                raise
+            except (LatticeError, ValueError) as error:
+                await self._tell(node, error.detail if isinstance(error, LatticeError) else str(error))
+
+    async def _tell(self, node: NodeRow, reason: str) -> None:
+        """Say once why a node does not get its newest document."""
+        if self._told.get(node.id) == reason:
+            return
+        self._told[node.id] = reason
+        logger.error("node {} does not get its newest document: {}", node.name, reason)
+        async with self.deps.change(SYSTEM, action="document.publish") as change:
+            change.fact(
+                "node", "document_refused", entity_id=node.id, entity_name=node.name, data={"reason": reason}
+            )
+
+    async def _render(self, found: NodeRow) -> None:
         async with self.deps.store.transaction() as tx:
             change = Change(tx, SYSTEM, "document.render", self.deps.now(), self.deps.new_id)
-            node = await tx.get(NodeRow, node_id, lock=True)
+            node = await tx.get(NodeRow, found.id, lock=True)
             if node is None:
                 return
             plan = await self._plan(tx, node)
@@ -50,6 +75,7 @@ class Documents:
             ) == content(document):
                 tx.update(node, document_dirty=False)
                 return
+            check_size(document)
             tx.update(
                 node,
                 document_dirty=False,
@@ -78,17 +104,14 @@ class Documents:
             nodes = await tx.find(
                 NodeRow, membership=Membership.APPROVED, document_unpublished=True, limit=limit
             )
-        for node in nodes:
-            await self._publish(node)
+        await self._each(nodes, self._publish)
         return len(nodes)
 
     async def publish_all(self) -> None:
         """Publish every document again: after a connect, when nobody knows what the bus has lost."""
         async with self.deps.store.transaction() as tx:
             nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
-        for node in nodes:
-            if node.document is not None:
-                await self._publish(node)
+        await self._each((node for node in nodes if node.document is not None), self._publish)
         logger.info("published the documents of {} nodes again", len(nodes))
 
     async def _publish(self, node: NodeRow) -> None:

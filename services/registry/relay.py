@@ -115,9 +115,22 @@ class Relay:
         async with self.deps.store.transaction() as tx:
             rows = await tx.find(FactRow, seq=Not(None), published_at=None, order_by=("seq",), limit=BATCH)
         if rows:
-            await self.bus.append_all([_outgoing(row) for row in rows])
+            await self._send(rows)
             await self._mark_published(rows)
         return len(rows)
+
+    async def _send(self, rows: Sequence[FactRow]) -> None:
+        """In one go; where one of them can never be sent, each by itself, so that it is not in the way of the others."""
+        try:
+            await self.bus.append_all([_outgoing(row) for row in rows])
+        except Temporary:
+            raise
+        except (LatticeError, ValueError) as error:
+            if len(rows) == 1:
+                logger.error("fact {} stays in the database, for it cannot be sent: {}", rows[0].id, error)
+                return
+            for row in rows:
+                await self._send([row])
 
     async def _mark_published(self, rows: Sequence[FactRow]) -> None:
         async with self.deps.store.transaction() as tx:

@@ -11,6 +11,8 @@ from typing import Any
 
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, RunSpec, SealedValue, Tombstone
 from lattice.contracts.nouns import ContainerKey, DesiredState
+from lattice.contracts.quantities import format_size
+from lattice.errors import Invalid
 from services.registry.tables import InstanceRow, RevisionRow
 
 # The bus refuses messages over 1 MB; what a document may take at most, so that headers fit too.
@@ -68,9 +70,14 @@ def content(document: DesiredDocument) -> dict[str, Any]:
     return document.model_dump(mode="json", exclude={"generation"})
 
 
-def size_bytes(document: DesiredDocument) -> int:
-    """What the document takes on the bus."""
-    return len(document.model_dump_json())
+def check_size(document: DesiredDocument) -> None:
+    """Invalid if the document is larger than a node may be sent."""
+    size_bytes = len(document.model_dump_json())
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        raise Invalid(
+            f"what its {len(document.instances)} instances need takes {format_size(size_bytes)}, and a node's document holds "
+            f"{format_size(MAX_DOCUMENT_BYTES)}: remove a workload with large files, or put the files into its image"
+        )
 
 
 def _desired(row: InstanceRow, plan: NodePlan) -> DesiredInstance:

@@ -185,6 +185,7 @@ async def _first_revision(
         change, deps.vault, expansion, places, project=project, workload_id=workload.id
     )
     run = accept.run_spec(spec, expansion, image, files, volumes, refs)
+    accept.check_size(run)
     return change.tx.add(
         RevisionRow(
             id=f"{workload.id}-1",

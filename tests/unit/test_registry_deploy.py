@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lattice.contracts.catalogue import DESIRED_DOCUMENT
+from lattice.contracts.catalogue import DESIRED_DOCUMENT, FACT
 from lattice.contracts.messages import (
     Caller,
     CommitPlacements,
@@ -73,7 +73,7 @@ from services.registry.image_pinning import Answer, RegistryAnswer
 from services.registry.image_registry import ImageRegistries
 from services.registry.relay import Relay
 from services.registry.sweep import Sweep
-from services.registry.tables import NodeRow, OperationRow, VolumeRow
+from services.registry.tables import FactRow, NodeRow, OperationRow, VolumeRow
 from services.registry.template import load_templates
 from services.registry.vault import Vault
 from services.registry.workload_create import WorkloadDeps
@@ -476,6 +476,42 @@ def test_an_event_is_named_by_one_token(verb: str) -> None:
     """It becomes part of a fact's subject: one that cannot be sent would be in the way of all others."""
     with pytest.raises(ValidationError):
         NodeEvent(node_id=NODE, type=verb, at=datetime(2030, 1, 1, tzinfo=UTC))
+
+
+LARGE = {"pages": {f"{n}.html": "x" * 130_000 for n in range(5)}}
+
+
+async def test_a_workload_that_no_document_can_hold_is_refused(world: World) -> None:
+    pages = {f"{n}.html": "x" * 130_000 for n in range(7)}
+    with pytest.raises(Invalid, match="holds 768 KiB"):
+        await world.create(name="web", template="web", values={"pages": pages})
+
+
+async def test_a_document_that_is_too_large_is_in_nobodys_way(world: World) -> None:
+    """It is told once, the node keeps what it has, facts go on, and removing what is too much mends it."""
+    await deployed(world, name="one", template="web", values=LARGE)
+    await world.create(name="two", template="web", values=LARGE)
+    await world.place_all()
+    for _ in range(3):
+        document = await world.document()
+    assert [each.workload_name for each in document.instances] == ["one"]
+    facts = (await reading.list_facts(world.deps, ListFacts(limit=1000))).facts
+    told = [fact for fact in facts if fact.verb == "document_refused"]
+    assert len(told) == 1 and "768 KiB" in told[0].data["reason"]
+    await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="two"))
+    newer = await world.document()
+    assert (newer.generation > document.generation, len(newer.tombstones)) == (True, 1)
+
+
+async def test_a_fact_that_cannot_be_sent_is_in_nobodys_way(world: World) -> None:
+    async with world.deps.change(CALLER, action="test") as change:
+        change.fact("node", "well", entity_id=NODE)
+        change.fact("node", "not.a.token", entity_id=NODE)
+        change.fact("node", "after", entity_id=NODE)
+    await world.relay.round()
+    async with world.deps.store.transaction() as tx:
+        assert await tx.find(FactRow, published_at=None) == []
+    assert {fact.verb for fact in world.bus.sent(FACT)} >= {"well", "after"}
 
 
 async def test_a_restart_has_a_new_epoch_and_buries_the_old(world: World) -> None:
