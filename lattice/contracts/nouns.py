@@ -6,11 +6,12 @@ in `spec`.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 # Python's `$` also matches before a newline at the end; `(?!\n)` shuts that door and means nothing to ECMA's dialect.
 NODE_ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$(?!\n)"
@@ -21,6 +22,17 @@ NodeId = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 # JSON Schema's regular expressions know look-ahead too (ECMA 262); pydantic's default engine does not, hence `regex_engine` below.
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Id = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: object) -> object:
+    """Text without what neither JSON nor Postgres carries: a NUL and half a surrogate pair become U+FFFD."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text) if isinstance(text, str) else text
+
+
+# What containers and the Engine said: they may say anything, and one NUL must not keep a whole report from being stored.
+Said = Annotated[str, BeforeValidator(storable)]
 
 
 class Noun(BaseModel):
@@ -218,8 +230,8 @@ class ObservedContainer(Noun):
     instance_id: str = ""
     phase: Phase
     health: Health = Health.UNKNOWN
-    reason: str = ""
-    progress: str = Field(
+    reason: Said = ""
+    progress: Said = Field(
         "", description="for people, while something takes long: `pulling postgres:16: 41 %`"
     )
     container_id: str = ""
@@ -230,7 +242,7 @@ class ObservedContainer(Noun):
     oom_killed: bool = False
     restarts: int = 0
     ports: tuple[PortMapping, ...] = ()
-    last_log: tuple[str, ...] = ()
+    last_log: tuple[Said, ...] = ()
 
 
 class QuarantinedContainer(Noun):

@@ -112,6 +112,8 @@ class View(Generic[R]):
         for name, column in shape.columns.items():
             if values[name] is None and not column.nullable:
                 raise Invalid(f"The database refuses the value: {shape.name}.{name} must not be null")
+            if _holds_nul(values[name]):
+                raise Invalid(f"The database refuses the value: {shape.name}.{name} holds a NUL character")
         self.written[key] = values
 
 
@@ -129,6 +131,14 @@ def loaded(shape: TableShape[R], values: Values) -> R:
 
 def _copied(value: Any) -> Any:
     return None if value is None else from_json(to_json(value))
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, Mapping):
+        return any(_holds_nul(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _unique_value(rule: UniqueRule, values: Values) -> Key | None:

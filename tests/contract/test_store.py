@@ -347,6 +347,17 @@ async def test_a_value_that_the_table_refuses_is_invalid(store: Store) -> None:
         assert await tx.count(PartRow) == 0
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [{"name": "a\x00b"}, {"data": {"a": ["\x00"]}}, {"data": {"\x00": 1}}],
+    ids=["text", "in a list", "as a key"],
+)
+async def test_a_nul_character_is_invalid(store: Store, columns: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        await keep(store, ItemRow(**({"id": "a", "name": "one"} | columns)))
+    assert await ids(store) == []
+
+
 # ---------------------------------------------------------------- version guard
 
 

@@ -478,6 +478,16 @@ def test_an_event_is_named_by_one_token(verb: str) -> None:
         NodeEvent(node_id=NODE, type=verb, at=datetime(2030, 1, 1, tzinfo=UTC))
 
 
+async def test_what_a_container_printed_is_shown_whatever_it_is(world: World) -> None:
+    _, document = await deployed(world, name="web", template="web")
+    failed = running(document, phase=Phase.FAILED, reason="\x00", last_log=("a\x00b", "\ud800"))
+    await world.report(
+        ObservedContainer.model_validate_json(failed.model_dump_json()), generation=document.generation
+    )
+    view = await reading.get_workload(world.deps, GetByName(ref="web"))
+    assert (view.state, view.instances[0].last_log) == (WorkloadState.FAILED, ("a\ufffdb", "\ufffd"))
+
+
 LARGE = {"pages": {f"{n}.html": "x" * 130_000 for n in range(5)}}
 
 

@@ -18,6 +18,7 @@ from lattice.contracts.nouns import (
     Noun,
     ObservedContainer,
     QuarantinedContainer,
+    Said,
 )
 
 
@@ -29,7 +30,7 @@ class Heartbeat(Noun):
     session: int
     agent_version: str
     usage: Amounts = Amounts()
-    docker_problem: str = Field(
+    docker_problem: Said = Field(
         "", description="why the Engine cannot be used, in plain words; empty when it can"
     )
 
@@ -49,7 +50,7 @@ class ObservedDocument(Noun):
     complete: bool = Field(
         description="false while the Engine cannot be listed: then absence of a container means nothing"
     )
-    docker_problem: str = ""
+    docker_problem: Said = ""
     containers: tuple[ObservedContainer, ...] = ()
     quarantined: tuple[QuarantinedContainer, ...] = ()
     volumes: tuple[Id, ...] = Field((), description="the volumes of this cluster that exist on the node")
@@ -70,7 +71,7 @@ class NodeEvent(Noun):
     )
     at: datetime
     key: ContainerKey | None = None
-    detail: str = Field("", max_length=MAX_EVENT_DETAIL)
+    detail: Said = Field("", max_length=MAX_EVENT_DETAIL)
     data: dict[str, Any] = {}
 
     @field_validator("data")
