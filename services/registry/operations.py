@@ -156,6 +156,13 @@ async def open_operations(change: Change, workload_id: str) -> list[OperationRow
     return await change.tx.find(OperationRow, subject_id=workload_id, ended_at=None, lock=True)
 
 
+async def supersede(change: Change, workload_id: str, *, by: Kind) -> None:
+    """End what was under way for a workload: a newer command decides from now on, and nothing would ever come of it."""
+    problem = {"code": "superseded", "detail": f"a newer command came meanwhile: {by}"}
+    for row in await open_operations(change, workload_id):
+        apply_step(change, row, Step(OperationState.CANCELLED, row.progress, row.percent, problem=problem))
+
+
 async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> None:
     """Bring the open operations of a workload up to date; `away` are the nodes that cannot be reached."""
     for row in await open_operations(change, workload_id):

@@ -114,7 +114,6 @@ async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
                 removing=request.volumes,
                 removed_at=change.now if gone else None,
             )
-        await _end_open_operations(change, workload)
         answer = await _answer(change, Kind.REMOVE, workload, found.instances, "removing")
         await finish_removal(change, workload)
         return answer
@@ -163,12 +162,6 @@ async def touch_nodes(change: Change, instances: list[InstanceRow]) -> None:
             change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
 
 
-async def _end_open_operations(change: Change, workload: WorkloadRow) -> None:
-    for row in await operations.open_operations(change, workload.id):
-        problem = {"code": "superseded", "detail": f"workload {workload.name} was removed meanwhile"}
-        change.tx.update(row, state="cancelled", ended_at=change.now, problem=problem)
-
-
 async def finish_removal(change: Change, workload: WorkloadRow) -> None:
     """A workload whose last container is gone is gone: its name is free again."""
     if workload.desired != DesiredState.REMOVED or workload.removed_at is not None:
@@ -190,6 +183,7 @@ async def finish_removal(change: Change, workload: WorkloadRow) -> None:
 async def _answer(
     change: Change, kind: Kind, workload: WorkloadRow, instances: list[InstanceRow], verb: str
 ) -> Accepted:
+    await operations.supersede(change, workload.id, by=kind)
     operation = operations.begin(
         change,
         kind,

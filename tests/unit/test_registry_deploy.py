@@ -443,6 +443,24 @@ async def test_a_start_before_the_stop_has_ended_is_followed(world: World) -> No
     assert (view.state, view.instances[0].epoch) == (WorkloadState.RUNNING, document.instances[0].key.epoch)
 
 
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (workloads.stop_workload, "stop"),
+        (workloads.restart_workload, "restart"),
+        (workloads.start_workload, "start"),
+    ],
+)
+async def test_a_newer_command_ends_what_was_under_way(world: World, command: Any, named: str) -> None:
+    accepted = await world.create(name="web", template="web")
+    await world.place_all()
+    newer = await command(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    view = await reading.get_operation(world.deps, GetByName(ref=accepted.operation.id))
+    assert (view.state, view.problem and view.problem.code) == (OperationState.CANCELLED, "superseded")
+    assert view.problem is not None and view.problem.detail.endswith(named)
+    assert await world.operation(newer) is OperationState.RUNNING
+
+
 async def test_a_node_reports_for_itself_only(world: World) -> None:
     """The bus guards the subject; what stands in the payload is the node's own word."""
     _, document = await deployed(world, name="web", template="web")
