@@ -21,7 +21,7 @@ from services.registry.change import Change
 from services.registry.expansion import Expansion
 from services.registry.image_pinning import PinnedImage
 from services.registry.rendering import MAX_DOCUMENT_BYTES
-from services.registry.tables import InstanceRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
+from services.registry.tables import InstanceRow, NodeRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
 from services.registry.vault import Vault
 
 # Valid long enough that no running database loses TLS before its next revision; rotation re-issues it earlier.
@@ -56,10 +56,21 @@ async def claim_volumes(
             VolumeRow, project=request.project, name=name, slot=0, removed_at=None, lock=True
         )
         if known:
+            await _must_be_there(change, known[0])
             rows.append(_adopt(change, known[0], workload_id, adopt=request.adopt))
         else:
             rows.append(_new_volume(change, request, name, spec, workload_id))
     return rows
+
+
+async def _must_be_there(change: Change, volume: VolumeRow) -> None:
+    """Conflict for a volume whose node was removed from the platform: its data cannot be had from here any more."""
+    node = await change.tx.get(NodeRow, volume.node_id) if volume.node_id else None
+    if node is not None and node.removed_at is not None:
+        raise Conflict(
+            f"volume {volume.name} was on node {node.name}, which was removed; choose another name, or give the data up: "
+            f"lattice volume rm {volume.name}"
+        )
 
 
 def _adopt(change: Change, volume: VolumeRow, workload_id: str, *, adopt: bool) -> VolumeRow:

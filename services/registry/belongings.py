@@ -109,9 +109,9 @@ async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
             raise Conflict(
                 f"volume {volume.name} is in use; remove its workload first, or: lattice rm NAME --volumes"
             )
-        placed = volume.node_id is not None
-        change.tx.update(volume, removing=True, removed_at=None if placed else change.now)
         node = await change.tx.get(NodeRow, volume.node_id, lock=True) if volume.node_id else None
+        is_there = node is not None and node.removed_at is None  # else its node will never report it gone
+        change.tx.update(volume, removing=True, removed_at=None if is_there else change.now)
         if node is not None:
             change.touch_document(node)
         change.fact(

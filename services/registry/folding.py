@@ -6,16 +6,15 @@ is left as it is, except that a tombstone ends when a complete report on its gen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lattice.contracts.messages import ObservedDocument
 from lattice.contracts.nouns import ContainerKey, DesiredState, Health, ObservedContainer, Phase
 from lattice.contracts.states import furthest, is_ready
-from services.registry import operations, workloads
+from services.registry import workloads
 from services.registry.change import Change
-from services.registry.tables import InstanceRow, NodeRow, VolumeRow, WorkloadRow
+from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ async def fold_document(change: Change, node: NodeRow, document: ObservedDocumen
             _end(change, node, row)
             touched.add(row.workload_id)
     await _end_volumes(change, node, document)
-    await _follow_up(change, node, touched)
+    await workloads.follow_up(change, touched, heard=node.id)
 
 
 def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> bool:
@@ -142,16 +141,3 @@ async def _end_volumes(change: Change, node: NodeRow, document: ObservedDocument
             change.fact(
                 "volume", "removed", entity_id=volume.id, entity_name=volume.name, project=volume.project
             )
-
-
-async def _follow_up(change: Change, node: NodeRow, touched: Sequence[str] | set[str]) -> None:
-    """Operations and removals that waited for what was just seen."""
-    if not touched:
-        return
-    await change.tx.flush()
-    away = await workloads.nodes_away(change.tx)
-    for workload_id in sorted(touched):
-        await operations.advance(change, workload_id, away=away - {node.id})
-        workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-        if workload is not None:
-            await workloads.finish_removal(change, workload)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from lattice.contracts.nouns import Liveness, Membership, Phase
 from lattice.storage import In, Transaction
+from services.registry import workloads
 from services.registry.change import Change
 from services.registry.node_rows import instances_on, write_node
-from services.registry.tables import InstanceRow, NodePresenceRow, NodeRow, SealedCopyRow, SecretRow
+from services.registry.tables import (
+    InstanceRow,
+    NodePresenceRow,
+    NodeRow,
+    SealedCopyRow,
+    SecretRow,
+    VolumeRow,
+)
 
 
 async def secrets_on(tx: Transaction, node_id: str) -> list[str]:
@@ -18,8 +26,10 @@ async def secrets_on(tx: Transaction, node_id: str) -> list[str]:
 
 async def forget(change: Change, node: NodeRow) -> None:
     """The node is gone (its row stays for history), and with it what was still on it."""
-    for instance in await instances_on(change.tx, [node.id]):
+    instances = await instances_on(change.tx, [node.id])
+    for instance in instances:
         _give_up(change, instance, node)
+    await _end_volumes(change, node)
     for copy in await change.tx.find(SealedCopyRow, node_id=node.id):
         change.tx.delete(copy)
     presence = await change.tx.get(NodePresenceRow, node.id)
@@ -31,6 +41,14 @@ async def forget(change: Change, node: NodeRow) -> None:
     )
     change.fact("node", "removed", entity_id=node.id, entity_name=node.name)
     change.audit("node", node.id, before=before)
+    await workloads.follow_up(change, (instance.workload_id for instance in instances))
+
+
+async def _end_volumes(change: Change, node: NodeRow) -> None:
+    """What was to be removed from the node is gone with it; the others stay on record until somebody removes them."""
+    for volume in await change.tx.find(VolumeRow, node_id=node.id, removing=True, removed_at=None, lock=True):
+        change.tx.update(volume, removed_at=change.now)
+        change.fact("volume", "removed", entity_id=volume.id, entity_name=volume.name, project=volume.project)
 
 
 def _decided(change: Change, node: NodeRow) -> dict[str, object]:

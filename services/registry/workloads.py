@@ -5,6 +5,7 @@ Each loads with a lock, checks the version that the caller saw, writes what is w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lattice.contracts.messages import DeleteWorkload, WorkloadCommand
@@ -178,6 +179,20 @@ async def finish_removal(change: Change, workload: WorkloadRow) -> None:
         workload_id=workload.id,
         project=workload.project,
     )
+
+
+async def follow_up(change: Change, workload_ids: Iterable[str], *, heard: str = "") -> None:
+    """Bring on the operations and removals that waited for what was just learned of these workloads, from the node that was `heard`."""
+    touched = sorted(set(workload_ids))
+    if not touched:
+        return
+    await change.tx.flush()
+    away = await nodes_away(change.tx) - {heard}
+    for workload_id in touched:
+        await operations.advance(change, workload_id, away=away)
+        workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
+        if workload is not None:
+            await finish_removal(change, workload)
 
 
 async def _answer(

@@ -18,6 +18,7 @@ from lattice.contracts.messages import (
     CommitPlacements,
     CreateProject,
     CreateWorkload,
+    DeleteVolume,
     DeleteWorkload,
     DesiredDocument,
     GetByName,
@@ -60,6 +61,7 @@ from lattice.testing import ManualClock, MemoryBus, MemoryStore
 from services.registry import (
     belongings,
     credentials,
+    node_removal,
     observed,
     reading,
     scheduling,
@@ -103,6 +105,19 @@ class World:
     relay: Relay
     sealing: SealingKey
     counter: int = 0
+
+    def another_node(self) -> NodeRow:
+        return NodeRow(
+            id=OTHER,
+            name="two",
+            membership="approved",
+            liveness="ready",
+            inventory=INVENTORY.model_dump(mode="json"),
+            fingerprint="f2",
+            nkey="n2",
+            sealing_key=self.sealing.public,
+            created_at=self.clock.now(),
+        )
 
     async def create(self, *, adopt: bool = False, **spec: Any) -> Accepted:
         request = CreateWorkload(caller=CALLER, spec=WorkloadSpec(**spec), adopt=adopt)
@@ -504,6 +519,38 @@ async def test_what_a_container_printed_is_shown_whatever_it_is(world: World) ->
     )
     view = await reading.get_workload(world.deps, GetByName(ref="web"))
     assert (view.state, view.instances[0].last_log) == (WorkloadState.FAILED, ("a\ufffdb", "\ufffd"))
+
+
+async def remove_its_node(world: World) -> None:
+    async with world.deps.change(CALLER, action="node.remove") as change:
+        node = await change.tx.get(NodeRow, NODE, lock=True)
+        assert node is not None
+        await node_removal.forget(change, node)
+
+
+async def test_a_removal_ends_with_its_node(world: World) -> None:
+    await deployed(world, name="db", template="postgres")
+    accepted = await workloads.delete_workload(
+        world.deps, DeleteWorkload(caller=CALLER, workload="db", volumes=True)
+    )
+    await remove_its_node(world)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+    with pytest.raises(NotFound):
+        await reading.get_workload(world.deps, GetByName(ref="db"))
+    async with world.deps.store.transaction() as tx:
+        assert await tx.find(VolumeRow, removed_at=None) == []
+
+
+async def test_a_volume_of_a_removed_node_is_given_up_by_its_removal_only(world: World) -> None:
+    await deployed(world, name="db", template="postgres")
+    await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db"))
+    await remove_its_node(world)
+    async with world.deps.store.transaction() as tx:
+        tx.add(world.another_node())
+    with pytest.raises(Conflict, match="was on node one, which was removed"):
+        await world.create(name="db", template="postgres", adopt=True)
+    await belongings.delete_volume(world.deps, DeleteVolume(caller=CALLER, volume="db-data"))
+    await world.create(name="db", template="postgres")
 
 
 LARGE = {"pages": {f"{n}.html": "x" * 130_000 for n in range(5)}}
