@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from loguru import logger
 
+from agent.exec_exit import exit_code_of
 from agent.journal import Journal
 from agent.world import World
 from lattice.cancelling import cancel_and_wait
@@ -24,7 +25,6 @@ SILENCE_S = 30.0
 KEEPALIVE_S = 10.0
 MOST_SESSIONS = 32
 _FRAME_BYTES = 32 * 1024
-_EXIT_TIMEOUT_S = 5.0
 
 
 class ExecSessions:
@@ -150,18 +150,11 @@ class Session:
 
     async def _tell_end(self, reading: asyncio.Task[None], writing: asyncio.Task[None]) -> None:
         if reading.done() and reading.exception() is None:
-            await self._send(SessionFrameKind.EXIT, exit_code=await self._exit_code())
+            await self._send(SessionFrameKind.EXIT, exit_code=await exit_code_of(self._process))
             return
         broken = next((t.exception() for t in (reading, writing) if t.done() and t.exception()), None)
         error = str(broken) if broken else f"nothing came from the client for {self._silence_s:g} s"
         await self._send(SessionFrameKind.EXIT, error=error)
-
-    async def _exit_code(self) -> int | None:
-        """The Engine closes the output a moment before it knows the exit code."""
-        async with asyncio.timeout(_EXIT_TIMEOUT_S):
-            while (code := await self._process.exit_code()) is None:
-                await asyncio.sleep(0.01)
-        return code
 
     async def _send(
         self, kind: SessionFrameKind, *, body: bytes = b"", exit_code: int | None = None, error: str = ""

@@ -13,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from agent.exec_exit import exit_code_of
 from lattice.contracts.messages import RunSpec
 from lattice.contracts.spec import HealthSpec
 from lattice.runtime import Container, ExecOptions, Runtime
@@ -85,7 +86,7 @@ class Probe:
         try:
             while (output := await process.read()) is not None:
                 last = output.data[-200:]
-            code = await process.exit_code()
+            code = await exit_code_of(process)
         finally:
             await process.close()
         said = last.decode(errors="replace").strip()

@@ -25,6 +25,7 @@ class FakeExec:
         self._input_ended = asyncio.Event()
         self._outputs: list[ExecOutput] | None = None
         self._code: int | None = None
+        self._output_ended = False
         self.sizes: list[tuple[int, int]] = []
         self.closed = False
         if not options.stdin:
@@ -36,7 +37,10 @@ class FakeExec:
             stdout, stderr, self._code = self._reply(self._options, bytes(self._stdin))
             printed = (ExecOutput("stdout", stdout), ExecOutput("stderr", stderr))
             self._outputs = [output for output in printed if output.data]
-        return self._outputs.pop(0) if self._outputs else None
+        if self._outputs:
+            return self._outputs.pop(0)
+        self._output_ended = True
+        return None
 
     async def write(self, data: bytes) -> None:
         self._stdin += data
@@ -48,6 +52,10 @@ class FakeExec:
         self.sizes.append((rows, columns))
 
     async def exit_code(self) -> int | None:
+        """As with the Engine, the first answer after the end of the output still says that it runs."""
+        if self._output_ended:
+            self._output_ended = False
+            return None
         return self._code
 
     async def close(self) -> None:

@@ -29,7 +29,9 @@ class GatewaySettings(ProcessSettings):
     operator_token_file: Path | None = Field(
         None, description="holds an API token that is valid as the admin `operator` after each start"
     )
-    max_body_bytes: int = Field(2**20, ge=1024)
+    max_body_bytes: int = Field(
+        2**19, ge=1024, description="with what is added on the way it must fit one message of the bus, 1 MiB"
+    )
     session_ttl_s: float = Field(43_200, gt=0, le=30 * 86_400)
     password_memory_kib: int = Field(65_536, ge=64, description="argon2id; fewer only in tests")
     stream_keepalive_s: float = Field(15, gt=0, description="a comment is sent after so much silence")
