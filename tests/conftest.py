@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 pytest_plugins = [
@@ -13,6 +16,16 @@ pytest_plugins = [
     "tests.fixtures.registry",
     "tests.fixtures.reliability",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Number tests that share a name: Schemathesis makes one for each operation, and workers run only one test of each name."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        name = item.nodeid
+        seen[name] += 1
+        if seen[name] > 1:
+            item._id = replace(item._id, params=str(seen[name]))  # there is no public way
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -30,7 +30,9 @@ class GatewaySettings(ProcessSettings):
         None, description="holds an API token that is valid as the admin `operator` after each start"
     )
     max_body_bytes: int = Field(
-        2**19, ge=1024, description="with what is added on the way it must fit one message of the bus, 1 MiB"
+        3 * 2**18,
+        ge=1024,
+        description="with what is added on the way it must fit one message of the bus, 1 MiB",
     )
     session_ttl_s: float = Field(43_200, gt=0, le=30 * 86_400)
     password_memory_kib: int = Field(65_536, ge=64, description="argon2id; fewer only in tests")
