@@ -10,8 +10,11 @@ from services.scheduler.rounds import Rounds
 from services.scheduler.turns import Turns
 
 _MAKES_ROOM = frozenset({"node", "instance", "workload", "volume"})
-# A wish for a place, or news of those who have one.
-_MAKES_NONE = frozenset({"created", "placed", "unplaceable", "ready", "unhealthy", "restarted", "oom_killed"})
+# A wish for a place, or news of who has one.
+_MAKES_NONE = {
+    "workload": frozenset({"created"}),
+    "instance": frozenset({"placed", "unplaceable", "ready", "unhealthy", "restarted", "oom_killed"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +36,4 @@ class Handlers:
 
 def may_make_room(fact: Fact) -> bool:
     """Whether a place may have come free: a node joined or changed, an instance ended, a volume was released."""
-    return fact.entity in _MAKES_ROOM and fact.verb not in _MAKES_NONE
+    return fact.entity in _MAKES_ROOM and fact.verb not in _MAKES_NONE.get(fact.entity, ())

@@ -265,6 +265,7 @@ async def test_an_unplaceable_instance_is_reported_and_its_message_acknowledged(
     ("entity", "verb", "looks"),
     [
         ("node", "uncordoned", True),
+        ("node", "ready", True),
         ("instance", "gone", True),
         ("volume", "released", True),
         ("instance", "placed", False),
