@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from loguru import logger
 from pydantic import BaseModel, ValidationError
 
 from lattice.errors import Invalid, LatticeError, Temporary
@@ -154,4 +155,8 @@ class Supervisor:
         return Temporary("\n".join([f"Not ready {how}: {', '.join(parts)}.", *logs]))
 
     def _write_status(self) -> None:
-        write_durably(self._status_file, self.status.model_dump_json(indent=1).encode())
+        """On a full disk the file stays as it was until the next change: no process goes unwatched for it."""
+        try:
+            write_durably(self._status_file, self.status.model_dump_json(indent=1).encode())
+        except OSError as error:
+            logger.warning("the status file cannot be written: {}", error)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,19 @@ async def test_a_crashed_process_comes_back(tmp_path: Path, make: Start) -> None
     second = watched.status.processes[0]
     assert second.pid not in (None, first.pid)
     assert second.last_exit is not None and "signal 9" in second.last_exit
+
+
+async def test_a_crashed_process_comes_back_also_where_nothing_can_be_written(
+    tmp_path: Path, make: Start
+) -> None:
+    watched = make([spec("a", SLEEP, tmp_path)])
+    await watched.start(timeout_s=10)
+    first = watched.status.processes[0]
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("no folder any more")
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    await eventually(lambda: watched.status.processes[0].restarts == 1 and watched.status.processes[0].ready)
 
 
 async def test_one_waits_until_the_other_is_ready(tmp_path: Path, make: Start) -> None:
