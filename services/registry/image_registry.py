@@ -69,7 +69,7 @@ class ImageRegistries:
         try:
             async with asyncio.timeout(self.timeout_s), httpx.AsyncClient(timeout=self.timeout_s) as client:
                 return await _head(client, reference, login)
-        except (TimeoutError, httpx.HTTPError, OSError) as error:
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return RegistryAnswer(Answer.AWAY, detail=f"{_api_host(reference.host)}: {_plain(error)}")
 
 
@@ -114,8 +114,15 @@ async def _authorize(
     scope = parts.get("scope", f"repository:{reference.repository}:pull")
     params = {"service": parts.get("service", ""), "scope": scope}
     response = await client.get(realm, params=params, headers={"Authorization": basic} if basic else {})
-    token = response.json().get("token") if response.status_code == 200 else None
+    token = _token_in(response)
     return f"Bearer {token}" if token else None
+
+
+def _token_in(response: httpx.Response) -> str | None:
+    """A token service calls it `token`, or `access_token` as OAuth 2 does.  ValueError if its answer is no JSON."""
+    said = response.json() if response.status_code == 200 else None
+    token = said.get("token") or said.get("access_token") if isinstance(said, dict) else None
+    return token if isinstance(token, str) else None
 
 
 def _may_send_login(realm: str, host: str) -> bool:

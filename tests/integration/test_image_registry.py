@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
 import pytest
 
 from services.registry.image_pinning import Answer
@@ -49,3 +53,46 @@ async def test_addresses_of_cloud_metadata_are_never_asked() -> None:
     metadata = parse_reference("169.254.169.254/latest/meta:1")
     found = await ImageRegistries().digest(metadata, None, monotonic_s=0)
     assert found.answer is Answer.AWAY and "link-local" in found.detail
+
+
+class TokenService(BaseHTTPRequestHandler):
+    """A registry that sends everybody to its token service, which answers `answer`."""
+
+    answer: ClassVar[bytes] = b""
+
+    def do_HEAD(self) -> None:
+        if self.headers.get("Authorization") == "Bearer good":
+            self.send_response(200)
+            self.send_header("Docker-Content-Digest", f"sha256:{'a' * 64}")
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", f'Bearer realm="http://{self.headers["Host"]}/token"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b'{"token": "good"}', Answer.FOUND),
+        (b'{"access_token": "good"}', Answer.FOUND),
+        (b"<html>sign in</html>", Answer.AWAY),
+        (b"[1]", Answer.DENIED),
+        (b'{"token": 7}', Answer.DENIED),
+    ],
+)
+async def test_whatever_a_token_service_answers_is_an_answer(answer: bytes, expected: Answer) -> None:
+    handler = type("Handler", (TokenService,), {"answer": answer})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        image = parse_reference(f"127.0.0.1:{server.server_port}/acme/api:1")
+        found = await ImageRegistries().digest(image, None, monotonic_s=0)
+        server.shutdown()
+    assert found.answer is expected
