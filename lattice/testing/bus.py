@@ -25,7 +25,7 @@ from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.messages import DeadLetter
 from lattice.contracts.nouns import Noun
 from lattice.contracts.streams import Consumer, Stream
-from lattice.errors import DeadlineExceeded, LatticeError, Temporary, from_wire, to_wire
+from lattice.errors import DeadlineExceeded, Invalid, LatticeError, Temporary, from_wire, to_wire
 from lattice.ids import new_id
 from lattice.messaging import Handler, Kept, Lease, Outgoing, Received, Stored, Subscription
 from lattice.testing.broker import Listener, MemoryBroker, MemoryLease, Puller, Server
@@ -37,6 +37,8 @@ Q = TypeVar("Q", bound=Noun)
 R = TypeVar("R", bound=Noun)
 
 _RETRIED_AFTER_S = 0.01
+# What a NATS server takes by default.
+MAX_PAYLOAD_BYTES = 2**20
 
 
 class MemoryBus:
@@ -102,8 +104,11 @@ class MemoryBus:
     async def append(
         self, channel: Channel[P], message: P, *, msg_id: str, body: bytes = b"", **tokens: str
     ) -> Stored:
+        return await self._append(channel, self._wire(channel, message, body, check_msg_id(msg_id), tokens))
+
+    async def _append(self, channel: Channel[Any], wire: Wire) -> Stored:
         self._must_be_connected()
-        stored = self._store(channel, self._wire(channel, message, body, check_msg_id(msg_id), tokens))
+        stored = self._store(channel, wire)
         await asyncio.sleep(0)
         if self.lose_acks > 0:
             self.lose_acks -= 1
@@ -111,16 +116,14 @@ class MemoryBus:
         return stored
 
     async def append_all(self, messages: Iterable[Outgoing[P]]) -> list[Stored]:
-        return [
-            await self.append(
-                outgoing.channel,
-                outgoing.message,
-                msg_id=outgoing.msg_id,
-                body=outgoing.body,
-                **outgoing.tokens,
-            )
-            for outgoing in messages
-        ]
+        wires = [(each.channel, self._outgoing(each)) for each in messages]  # all, before any is sent
+        return [await self._append(channel, wire) for channel, wire in wires]
+
+    def _outgoing(self, each: Outgoing[P]) -> Wire:
+        wire = self._wire(each.channel, each.message, each.body, check_msg_id(each.msg_id), each.tokens)
+        if len(wire.payload) > MAX_PAYLOAD_BYTES:
+            raise Invalid(f"A message of {len(wire.payload)} bytes to {wire.subject} is too large.")
+        return wire
 
     async def append_newest(
         self, channel: Channel[P], message: P, *, order: Callable[[P], tuple[int, ...]], **tokens: str

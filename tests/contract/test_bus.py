@@ -328,6 +328,23 @@ async def test_many_are_appended_in_order(bus: Bus) -> None:
     assert [(each.seq, each.duplicate) for each in again] == [(each.seq, True) for each in stored[:10]]
 
 
+@pytest.mark.parametrize("bad", ["a token", "the size"])
+async def test_of_many_none_is_sent_when_one_cannot_be(bus: Bus, bad: str) -> None:
+    """Who sends many must be able to tell this from a bus that is away: trying again would never help."""
+    verb = fresh("v")
+    tokens = {"project": "shop", "entity": "workload", "verb": verb}
+    good = Outgoing(FACT, fact(1, verb), f"{verb}:1", tokens)
+    large = fact(2, verb).model_copy(update={"data": {"text": "x" * 2**20}})
+    broken = {
+        "a token": Outgoing(FACT, fact(2, verb), f"{verb}:2", tokens | {"verb": "a.b"}),
+        "the size": Outgoing(FACT, large, f"{verb}:2", tokens),
+    }
+    with pytest.raises((BadToken, Invalid)):
+        await bus.append_all([good, broken[bad]])
+    [stored] = await bus.append_all([good])
+    assert not stored.duplicate
+
+
 async def test_some_of_many_may_be_there_already(bus: Bus) -> None:
     verb = fresh("v")
     tokens = {"project": "shop", "entity": "workload", "verb": verb}
