@@ -20,8 +20,9 @@ from lattice.pki import Authority, issue_workload, key_pem, new_private_key
 from services.registry.change import Change
 from services.registry.expansion import Expansion
 from services.registry.image_pinning import PinnedImage
+from services.registry.node_rows import holder_of
 from services.registry.rendering import MAX_DOCUMENT_BYTES
-from services.registry.tables import InstanceRow, NodeRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
+from services.registry.tables import InstanceRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
 from services.registry.vault import Vault
 
 # Valid long enough that no running database loses TLS before its next revision; rotation re-issues it earlier.
@@ -65,10 +66,9 @@ async def claim_volumes(
 
 async def _must_be_there(change: Change, volume: VolumeRow) -> None:
     """Conflict for a volume whose node was removed from the platform: its data cannot be had from here any more."""
-    node = await change.tx.get(NodeRow, volume.node_id) if volume.node_id else None
-    if node is not None and node.removed_at is not None:
+    if volume.node_id is not None and await holder_of(change.tx, volume) is None:
         raise Conflict(
-            f"volume {volume.name} was on node {node.name}, which was removed; choose another name, or give the data up: "
+            f"volume {volume.name} was on a node that was removed; choose another name, or give the data up: "
             f"lattice volume rm {volume.name}"
         )
 

@@ -18,11 +18,11 @@ from lattice.storage import Transaction
 from services.registry import operations, workloads
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
+from services.registry.node_rows import holder_of
 from services.registry.operations import Kind
 from services.registry.reading import secret_view
 from services.registry.tables import (
     InstanceRow,
-    NodeRow,
     OperationRow,
     ProjectRow,
     RevisionRow,
@@ -109,9 +109,8 @@ async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
             raise Conflict(
                 f"volume {volume.name} is in use; remove its workload first, or: lattice rm NAME --volumes"
             )
-        node = await change.tx.get(NodeRow, volume.node_id, lock=True) if volume.node_id else None
-        is_there = node is not None and node.removed_at is None  # else its node will never report it gone
-        change.tx.update(volume, removing=True, removed_at=None if is_there else change.now)
+        node = await holder_of(change.tx, volume, lock=True)
+        change.tx.update(volume, removing=True, removed_at=None if node else change.now)
         if node is not None:
             change.touch_document(node)
         change.fact(

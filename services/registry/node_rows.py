@@ -13,7 +13,7 @@ from lattice.contracts.nouns import Amounts, Liveness
 from lattice.errors import NotFound
 from lattice.storage import In, Transaction
 from services.registry.change import Change
-from services.registry.tables import InstanceRow, NodeRow
+from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
 _SEEN_BY_SCHEDULER = frozenset(
     {"membership", "liveness", "cordoned", "draining", "pool", "labels", "docker_problem"}
@@ -71,6 +71,12 @@ async def find_node(tx: Transaction, ref: str, *, lock: bool = False) -> NodeRow
     if not named:
         raise NotFound(f"There is no node {ref!r}: `lattice node ls` shows all.")
     return named[0]
+
+
+async def holder_of(tx: Transaction, volume: VolumeRow, *, lock: bool = False) -> NodeRow | None:
+    """The node that will report the volume gone; None if it never had a place, or its node was removed and never reports again."""
+    node = await tx.get(NodeRow, volume.node_id, lock=lock) if volume.node_id else None
+    return node if node is not None and node.removed_at is None else None
 
 
 async def instances_on(tx: Transaction, node_ids: Iterable[str]) -> list[InstanceRow]:

@@ -16,6 +16,7 @@ from lattice.storage import Transaction
 from services.registry import accept, operations
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
+from services.registry.node_rows import holder_of
 from services.registry.operations import Kind
 from services.registry.tables import InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
 from services.registry.workload_views import node_words, workload_view
@@ -107,7 +108,7 @@ async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
         workload = _set_desired(change, found.workload, DesiredState.REMOVED)
         await bury(change, found.instances)
         for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
-            gone = request.volumes and volume.node_id is None
+            gone = request.volumes and await holder_of(change.tx, volume) is None
             change.tx.update(
                 volume,
                 workload_id=None,

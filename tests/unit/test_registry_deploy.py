@@ -106,19 +106,6 @@ class World:
     sealing: SealingKey
     counter: int = 0
 
-    def another_node(self) -> NodeRow:
-        return NodeRow(
-            id=OTHER,
-            name="two",
-            membership="approved",
-            liveness="ready",
-            inventory=INVENTORY.model_dump(mode="json"),
-            fingerprint="f2",
-            nkey="n2",
-            sealing_key=self.sealing.public,
-            created_at=self.clock.now(),
-        )
-
     async def create(self, *, adopt: bool = False, **spec: Any) -> Accepted:
         request = CreateWorkload(caller=CALLER, spec=WorkloadSpec(**spec), adopt=adopt)
         return await workload_create.create_workload(self.deps, request)
@@ -183,6 +170,20 @@ def placement(wanted: PlacementRequest, version: int) -> Placement:
     )
 
 
+def node_row(node_id: str, name: str, sealing: SealingKey, now: datetime) -> NodeRow:
+    return NodeRow(
+        id=node_id,
+        name=name,
+        membership="approved",
+        liveness="ready",
+        inventory=INVENTORY.model_dump(mode="json"),
+        fingerprint=f"f-{name}",
+        nkey=f"n-{name}",
+        sealing_key=sealing.public,
+        created_at=now,
+    )
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
@@ -203,19 +204,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await ensure_cluster(deps, "c1234567")
     sealing = new_sealing_key()
     async with store.transaction() as tx:
-        tx.add(
-            NodeRow(
-                id=NODE,
-                name="one",
-                membership="approved",
-                liveness="ready",
-                inventory=INVENTORY.model_dump(mode="json"),
-                fingerprint="f",
-                nkey="n",
-                sealing_key=sealing.public,
-                created_at=clock.now(),
-            )
-        )
+        tx.add(node_row(NODE, "one", sealing, clock.now()))
     relay = Relay(deps, bus, Documents(deps, deps.vault, bus))
     yield World(deps, clock, bus, relay, sealing)
 
@@ -541,13 +530,24 @@ async def test_a_removal_ends_with_its_node(world: World) -> None:
         assert await tx.find(VolumeRow, removed_at=None) == []
 
 
+async def test_a_workload_whose_node_was_removed_goes_with_its_volumes(world: World) -> None:
+    await deployed(world, name="db", template="postgres")
+    await remove_its_node(world)
+    accepted = await workloads.delete_workload(
+        world.deps, DeleteWorkload(caller=CALLER, workload="db", volumes=True)
+    )
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+    async with world.deps.store.transaction() as tx:
+        assert await tx.find(VolumeRow, removed_at=None) == []
+
+
 async def test_a_volume_of_a_removed_node_is_given_up_by_its_removal_only(world: World) -> None:
     await deployed(world, name="db", template="postgres")
     await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db"))
     await remove_its_node(world)
     async with world.deps.store.transaction() as tx:
-        tx.add(world.another_node())
-    with pytest.raises(Conflict, match="was on node one, which was removed"):
+        tx.add(node_row(OTHER, "two", world.sealing, world.clock.now()))
+    with pytest.raises(Conflict, match="was on a node that was removed"):
         await world.create(name="db", template="postgres", adopt=True)
     await belongings.delete_volume(world.deps, DeleteVolume(caller=CALLER, volume="db-data"))
     await world.create(name="db", template="postgres")
