@@ -23,12 +23,13 @@ NodeId = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Id = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Neither JSON nor Postgres carries a NUL or half a surrogate pair.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: object) -> object:
-    """Text without what neither JSON nor Postgres carries: a NUL and half a surrogate pair become U+FFFD."""
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text) if isinstance(text, str) else text
+    """Text in which what cannot be stored has become U+FFFD."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text) if isinstance(text, str) else text
 
 
 # What containers and the Engine said: they may say anything, and one NUL must not keep a whole report from being stored.

@@ -13,11 +13,11 @@ from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
 
+from lattice.contracts.nouns import UNSTORABLE
 from lattice.errors import FieldError, Invalid
 
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 _ETAG = re.compile(r'^"([\x21\x23-\x7e]{1,128})"$')
-_BAD_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 def idempotency_key(headers: Headers) -> str | None:
@@ -68,7 +68,7 @@ def check_query(query: QueryParams, known: frozenset[str]) -> None:
 def check_text(query: QueryParams, path_values: Iterable[object], body: bytes) -> None:
     """Refuse text that cannot be stored."""
     given = [*(text for pair in query.multi_items() for text in pair), *map(str, path_values)]
-    if any(_BAD_TEXT.search(text) for text in given) or _body_has_bad_text(body):
+    if any(UNSTORABLE.search(text) for text in given) or _body_has_bad_text(body):
         raise Invalid("The request holds a NUL character or half a surrogate pair, which cannot be stored.")
 
 
@@ -85,7 +85,7 @@ def _body_has_bad_text(body: bytes) -> bool:
 
 def _holds_bad_text(value: Any) -> bool:
     if isinstance(value, str):
-        return _BAD_TEXT.search(value) is not None
+        return UNSTORABLE.search(value) is not None
     if isinstance(value, dict):
         return any(_holds_bad_text(key) or _holds_bad_text(item) for key, item in value.items())
     return isinstance(value, list) and any(map(_holds_bad_text, value))
