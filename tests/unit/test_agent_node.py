@@ -19,7 +19,7 @@ from lattice.contracts.messages import (
     SealedValue,
 )
 from lattice.contracts.nouns import DesiredState, Health, Phase
-from lattice.contracts.spec import BackoffSpec, PortProtocol, PullPolicy, RestartMode
+from lattice.contracts.spec import BackoffSpec, ExecCheck, HealthSpec, PortProtocol, PullPolicy, RestartMode
 from lattice.runtime import ContainerOptions, EngineAway, ImageNotFound, PortTaken, RunState
 from lattice.sealing import seal
 from lattice.testing import FakeRuntime
@@ -61,6 +61,22 @@ async def test_a_document_becomes_a_running_healthy_container(node: Node, runtim
     assert options.network == "lattice-c1-default" and options.aliases == ("web",)
     assert options.env == {"A": "b"} and options.labels[CLUSTER] == "c1"
     assert await containers(runtime) == {name(): RunState.RUNNING}
+
+
+@pytest.mark.parametrize(
+    ("code", "health", "reason"),
+    [(0, Health.HEALTHY, ""), (3, Health.UNHEALTHY, "health check: pg_isready exited with 3: no response")],
+)
+async def test_a_checks_exit_code_is_waited_for(
+    node: Node, runtime: FakeRuntime, code: int, health: Health, reason: str
+) -> None:
+    """The Engine closes the output before it knows the code: what is not known yet is no failure."""
+    runtime.exec_reply = lambda options, stdin: (b"no response", b"", code)
+    check = HealthSpec(exec=ExecCheck(command=("pg_isready",)), interval=1, start_period=0, retries=1)
+    async with node.run():
+        await node.want(instance_of(key_of(), health=check))
+        seen = await node.until(key_of(), lambda c: running(c) and c.health is not Health.UNKNOWN)
+    assert (seen.health, seen.reason) == (health, reason)
 
 
 async def test_a_restarted_agent_touches_nothing(node: Node, runtime: FakeRuntime) -> None:
