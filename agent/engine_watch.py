@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, cast
 
 from loguru import logger
 
 from agent.inventory import InventoryKeeper
+from agent.outages import Outage, outage
 from agent.world import World
+from lattice.clock import Clock
 from lattice.errors import LatticeError
 from lattice.runtime import LISTENING, EngineEvent, Runtime
 
@@ -34,12 +37,17 @@ class EngineWatch:
         inventory: InventoryKeeper,
         cluster_id: str,
         *,
+        returned: Callable[[Outage], Awaitable[None]],
         changed: Callable[[], None],
+        clock: Clock,
         chance: random.Random,
         ping_s: float = PING_S,
     ) -> None:
         self._runtime, self._world, self._inventory = runtime, world, inventory
         self._cluster_id, self._changed, self._chance = cluster_id, changed, chance
+        self._returned, self._clock = returned, clock
+        self._answered_at: datetime | None = None
+        self._interrupted = False
         self._ping_s = ping_s
         self.problem = ""
         """Why the Engine cannot be used, in plain words; empty when it can."""
@@ -69,6 +77,7 @@ class EngineWatch:
             await asyncio.sleep(self._ping_s)
             try:
                 await self._runtime.info()
+                self._note_answer()
                 if self.problem or loop.time() >= list_at:
                     await self._list_all()
                     list_at = loop.time() + LIST_S
@@ -76,6 +85,7 @@ class EngineWatch:
                 self._note_problem(error.detail)
 
     async def _heard(self, event: EngineEvent) -> None:
+        self._note_answer()
         if event == LISTENING:
             await self._list_all()
         elif not self._world.shows(event):
@@ -83,12 +93,26 @@ class EngineWatch:
             self._changed()
 
     async def _list_all(self) -> None:
+        await self._end_interruption()
         await self._world.list_all()
         await self._inventory.refresh()
         self._note_problem("")
         self._changed()
 
+    async def _end_interruption(self) -> None:
+        """Before what is there is known again: else it would be decided on as if the containers had ended by themselves."""
+        if not self._interrupted:
+            return
+        if self._answered_at is not None:
+            await self._returned(outage(answered_at=self._answered_at, back_at=self._clock.now()))
+        self._interrupted = False
+
+    def _note_answer(self) -> None:
+        if not self._interrupted:
+            self._answered_at = self._clock.now()
+
     def _note_problem(self, problem: str) -> None:
+        self._interrupted = self._interrupted or bool(problem)
         if problem != self.problem:
             logger.log("WARNING" if problem else "INFO", "Docker Engine: {}", problem or "answers")
             self.problem = problem

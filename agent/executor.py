@@ -24,6 +24,7 @@ from agent.log_shipping import LogShipping
 from agent.naming import Slot, key_from, slot_of
 from agent.node_events import NodeEvents
 from agent.observed import Activity, Sight, observe, quarantined
+from agent.outages import Outage, forgive
 from agent.reconcile import Plan, Step, Verb, diff, plan_slot, slot_views
 from agent.steps import StepTaker
 from agent.world import World
@@ -65,6 +66,7 @@ class Executor:
         self._engine_limit = asyncio.Semaphore(ON_THE_ENGINE)
         self._network_limit = asyncio.Semaphore(ON_THE_NETWORK)
         self._told: set[str] = set()
+        self._outage: Outage | None = None
 
     # ------------------------------------------------------------------------------------ input
 
@@ -76,6 +78,12 @@ class Executor:
         self._paused.clear()
         self.wake()
         return True
+
+    async def engine_returned(self, outage: Outage) -> None:
+        """Forgive what the Engine's outage did, before anything is decided anew."""
+        self._outage = outage
+        self._paused.clear()
+        await self._journal.keep(forgive(self._journal.facts, outage))
 
     def wake(self) -> None:
         """Decide anew soon."""
@@ -212,6 +220,7 @@ class Executor:
             self._journal.facts,
             self._clock.now(),
             self._chance.random(),
+            outage=self._outage,
         )
         if fresh:
             await self._journal.keep(facts)
@@ -219,6 +228,8 @@ class Executor:
         for container in fresh:
             instance = wanted[container.name]
             reason = exit_reason(container, instance)
+            if self._outage is not None and self._outage.covers(container.finished_at):
+                reason = f"{reason}, with the Docker Engine"
             logger.info("{} {}", container.name, reason)
             type_ = "oom" if container.oom_killed else "exit"
             self._events.tell(type_, reason, key=instance.key, exit_code=container.exit_code)

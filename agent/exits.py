@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from agent.backoff import crashes_in_a_row, delay_s, restart_delay_s
 from agent.facts import Facts, Failure, InstanceRecord
 from agent.naming import key_from
+from agent.outages import Outage
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import ContainerKey, DesiredState
 from lattice.contracts.quantities import format_size
@@ -40,8 +41,10 @@ def note_exits(
     facts: Facts,
     now: datetime,
     chance: float,
+    *,
+    outage: Outage | None = None,
 ) -> tuple[Facts, tuple[Container, ...]]:
-    """The facts with every exit that was not seen before, and the containers whose exit it was."""
+    """The facts with every exit that was not seen before, and the containers whose exit it was; one in the Engine's last outage is no crash."""
     wanted = {i.key: i for i in document.instances} if document else {}
     fresh = []
     for container in containers:
@@ -49,7 +52,11 @@ def note_exits(
         instance = wanted.get(key) if key is not None else None
         if instance is None or not _is_news(instance, facts.record(instance.key), container):
             continue
-        facts = facts.with_record(_with_exit(facts.record(instance.key), instance, container, now, chance))
+        record = facts.record(instance.key)
+        if outage is not None and outage.covers(container.finished_at):
+            facts = facts.with_record(_with_engine_exit(record, container))
+        else:
+            facts = facts.with_record(_with_exit(record, instance, container, now, chance))
         fresh.append(container)
     return facts, tuple(fresh)
 
@@ -123,6 +130,19 @@ def _ran_s(container: Container) -> float:
     if container.started_at is None or container.finished_at is None:
         return 0.0
     return max(0.0, (container.finished_at - container.started_at).total_seconds())
+
+
+def _with_engine_exit(record: InstanceRecord, container: Container) -> InstanceRecord:
+    """Nothing is counted, and the container is due at once."""
+    return record.model_copy(
+        update={
+            "noticed_at": None,
+            "noticed_exit": _exit_id(container),
+            "not_before": None,
+            "was_made": True,
+            "failure": None,
+        }
+    )
 
 
 def _with_exit(

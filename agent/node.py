@@ -107,7 +107,9 @@ class NodeAgent:
             self.world,
             self.inventory,
             who.cluster_id,
+            returned=self.executor.engine_returned,
             changed=self._changed,
+            clock=clock,
             chance=chance,
             ping_s=config.ping_s,
         )

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.exits import note_exits
-from agent.facts import PORTS_REMEMBERED, Facts, InstanceRecord, accepts, key_text, learn
+from agent.exits import note_exits, note_failure
+from agent.facts import PORTS_REMEMBERED, Facts, Failure, InstanceRecord, accepts, key_text, learn
 from agent.naming import container_labels, key_from, slot_of
+from agent.outages import forgive, outage
 from agent.reconcile import Plan, Step, Verb, diff
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, RunSpec, Tombstone
 from lattice.contracts.nouns import ContainerKey, DesiredState
@@ -351,3 +352,66 @@ def test_the_same_input_gives_the_same_answer_in_any_order(
 @given(documents(generation=5), documents(generation=4))
 def test_an_older_document_changes_nothing(newer: DesiredDocument, older: DesiredDocument) -> None:
     assert not accepts(newer, older)
+
+
+# ------------------------------------------------------------------------------------------------ the Engine's own restarts
+
+
+AWAY = outage(answered_at=NOW, back_at=NOW + timedelta(seconds=5))
+
+
+def exited(at: datetime, *, ran_s: float = 2) -> Container:
+    return container(key(), RunState.EXITED, started_at=at - timedelta(seconds=ran_s), finished_at=at)
+
+
+def crashed(times: int, wanted: DesiredDocument, *, before: datetime) -> Facts:
+    """What is remembered after so many crashes in a row, a minute apart."""
+    facts = known(wanted)
+    for number in range(times):
+        at = before - timedelta(minutes=times - number)
+        facts, _ = note_exits(wanted, [exited(at)], facts, at, 0.0)
+    return facts
+
+
+@given(st.integers(0, 6), st.integers(1, 10), st.booleans())
+def test_however_often_the_engine_restarts_nothing_is_counted(
+    before: int, restarts: int, seen_going: bool
+) -> None:
+    """`seen_going`: the exit was noted while the Engine still answered; the agent started the container, and it was stopped once more."""
+    wanted = document(instance(key()))
+    facts = first = crashed(before, wanted, before=NOW - timedelta(minutes=5))
+    at = NOW
+    for _ in range(restarts):
+        if seen_going:
+            facts, _ = note_exits(wanted, [exited(at)], facts, at, 0.0)
+        away = outage(answered_at=at + timedelta(seconds=1), back_at=at + timedelta(seconds=5))
+        facts = forgive(facts, away)
+        gone = exited(at + timedelta(seconds=4))
+        facts, fresh = note_exits(wanted, [gone], facts, at + timedelta(seconds=6), 0.0, outage=away)
+        assert fresh == (gone,), "it is told all the same"
+        assert verbs(diff(wanted, [gone], facts, at + timedelta(seconds=6))) == [(Verb.START, 1)]
+        at += timedelta(seconds=8)
+    record, earlier = facts.record(key()), first.record(key())
+    assert record.crashes == earlier.crashes
+    assert set(record.recent_exits) <= set(earlier.recent_exits)
+
+
+def test_what_crashes_by_itself_still_waits_after_an_outage() -> None:
+    wanted = document(instance(key()))
+    facts = forgive(crashed(4, wanted, before=NOW - timedelta(minutes=5)), AWAY)
+    assert facts.record(key()).crashes == 4
+    later = AWAY.until + timedelta(seconds=3)
+    facts, _ = note_exits(wanted, [exited(later)], facts, later, 0.0, outage=AWAY)
+    assert (facts.record(key()).crashes, facts.record(key()).delay_s) == (5, 16.0)
+    assert diff(wanted, [exited(later)], facts, later).idle
+
+
+def test_a_step_that_the_outage_made_fail_is_due_at_once() -> None:
+    wanted = document(instance(key()))
+    facts = known(wanted)
+    for number in range(4):
+        at = NOW + timedelta(seconds=number - 60 if number < 3 else 2)
+        failure = Failure(step="start", reason="the Docker Engine is away")
+        facts = facts.with_record(note_failure(facts.record(key()), instance(key()), failure, at, 0.0))
+    record = forgive(facts, AWAY).record(key())
+    assert (record.failures, record.failure, record.not_before) == (3, None, None)
