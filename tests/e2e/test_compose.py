@@ -16,7 +16,7 @@ from infra.docker.platform_image import build_platform_image
 from infra.images.recipes import POSTGRES, Recipe
 from infra.setup.commands import CommandFailed
 from infra.setup.places import ROOT, workshop
-from tests.fixtures.compose import ComposeStack, until
+from tests.fixtures.compose import ComposeStack
 
 # Building the image of this tree and starting nine containers takes three minutes on two busy processors.
 pytestmark = pytest.mark.timeout(900)
@@ -57,9 +57,9 @@ def stack(
 @pytest.fixture(scope="module")
 def workload(stack: ComposeStack, image_test: str) -> dict[str, Any]:
     """A workload that was deployed and runs, as it was then."""
-    until(lambda: node_states(stack) == ["ready"], wanted="this machine is a ready node")
+    stack.until(lambda: node_states(stack) == ["ready"], wanted="this machine is a ready node")
     stack.post("/v1/workloads", {**WORKLOAD, "image": image_test})
-    return until(lambda: running(stack), wanted="the workload runs")
+    return stack.until(lambda: running(stack), wanted="the workload runs")
 
 
 def node_states(stack: ComposeStack) -> list[str]:
@@ -157,7 +157,7 @@ def test_what_a_workload_writes_can_be_read(stack: ComposeStack, workload: dict[
             text = client.get("/v1/workloads/speaker/logs").raise_for_status().text
         return [json.loads(line)["message"] for line in text.splitlines()]
 
-    until(lambda: "ready to serve" in lines(), wanted="the workload's first line is in the log store")
+    stack.until(lambda: "ready to serve" in lines(), wanted="the workload's first line is in the log store")
 
 
 def test_renewed_credentials_are_used_without_a_restart(stack: ComposeStack) -> None:
@@ -165,7 +165,7 @@ def test_renewed_credentials_are_used_without_a_restart(stack: ComposeStack) -> 
     before = {port: stack.served_certificate(port) for port in ports}
     started = {name: each["State"]["StartedAt"] for name, each in stack.containers().items()}
     stack.run("restart", "renewer")
-    until(
+    stack.until(
         lambda: all(stack.served_certificate(port) != before[port] for port in ports),
         wanted="gateway and bus present new certificates",
     )
@@ -176,8 +176,8 @@ def test_renewed_credentials_are_used_without_a_restart(stack: ComposeStack) -> 
 def test_a_restarted_registry_knows_what_it_knew(stack: ComposeStack, workload: dict[str, Any]) -> None:
     container = container_start(stack)
     stack.run("restart", "registry")
-    until(lambda: unchanged(stack, workload), wanted="the workload is known as before")
-    until(lambda: node_states(stack) == ["ready"], wanted="the node is ready")
+    stack.until(lambda: unchanged(stack, workload), wanted="the workload is known as before")
+    stack.until(lambda: node_states(stack) == ["ready"], wanted="the node is ready")
     assert container_start(stack) == container
 
 
@@ -187,8 +187,8 @@ def test_down_and_up_again_keeps_everything(stack: ComposeStack, workload: dict[
     assert container_start(stack) == container, "a platform that is away stops no container"
     stack.up()
     assert stack.inside("registry", "cat", "/lattice/authority/cluster-id").strip() == stack.cluster_id
-    until(lambda: unchanged(stack, workload), wanted="the workload is known as before")
-    until(lambda: node_states(stack) == ["ready"], wanted="the node is ready")
+    stack.until(lambda: unchanged(stack, workload), wanted="the workload is known as before")
+    stack.until(lambda: node_states(stack) == ["ready"], wanted="the node is ready")
     assert container_start(stack) == container
 
 
