@@ -11,6 +11,7 @@ import asyncio
 import random
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -43,6 +44,8 @@ _RETRY = BackoffSpec(initial=1.0, max=30.0)
 _RENEW_RETRY = BackoffSpec(initial=5.0, max=300.0)
 _JITTER_PART = 0.05
 _LEAST_PART = 0.5
+_LONGEST_LEAST_S = 300.0
+LOOK_S = 15.0
 _LONGEST_NAME = 28
 _PASSES = (Temporary, TooManyRequests)
 
@@ -64,6 +67,9 @@ class Enrolment:
     ) -> None:
         self._store, self._clock, self._chance = store, clock, chance
         self._show, self._poll_s = show, poll_s
+        self._wanted = asyncio.Event()
+        self.problem = ""
+        """Why the platform no longer gives this node credentials, in its own words; empty while it does."""
 
     async def credentials(self, token: str | None, name: str) -> NodeCredentials:
         """The node's credentials, after joining if it has none yet.  Waits for the admin as long as it takes.
@@ -94,23 +100,39 @@ class Enrolment:
             self._show(f"This machine is the node {registration.name} already: the join token is not needed.")
 
     async def keep_fresh(self, renewed: Callable[[NodeCredentials], None] = lambda _: None) -> None:
-        """Renew the credentials when two thirds of their life are over, for ever."""
+        """Renew the credentials when two thirds of their life are over, or soon after `renew_soon`, for ever."""
         failures, least_s = 0, 0.0
         while True:
             credentials = self._store.credentials
             if credentials is None:
                 raise Invalid("This machine has no credentials to renew: join first.")
-            await asyncio.sleep(max(least_s, self._until_renewal_s(credentials)))
+            await self._wait(least_s, self._until_renewal_s(credentials))
             try:
                 fresh = await self._renew()
+                self.problem = ""
                 renewed(fresh)
                 # Certificates are valid from a little before they are made, for clocks that are behind; of a short-lived one two thirds are over
                 # at once, and without this the node would renew without end.
-                failures, least_s = 0, self._remaining_s(fresh) * _LEAST_PART
+                failures, least_s = 0, min(self._remaining_s(fresh) * _LEAST_PART, _LONGEST_LEAST_S)
             except LatticeError as error:
+                self.problem = error.detail if isinstance(error, Forbidden) else self.problem
                 failures += 1
                 least_s = delay_s(failures, _RENEW_RETRY, self._chance.random())
                 logger.warning("the node's credentials could not be renewed: {}", error.detail)
+
+    def renew_soon(self) -> None:
+        """Something looks as if the credentials were no longer good: ask for new ones, or learn why there are none."""
+        self._wanted.set()
+
+    async def ready(self) -> str:
+        """A readiness check: why this machine is no longer a node, or ""."""
+        return self.problem
+
+    async def _wait(self, least_s: float, until_renewal_s: float) -> None:
+        await asyncio.sleep(least_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), max(0.0, until_renewal_s - least_s))
+        self._wanted.clear()
 
     # ------------------------------------------------------------------------------------ joining
 
@@ -211,3 +233,16 @@ def plain_name(text: str) -> str:
     name = words if words[:1].isalpha() else f"node-{words}"
     name = name[:_LONGEST_NAME].rstrip("-")
     return name if re.fullmatch(NAME_PATTERN, name) else f"node-{name}".rstrip("-")[:_LONGEST_NAME]
+
+
+async def ask_when_cut(
+    enrolment: Enrolment, is_connected: Callable[[], bool], *, look_s: float = LOOK_S
+) -> None:
+    """While the bus cannot be reached, ask the gateway, for ever: to the node a revocation looks like a network that is down."""
+    was_connected = True
+    while True:
+        await asyncio.sleep(look_s)
+        connected = is_connected()
+        if not connected and not was_connected:
+            enrolment.renew_soon()
+        was_connected = connected

@@ -26,7 +26,7 @@ from lattice.errors import LatticeError
 from standalone.http_check import Check
 from standalone.log_files import open_log
 from standalone.processes import die_with_parent, look_up
-from standalone.restarts import Exit, Leave, Restart, RestartPolicy, decide
+from standalone.restarts import Exit, Leave, Restart, RestartPolicy, decide, is_hopeless
 
 STARTING_POLL_S = 0.05
 RUNNING_POLL_S = 2.0
@@ -83,6 +83,8 @@ class Child:
         self.spec = spec
         self.status = ProcessStatus(name=spec.name)
         self.became_ready = asyncio.Event()
+        self.is_hopeless = asyncio.Event()
+        """It ends again and again and was never ready."""
         self._changed = changed
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
@@ -97,7 +99,9 @@ class Child:
             match self._judge(ended):
                 case Leave():
                     return
-                case Restart(delay_s=delay_s, failures=failures):
+                case Restart(delay_s=delay_s, failures=failures) as restart:
+                    if is_hopeless(restart, was_ready=self.became_ready.is_set()):
+                        self.is_hopeless.set()
                     await self._pause(delay_s)
                     self._note(restarts=self.status.restarts + 1)
 

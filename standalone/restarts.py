@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# So many quick ends in a row, before it was ever ready, are no accident.  With the pauses of the default policy that takes six seconds.
+HOPELESS_AFTER = 6
+
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
@@ -58,6 +61,11 @@ def decide(exit_: Exit, policy: RestartPolicy, *, stopping: bool, chance: float)
     return Restart(
         delay_s, failures, f"{how} after {exit_.ran_s:.1f} s; attempt {failures} in {delay_s:.1f} s"
     )
+
+
+def is_hopeless(restart: Restart, *, was_ready: bool) -> bool:
+    """Whether whoever waits for the first readiness waits in vain; the process is started again all the same."""
+    return not was_ready and restart.failures >= HOPELESS_AFTER
 
 
 def describe(returncode: int) -> str:

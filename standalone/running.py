@@ -29,6 +29,7 @@ from standalone.process_plan import AGENT
 from standalone.renewal import keep_renewing, reload_nats
 from standalone.reports import Kind, News, Tell
 from standalone.settings import StandaloneSettings, ambient_environment
+from standalone.stopped import stopped_workloads, words_on_stopped
 from standalone.supervisor import Supervisor, read_status
 
 DONE, FAILED = 0, 1
@@ -109,11 +110,13 @@ async def _start(prepared: Prepared, supervisor: Supervisor, tell: Tell) -> None
         await supervisor.start(timeout_s=timeout_s)
     finally:
         reporting.cancel()
-    if any(spec.name == AGENT for spec in prepared.specs):
-        async with open_gateway(prepared.announcement) as gateway:
+    async with open_gateway(prepared.announcement) as gateway:
+        if any(spec.name == AGENT for spec in prepared.specs):
             node_id = own_node_id(platform.data_dir.agent)
             await wait_until_ready(gateway, node_id, timeout_s=timeout_s)
-        tell(_progress("this machine is a node", began_s))
+            tell(_progress("this machine is a node", began_s))
+        if stopped := await stopped_workloads(gateway):
+            tell(News(kind=Kind.PROGRESS, text=words_on_stopped(stopped)))
     announce(platform.data_dir, prepared.announcement)
     logger.info("the platform is ready after {:.1f} s", time.monotonic() - began_s)
     tell(News(kind=Kind.READY, announcement=prepared.announcement))

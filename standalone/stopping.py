@@ -20,6 +20,7 @@ from standalone.gateway_client import GatewayClient, open_gateway
 from standalone.leftovers import end_leftovers, find_leftovers, stop_supervisor
 from standalone.printing import say
 from standalone.settings import StandaloneSettings
+from standalone.stopped import Json, listed, start_commands
 from standalone.supervisor import read_status
 
 DONE = 0
@@ -85,20 +86,22 @@ async def _ask_to_stop_workloads(data_dir: DataDir, settings: StandaloneSettings
             asked = await _stop_each(gateway)
         if asked:
             say(
-                f"Stopping {', '.join(asked)}; after the next `up`, `lattice start NAME` starts each again with its data."
+                f"Stopping {listed(asked)}; after the next `up` they stay stopped, with their data, until you say:"
             )
+            for command in start_commands(asked):
+                say(f"  {command}")
             await _until_none_runs(data_dir, settings)
     except LatticeError as error:
         say(f"The platform cannot stop its workloads ({error}); their containers are stopped directly.")
 
 
-async def _stop_each(gateway: GatewayClient) -> list[str]:
-    """The names of those that ran."""
-    listed = await gateway.listing("/v1/workloads", project="*")
-    running = [workload for workload in listed if workload["desired_state"] == "running"]
+async def _stop_each(gateway: GatewayClient) -> list[Json]:
+    """Those that ran."""
+    everything = await gateway.listing("/v1/workloads", project="*")
+    running = [workload for workload in everything if workload["desired_state"] == "running"]
     for workload in running:
         await gateway.post(f"/v1/workloads/{workload['id']}/stop", project=workload["project"])
-    return sorted(str(workload["name"]) for workload in running)
+    return running
 
 
 async def _until_none_runs(data_dir: DataDir, settings: StandaloneSettings) -> None:

@@ -99,8 +99,8 @@ class Supervisor:
     async def start(self, *, timeout_s: float) -> None:
         """Start all and wait until each was ready once.
 
-        Raises Temporary, with the end of the logs, if that takes too long or one of them stays down; the
-        others keep running until `stop`.
+        Raises Temporary, with the end of the logs, if that takes too long, or one of them stays down or ends again
+        and again; the others keep running until `stop`.
         """
         if threading.current_thread() is not threading.main_thread():
             raise Invalid("Supervise from the main thread: processes end with the thread that started them.")
@@ -114,7 +114,8 @@ class Supervisor:
             async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*waiting)
         except TimeoutError as error:
-            raise self._not_ready(f"within {timeout_s:.0f} s") from error
+            missing = [child for child in self._children.values() if not child.became_ready.is_set()]
+            raise _not_ready(f"Not ready within {timeout_s:.0f} s", missing) from error
 
     async def wait(self) -> None:
         """Until no process is left that would be started again."""
@@ -129,13 +130,16 @@ class Supervisor:
         self._write_status()
 
     async def _until_ready(self, name: str) -> None:
-        ready = asyncio.create_task(self._children[name].became_ready.wait())
+        child = self._children[name]
+        ready = asyncio.create_task(child.became_ready.wait())
+        hopeless = asyncio.create_task(child.is_hopeless.wait())
         try:
-            await asyncio.wait({ready, self._tasks[name]}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ready, hopeless, self._tasks[name]}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
-        if not self._children[name].became_ready.is_set():
-            raise self._not_ready("and stays down")
+            hopeless.cancel()
+        if not child.became_ready.is_set():
+            raise _not_ready("It does not start" if child.is_hopeless.is_set() else "It stays down", [child])
 
     async def _stop_one(self, name: str) -> None:
         await self._children[name].stop()
@@ -148,15 +152,15 @@ class Supervisor:
             for child in self._children.values():
                 await asyncio.to_thread(rotate_if_large, child.spec.log_file)
 
-    def _not_ready(self, how: str) -> Temporary:
-        missing = [child for child in self._children.values() if not child.became_ready.is_set()]
-        parts = [f"{child.spec.name} ({child.status.last_exit or 'no answer yet'})" for child in missing]
-        logs = [f"--- {child.spec.log_file}\n{tail(child.spec.log_file)}" for child in missing]
-        return Temporary("\n".join([f"Not ready {how}: {', '.join(parts)}.", *logs]))
-
     def _write_status(self) -> None:
         """On a full disk the file stays as it was until the next change: no process goes unwatched for it."""
         try:
             write_durably(self._status_file, self.status.model_dump_json(indent=1).encode())
         except OSError as error:
             logger.warning("the status file cannot be written: {}", error)
+
+
+def _not_ready(how: str, missing: Sequence[Child]) -> Temporary:
+    parts = [f"{child.spec.name} ({child.status.last_exit or 'no answer yet'})" for child in missing]
+    logs = [f"--- {child.spec.log_file}\n{tail(child.spec.log_file)}" for child in missing]
+    return Temporary("\n".join([f"{how}: {', '.join(parts)}.", *logs]))

@@ -8,7 +8,7 @@ import typer
 
 from cli.client_paths import path_of
 from cli.command import TimeoutOption, WaitOption, YesOption, command
-from cli.commands.reading import NameArgument
+from cli.commands.reading import NameArgument, NamesArgument
 from cli.session import Session
 
 Json = dict[str, Any]
@@ -17,8 +17,8 @@ _CREDENTIAL_PARTS = ("uri", "host", "port", "username", "password", "database", 
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "stop", example="lattice stop orders-db")(stop)
-    command(app, "start", example="lattice start orders-db")(start)
+    command(app, "stop", example="lattice stop orders-db\nlattice stop orders-db cache")(stop)
+    command(app, "start", example="lattice start orders-db cache")(start)
     command(app, "restart", example="lattice restart orders-db")(restart)
     command(app, "rm", example="lattice rm orders-db --volumes --yes")(remove)
     command(app, "credentials", example=_CREDENTIALS_EXAMPLE)(credentials)
@@ -29,47 +29,52 @@ psql "$(lattice credentials orders-db --field uri)\""""
 
 
 def stop(
-    session: Session, name: NameArgument, *, wait: WaitOption = True, timeout: TimeoutOption = _TIMEOUT
+    session: Session, names: NamesArgument, *, wait: WaitOption = True, timeout: TimeoutOption = _TIMEOUT
 ) -> None:
-    """Stop a workload; its volumes and its address stay."""
-    _command(session, name, "stop", doing="Stopping", wait=wait, timeout=timeout)
-    session.screen.hint(f"lattice start {name}")
+    """Stop workloads; their volumes and addresses stay."""
+    _command(session, names, "stop", doing="Stopping", wait=wait, timeout=timeout)
+    session.screen.hint(f"lattice start {' '.join(names)}")
 
 
 def start(
-    session: Session, name: NameArgument, *, wait: WaitOption = True, timeout: TimeoutOption = _TIMEOUT
+    session: Session, names: NamesArgument, *, wait: WaitOption = True, timeout: TimeoutOption = _TIMEOUT
 ) -> None:
-    """Start a stopped workload."""
-    _command(session, name, "start", doing="Starting", wait=wait, timeout=timeout)
-    session.screen.hint(f"lattice show {name}", f"lattice logs {name} -f")
+    """Start stopped workloads."""
+    _command(session, names, "start", doing="Starting", wait=wait, timeout=timeout)
+    session.screen.hint(f"lattice show {names[0]}", f"lattice logs {names[0]} -f")
 
 
 def restart(
-    session: Session, name: NameArgument, *, wait: WaitOption = True, timeout: TimeoutOption = _TIMEOUT
+    session: Session, names: NamesArgument, *, wait: WaitOption = True, timeout: TimeoutOption = _TIMEOUT
 ) -> None:
-    """Replace a workload's containers by new ones."""
-    _command(session, name, "restart", doing="Restarting", wait=wait, timeout=timeout)
-    session.screen.hint(f"lattice show {name}", f"lattice logs {name} -f")
+    """Replace the containers of workloads by new ones."""
+    _command(session, names, "restart", doing="Restarting", wait=wait, timeout=timeout)
+    session.screen.hint(f"lattice show {names[0]}", f"lattice logs {names[0]} -f")
 
 
-def _command(session: Session, name: str, verb: str, *, doing: str, wait: bool, timeout: str) -> None:
+def _command(session: Session, names: list[str], verb: str, *, doing: str, wait: bool, timeout: str) -> None:
+    """Ask for all of them first, so that they go at the same time; an answer for programs has as many items as were named."""
     from cli.progress import finish
     from cli.times import parse_duration_s
 
     parse_duration_s(timeout)
-    answer = session.client.post(path_of("workloads", name, verb), project=session.project)
-    finish(session, answer, what=f"{doing} {name}", wait=wait, timeout=timeout)
-    if not wait:
-        _accepted(session, name, answer)
+    answers = [
+        session.client.post(path_of("workloads", name, verb), project=session.project) for name in names
+    ]
+    if wait:
+        for name, answer in zip(names, answers, strict=True):
+            finish(session, answer, what=f"{doing} {name}", wait=True, timeout=timeout)
+        answers = [session.client.get(path_of("workloads", name), project=session.project) for name in names]
+    if session.screen.data(answers[0] if len(answers) == 1 else {"items": answers}):
         return
-    workload = session.client.get(path_of("workloads", name), project=session.project)
-    if not session.screen.data(workload):
-        session.screen.say(f"{workload['name']} is {workload['state']}.")
+    for name, answer in zip(names, answers, strict=True):
+        session.screen.say(
+            f"{answer['name']} is {answer['state']}." if wait else _accepted_text(name, answer)
+        )
 
 
-def _accepted(session: Session, name: str, answer: Json) -> None:
-    if not session.screen.data(answer):
-        session.screen.say(f"Accepted for {name}: operation {answer['operation']['id']}.")
+def _accepted_text(name: str, answer: Json) -> str:
+    return f"Accepted for {name}: operation {answer['operation']['id']}."
 
 
 def remove(
@@ -95,10 +100,12 @@ def remove(
         path_of("workloads", name), project=session.project, volumes=volumes or None
     )
     operation = finish(session, answer, what=f"Removing {name}", wait=wait, timeout=timeout)
-    if not wait:
-        _accepted(session, name, answer)
-    elif not session.screen.data(operation):
+    if session.screen.data(operation if wait else answer):
+        return
+    if wait:
         _report_removed(session, name, operation or {}, volumes=volumes)
+    else:
+        session.screen.say(_accepted_text(name, answer))
 
 
 def _report_removed(session: Session, name: str, operation: Json, *, volumes: bool) -> None:

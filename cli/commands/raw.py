@@ -42,7 +42,7 @@ def list_audit(
         Column("AGE", lambda a, now: ago(a.get("at"), now=now)),
         field("ACTOR", "actor"),
         field("ACTION", "action", whole=True),
-        Column("ON", lambda a, _now: f"{a['entity']} {a['entity_id']}"),
+        Column("ON", lambda a, _now: f"{a['entity']} {a.get('entity_name') or a['entity_id']}"),
         field("PROJECT", "project", leave_out=1),
         field("REQUEST", "request_id", leave_out=2),
     )

@@ -12,6 +12,7 @@ from cli.session import Session
 
 Json = dict[str, Any]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A workload's name or id.")]
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names or ids of workloads.")]
 EVERY_PROJECT = "*"
 
 

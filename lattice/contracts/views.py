@@ -230,6 +230,7 @@ class AuditView(Noun):
     action: str
     entity: str
     entity_id: str
+    entity_name: str = ""
     project: str | None = None
     request_id: str = ""
     before: dict[str, Any] | None = None

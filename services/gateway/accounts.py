@@ -74,7 +74,9 @@ class Accounts:
         row = await self._add(tx, body.username, password_hash)
         await queries.set_roles(tx, row.id, body.roles)
         after = {"username": body.username, **_spoken(body.roles)}
-        act = Act(action="user.create", entity="user", entity_id=row.id, after=after)
+        act = Act(
+            action="user.create", entity="user", entity_id=row.id, entity_name=row.username, after=after
+        )
         self._trail.write(tx, actor=caller.actor, request_id=caller.request_id, act=act)
         return user_view(row, body.roles)
 
@@ -109,7 +111,7 @@ class Accounts:
                 row, password_hash=password_hash or row.password_hash, updated_at=self._clock.now()
             )
             act = Act(
-                action="user.update", entity="user", entity_id=row.id,
+                action="user.update", entity="user", entity_id=row.id, entity_name=row.username,
                 before=_spoken(before), after={**_spoken(after), "password_changed": password_hash is not None},
             )  # fmt: skip
             self._trail.write(tx, actor=caller.actor, request_id=caller.request_id, act=act)
@@ -127,7 +129,7 @@ class Accounts:
             await _keep_an_admin(tx, row, roles, {})
             await queries.delete_user(tx, row)
             act = Act(
-                action="user.delete", entity="user", entity_id=row.id, before={"username": row.username, **_spoken(roles)}
+                action="user.delete", entity="user", entity_id=row.id, entity_name=row.username, before={"username": row.username, **_spoken(roles)}
             )  # fmt: skip
             self._trail.write(tx, actor=caller.actor, request_id=caller.request_id, act=act)
         self._authenticator.forget()
@@ -161,7 +163,8 @@ class Accounts:
                 expires_at=now + timedelta(days=body.expires_in_days),
             )
         )
-        act = Act(action="token.create", entity="token", entity_id=row_id, after=body.model_dump(mode="json"))
+        after = body.model_dump(mode="json")
+        act = Act(action="token.create", entity="token", entity_id=row_id, entity_name=row.name, after=after)
         self._trail.write(tx, actor=caller.actor, request_id=caller.request_id, act=act)
         return TokenCreated(**dict(_view_of(row, me.username)), token=token.text)
 
@@ -172,7 +175,7 @@ class Accounts:
             if row is None or (of is not None and row.user_id != of):
                 raise NotFound(f"There is no token {token_id!r} that you can see.")
             tx.delete(row)
-            act = Act(action="token.delete", entity="token", entity_id=token_id, before={"name": row.name})
+            act = Act(action="token.delete", entity="token", entity_id=token_id, entity_name=row.name)
             self._trail.write(tx, actor=caller.actor, request_id=caller.request_id, act=act)
         self._authenticator.forget()
 

@@ -37,6 +37,7 @@ class Act:
     action: str
     entity: str
     entity_id: str
+    entity_name: str = ""
     project: str | None = None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
@@ -60,6 +61,7 @@ class Trail:
                 action=act.action,
                 entity=act.entity,
                 entity_id=act.entity_id,
+                entity_name=act.entity_name,
                 project=act.project,
                 before=None if act.before is None else dict(act.before),
                 after=None if act.after is None else dict(act.after),

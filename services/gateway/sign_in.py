@@ -75,7 +75,9 @@ class SignIns:
             row = await tx.get(SessionRow, me.credential_id)
             if row is not None:
                 tx.delete(row)
-                act = Act(action="user.sign_out", entity="user", entity_id=me.user_id)
+                act = Act(
+                    action="user.sign_out", entity="user", entity_id=me.user_id, entity_name=me.username
+                )
                 self._trail.write(tx, actor=me.actor, request_id=request_id, act=act)
         self._authenticator.forget()
 
@@ -85,7 +87,14 @@ class SignIns:
         token = make_token(TokenKind.SESSION, row_id=row_id, secret=secret_text(urandom(SECRET_BYTES)))
         async with self._store.transaction() as tx:
             tx.add(self._row(user, token, row_id, address))
-            act = Act(action="user.sign_in", entity="user", entity_id=user.id, after={"address": address})
+            after = {"address": address}
+            act = Act(
+                action="user.sign_in",
+                entity="user",
+                entity_id=user.id,
+                entity_name=user.username,
+                after=after,
+            )
             self._trail.write(tx, actor=f"user:{user.username}", request_id=request_id, act=act)
             roles = await queries.roles(tx, user.id)
         return SignedIn(token=token.text, expires_at=now + self._ttl, user=user_view(user, roles))

@@ -43,7 +43,7 @@ async def create_project(deps: Deps, request: CreateProject) -> ProjectView:
             raise Conflict(f"project {request.name!r} exists already")
         row = change.tx.add(ProjectRow(id=request.name, created_at=change.now))
         change.fact("project", "created", entity_id=row.id, entity_name=row.id, project=row.id)
-        change.audit("project", row.id, project=row.id, after={"name": row.id})
+        change.audit("project", row.id, entity_name=row.id, project=row.id)
         return remember(change, ProjectView(name=row.id, created_at=row.created_at))
 
 
@@ -61,7 +61,8 @@ async def set_secret(deps: WorkloadDeps, request: SetSecret) -> SecretView:
         else:
             row = deps.vault.renew(change, row, value)
         change.fact("secret", "set", entity_id=row.id, entity_name=row.name, project=row.project)
-        change.audit("secret", row.id, project=row.project, after={"name": row.name, "version": row.current})
+        after = {"version": row.current}
+        change.audit("secret", row.id, entity_name=row.name, project=row.project, after=after)
         return remember(change, secret_view(row))
 
 
@@ -85,7 +86,7 @@ async def delete_secret(deps: Deps, request: DeleteSecret) -> Done:
             change.tx.delete(version)
         change.tx.delete(row)
         change.fact("secret", "removed", entity_id=row.id, entity_name=row.name, project=row.project)
-        change.audit("secret", row.id, project=row.project, before={"name": row.name})
+        change.audit("secret", row.id, entity_name=row.name, project=row.project)
         return remember(change, Done())
 
 
@@ -116,9 +117,8 @@ async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
         change.fact(
             "volume", "removing", entity_id=volume.id, entity_name=volume.name, project=volume.project
         )
-        change.audit(
-            "volume", volume.id, project=volume.project, before={"name": volume.name, "state": volume.state}
-        )
+        before = {"state": volume.state}
+        change.audit("volume", volume.id, entity_name=volume.name, project=volume.project, before=before)
         return remember(change, Done())
 
 
@@ -148,7 +148,8 @@ async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationVi
         change.tx.update(row, state=OperationState.CANCELLED, ended_at=change.now, problem=problem)
         project = row.project or "_platform"
         change.fact("operation", "cancelled", entity_id=row.id, entity_name=row.kind, project=project)
-        change.audit("operation", row.id, project=row.project, after={"state": "cancelled"})
+        after = {"state": "cancelled"}
+        change.audit("operation", row.id, entity_name=row.kind, project=row.project, after=after)
         return remember(change, operations.operation_view(row))
 
 
@@ -168,5 +169,11 @@ async def _undo(change: Change, row: OperationRow) -> None:
 async def record_audit(deps: Deps, request: RecordAudit) -> Done:
     """Leave a trace of an act that changes nothing in the registry: an exec, a refused request."""
     async with deps.change(request.caller, action=request.action) as change:
-        change.audit(request.entity, request.entity_id, project=request.project, after=request.detail)
+        change.audit(
+            request.entity,
+            request.entity_id,
+            entity_name=request.entity_name,
+            project=request.project,
+            after=request.detail,
+        )
         return Done()

@@ -4,7 +4,7 @@
         node = await change.tx.get(NodeRow, node_id, lock=True)
         change.tx.update(node, cordoned=True)
         change.fact("node", "cordoned", entity_id=node.id, entity_name=node.name)
-        change.audit("node", node.id, before={"cordoned": False}, after={"cordoned": True})
+        change.audit("node", node.id, entity_name=node.name, before={"cordoned": False}, after={"cordoned": True})
 
 Handlers get `Deps`: the store, the clock, the maker of ids, and what else the service needs.  Nothing here decides anything.
 """
@@ -74,6 +74,7 @@ class Change:
         entity: str,
         entity_id: str,
         *,
+        entity_name: str = "",
         project: str | None = None,
         before: Mapping[str, Any] | None = None,
         after: Mapping[str, Any] | None = None,
@@ -87,6 +88,7 @@ class Change:
                 action=self.action,
                 entity=entity,
                 entity_id=entity_id,
+                entity_name=entity_name,
                 project=project,
                 request_id=self.caller.request_id,
                 before=None if before is None else dict(before),

@@ -26,7 +26,10 @@ async def get_credentials(deps: WorkloadDeps, request: GetCredentials) -> Creden
         port = await _address(change.tx, workload.id, workload.name, access.port)
         places = revision.access["places"] | await _secret_values(deps, change.tx, revision.access["secrets"])
         places |= {"host": port.host_ip, "port": str(port.host_port)}
-        change.audit("workload", workload.id, project=workload.project, after={"revealed": access.port})
+        revealed = {"revealed": access.port}
+        change.audit(
+            "workload", workload.id, entity_name=workload.name, project=workload.project, after=revealed
+        )
         return _view(deps, workload.name, access, places, port, tls=revision.access["tls"])
 
 

@@ -116,7 +116,7 @@ def _add_node(change: Change, request: RegisterNode, token: JoinTokenRow, finger
 
 def _say(change: Change, node: NodeRow, verb: str, **data: str) -> None:
     change.fact("node", verb, entity_id=node.id, entity_name=node.name, data=data)
-    change.audit("node", node.id, after={"membership": node.membership, "name": node.name, **data})
+    change.audit("node", node.id, entity_name=node.name, after={"membership": node.membership, **data})
 
 
 # --- waiting, fetching, renewing ---------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def _issue(deps: NodeDeps, change: Change, node: NodeRow) -> NodeCredentials:
     write_node(change, node, certificate_expires_at=credentials.expires_at)
     after = {"certificate_expires_at": _text(credentials.expires_at)}
     change.fact("node", "credentials_issued", entity_id=node.id, entity_name=node.name, data=after)
-    change.audit("node", node.id, before=before, after=after)
+    change.audit("node", node.id, entity_name=node.name, before=before, after=after)
     return credentials
 
 

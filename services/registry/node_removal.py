@@ -40,7 +40,7 @@ async def forget(change: Change, node: NodeRow) -> None:
         change, node, liveness=Liveness.UNREACHABLE.value, removed_at=change.now, **_decided(change, node)
     )
     change.fact("node", "removed", entity_id=node.id, entity_name=node.name)
-    change.audit("node", node.id, before=before)
+    change.audit("node", node.id, entity_name=node.name, before=before)
     await workloads.follow_up(change, (instance.workload_id for instance in instances))
 
 

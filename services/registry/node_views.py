@@ -83,7 +83,9 @@ def node_view(node: NodeRow, presence: NodePresenceRow | None, reserved: Amounts
     )
 
 
-def schedulable_node(node: NodeRow, reserved: Amounts, workloads: Mapping[str, int]) -> SchedulableNode:
+def schedulable_node(
+    node: NodeRow, reserved: Amounts, held_by_stopped: Amounts, workloads: Mapping[str, int]
+) -> SchedulableNode:
     """The node as the scheduler sees it; its state is `ready` only if it may take work now."""
     inventory = Inventory.model_validate(node.inventory)
     state = state_of(node).value
@@ -99,6 +101,7 @@ def schedulable_node(node: NodeRow, reserved: Amounts, workloads: Mapping[str, i
         labels=node.labels,
         capacity=inventory.capacity,
         reserved=reserved,
+        held_by_stopped=held_by_stopped,
         image_ids=frozenset(image.id for image in inventory.images),
         workloads=dict(workloads),
     )

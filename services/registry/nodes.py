@@ -175,7 +175,8 @@ def _write(loaded: _Loaded, verb: str, columns: dict[str, Any], **data: Any) -> 
     before = {name: getattr(node, name) for name in _SHOWN}
     write_node(change, node, **columns)
     change.fact("node", verb, entity_id=node.id, entity_name=node.name, data=data)
-    change.audit("node", node.id, before=before, after={name: getattr(node, name) for name in _SHOWN} | data)
+    after = {name: getattr(node, name) for name in _SHOWN} | data
+    change.audit("node", node.id, entity_name=node.name, before=before, after=after)
 
 
 # --- looking -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from lattice.contracts.messages import (
     Term,
     UnplaceableInstance,
 )
-from lattice.contracts.nouns import Amounts, DesiredState, Membership
+from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
 from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import Conflict
 from lattice.storage import In, Transaction
@@ -115,7 +115,8 @@ def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> Schedulable
     counts: dict[str, int] = {}
     for row in instances:
         counts[row.workload_id] = counts.get(row.workload_id, 0) + 1
-    return schedulable_node(node, reserved=reserved(instances), workloads=counts)
+    stopped = reserved(row for row in instances if row.desired == DesiredState.STOPPED)
+    return schedulable_node(node, reserved(instances), stopped, counts)
 
 
 async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[PlacementRequest]:
@@ -217,7 +218,7 @@ def _problem(
 
 def _has_room(node: NodeRow, others: Sequence[InstanceRow], instance: InstanceRow) -> bool:
     taken = reserved(others)
-    capacity = schedulable_node(node, reserved=taken, workloads={}).capacity
+    capacity = Inventory.model_validate(node.inventory).capacity
     return (
         taken.cpu_millis + instance.cpu_millis <= capacity.cpu_millis
         and taken.memory_bytes + instance.memory_bytes <= capacity.memory_bytes

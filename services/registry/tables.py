@@ -359,6 +359,7 @@ class AuditRow(Row, table=True):
     action: str
     entity: str
     entity_id: str
+    entity_name: str = ""
     project: str | None = None
     request_id: str = ""
     before: dict[str, Any] | None = _json(nullable=True)

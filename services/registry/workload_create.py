@@ -149,7 +149,8 @@ async def _accept(
         workload_id=workload.id,
         project=project,
     )
-    change.audit("workload", workload.id, project=project, after=spec.model_dump(mode="json"))
+    after = spec.model_dump(mode="json")
+    change.audit("workload", workload.id, entity_name=workload.name, project=project, after=after)
     change.wake_scheduler(workload.id)
     view = workload_view(workload, revision, instances, {})
     return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))

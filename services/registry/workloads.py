@@ -125,6 +125,7 @@ def _set_desired(change: Change, workload: WorkloadRow, desired: DesiredState) -
     change.audit(
         "workload",
         workload.id,
+        entity_name=workload.name,
         project=workload.project,
         before={"desired": workload.desired},
         after={"desired": desired},

@@ -195,7 +195,9 @@ class ResourceFilter:
         return need == 0 or need <= self.amount(candidate.free)
 
     def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
-        return f"lacks {self.name}: it needs {self._need(request)} and has {self._free(candidate)} free"
+        lack = f"lacks {self.name}: it needs {self._need(request)} and has {self._free(candidate)} free"
+        held = self.amount(candidate.node.held_by_stopped)
+        return f"{lack}; stopped workloads keep {self.written(held)} until they are removed" if held else lack
 
     def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
         most = max(rejected, key=lambda candidate: self.amount(candidate.free))

@@ -372,6 +372,17 @@ def test_a_command_is_waited_for(cli: Cli, gateway: StubGateway, verb: str) -> N
     assert cli(verb, "orders-db", "--no-wait", "-o", "name").out == "orders-db\n"
 
 
+def test_several_are_asked_at_once_and_each_is_told(cli: Cli, gateway: StubGateway) -> None:
+    for name in ("orders-db", "cache"):
+        gateway.on("POST", f"/v1/workloads/{name}/start", answers.accepted(kind="start"), status=202)
+        gateway.on("GET", f"/v1/workloads/{name}", {**answers.workload(state="running"), "name": name})
+    gateway.on("GET", "/v1/operations/op-1", answers.operation())
+    ran = cli("start", "orders-db", "cache")
+    assert (ran.code, ran.out) == (0, "orders-db is running.\ncache is running.\n"), ran.err
+    items = json.loads(cli("start", "orders-db", "cache", "-o", "json").out)["items"]
+    assert [item["name"] for item in items] == ["orders-db", "cache"]
+
+
 def test_a_command_on_what_is_not_there_returns_1(cli: Cli) -> None:
     assert cli("stop", "nothing").code == 1
 

@@ -64,6 +64,11 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
             {"reserved": amounts(memory=4.9)},
             "a lacks memory: it needs 8 GiB and has 3.1 GiB free",
         ),
+        (
+            {"reserve": amounts(memory=8)},
+            {"reserved": amounts(memory=4.9), "held_by_stopped": amounts(memory=4)},
+            "a lacks memory: it needs 8 GiB and has 3.1 GiB free; stopped workloads keep 4 GiB until they are removed",
+        ),
     ],
     "disk": [
         (

@@ -49,6 +49,12 @@ async def test_a_sign_in_opens_and_a_sign_out_closes(world: World) -> None:
     assert (await world.get("/v1/me", as_="ada")).status_code == 401
 
 
+async def test_the_audit_trail_names_who_was_changed(world: World) -> None:
+    await _make_user(world, "ada")
+    (row,) = (await world.get("/v1/audit", params={"action": "user.create"})).json()["items"]
+    assert (row["entity"], row["entity_name"]) == ("user", "ada")
+
+
 async def test_a_wrong_name_and_a_wrong_password_look_alike(world: World) -> None:
     await _make_user(world, "ada")
     answers = [

@@ -238,6 +238,15 @@ async def test_the_same_key_makes_one_token_and_answers_it_twice(world: World) -
     _assert_problem(other, 422, "invalid")
 
 
+async def test_the_same_key_makes_one_join_token_and_answers_it_twice(world: World) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    first = await world.post("/v1/join-tokens", json={"ttl_s": 600}, headers=headers)
+    again = await world.post("/v1/join-tokens", json={"ttl_s": 600}, headers=headers)
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
+    assert (await world.post("/v1/join-tokens", json={"ttl_s": 600})).json()["id"] != first.json()["id"]
+
+
 async def test_a_kept_answer_is_shown_to_the_same_token_only(world: World) -> None:
     headers = {"Idempotency-Key": "k1"}
     first = (await world.post("/v1/tokens", json={"name": "ci"}, headers=headers)).json()

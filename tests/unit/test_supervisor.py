@@ -24,7 +24,7 @@ from standalone import processes, supervisor
 from standalone.child import ProcessSpec
 from standalone.log_files import open_log, rotate_if_large
 from standalone.processes import ProcessIdentity, look_up
-from standalone.restarts import Exit, Leave, Restart, RestartPolicy, decide
+from standalone.restarts import HOPELESS_AFTER, Exit, Leave, Restart, RestartPolicy, decide, is_hopeless
 
 QUICK = RestartPolicy(initial_s=0.02, max_s=0.1)
 
@@ -55,6 +55,14 @@ def test_it_stays_down_when_asked_to_stop_or_not_to_restart(*, stopping: bool, a
 
 def test_the_reason_names_the_signal() -> None:
     assert "signal 9" in decide(Exit(-9, 1.0, 0), RestartPolicy(), stopping=False, chance=0).reason
+
+
+@pytest.mark.parametrize(
+    ("failures", "was_ready", "hopeless"),
+    [(HOPELESS_AFTER, False, True), (HOPELESS_AFTER - 1, False, False), (HOPELESS_AFTER, True, False)],
+)
+def test_only_one_that_was_never_ready_is_hopeless(*, failures: int, was_ready: bool, hopeless: bool) -> None:
+    assert is_hopeless(Restart(1.0, failures, "it fell"), was_ready=was_ready) is hopeless
 
 
 @given(st.integers(-64, 255), st.floats(0, 1e6), st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
@@ -176,6 +184,23 @@ async def test_a_start_that_fails_says_what_and_why(tmp_path: Path, make: Start)
     waiting = spec("waiting", SLEEP, tmp_path, after=("never",))
     with pytest.raises(Temporary, match=r"(?s)never \(ended with status 1.*no disk"):
         await make([never, waiting]).start(timeout_s=10)
+
+
+async def test_a_start_that_fails_again_and_again_is_not_waited_for(tmp_path: Path, make: Start) -> None:
+    falls = spec(
+        "falls",
+        "import sys; sys.exit('port in use')",
+        tmp_path,
+        policy=QUICK,
+        ready=prints(tmp_path / "no", ""),
+    )
+    waiting = spec("waiting", SLEEP, tmp_path, after=("falls",))
+    watched = make([falls, waiting])
+    with pytest.raises(
+        Temporary, match=r"(?s)^It does not start: falls \(ended with status 1.*port in use"
+    ) as raised:
+        await watched.start(timeout_s=60)
+    assert "waiting" not in str(raised.value)
 
 
 async def test_a_program_that_is_missing_is_tried_again(tmp_path: Path, make: Start) -> None:

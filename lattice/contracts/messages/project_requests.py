@@ -76,6 +76,7 @@ class RecordAudit(Noun):
     action: str
     entity: str
     entity_id: str
+    entity_name: str = ""
     detail: dict[str, Any] = {}
 
 

@@ -29,6 +29,9 @@ class SchedulableNode(Noun):
     labels: dict[str, str] = {}
     capacity: Amounts
     reserved: Amounts
+    held_by_stopped: Amounts = Field(
+        Amounts(), description="the part of `reserved` that stopped instances keep"
+    )
     image_ids: frozenset[str] = frozenset()
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
 

@@ -26,8 +26,10 @@ from lattice.contracts.messages import (
 )
 from lattice.contracts.nouns import NodeState
 from lattice.contracts.views import JoinTokenView, Listing, NodeView
+from lattice.storage import Transaction
 from services.gateway.answers import answer, nothing, versioned
 from services.gateway.call import Call, CurrentCall, GuardedRoute
+from services.gateway.idempotency import once
 from services.gateway.names import Ref
 from services.gateway.routes.paging import PageOf
 from services.gateway.schemas import (
@@ -64,8 +66,16 @@ async def create_join_token(call: CurrentCall, body: CreateJoinTokenBody) -> Res
     request = CreateJoinToken(
         caller=call.caller, gateway_url=call.gateway.settings.public_url, **body.model_dump()
     )
-    created = await call.ask(catalogue.CREATE_JOIN_TOKEN, request)
-    view = JoinTokenView(**created.model_dump(), command=f"lattice node join {created.token}")
+
+    async def create(_: Transaction) -> JoinTokenView:
+        created = await call.ask(catalogue.CREATE_JOIN_TOKEN, request)
+        return JoinTokenView(**created.model_dump(), command=f"lattice node join {created.token}")
+
+    # The gateway keeps the answer, sealed: the registry does not know the token's text either.
+    gateway = call.gateway
+    view = await once(
+        gateway.store, call.caller, gateway.clock.now(), call.authorization, JoinTokenView, create
+    )
     return answer(view, status=201)
 
 

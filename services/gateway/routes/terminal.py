@@ -92,6 +92,7 @@ async def _leave_trace(
             action="workload.exec",
             entity="workload",
             entity_id=workload.id,
+            entity_name=workload.name,
             detail={"instance": instance.id, "argv": list(start.argv), "tty": start.tty},
         ),
     )
