@@ -26,8 +26,10 @@ def _json(*, nullable: bool = False) -> Any:
     return Field(default=None if nullable else ..., sa_column=Column(_JSON, nullable=nullable))
 
 
-def _json_with(factory: Any) -> Any:
-    return Field(default_factory=factory, sa_column=Column(_JSON, nullable=False))
+def _json_with(kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """An empty one of this kind.  Each row gets a copy of its own; a `default_factory` does the same, but Pydantic looks at its signature
+    for every row made, which was half of the time that a row takes."""
+    return Field(default=kind(), sa_column=Column(_JSON, nullable=False))
 
 
 def _at(*, nullable: bool = False) -> Any:
