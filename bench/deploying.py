@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -111,7 +112,17 @@ async def starts() -> AsyncIterator[Starts]:
             listening.cancel()
 
 
-async def bare(engine: Starts) -> int:
+@asynccontextmanager
+async def network(docker: aiodocker.Docker) -> AsyncIterator[str]:
+    """A bridge network of its own, as each project has one."""
+    made = await docker.networks.create({"Name": f"lattice-bench-{os.getpid()}", "Driver": "bridge"})
+    try:
+        yield str(made.id)
+    finally:
+        await made.delete()
+
+
+async def bare(engine: Starts, network: str = "default") -> int:
     """Create and start one container as an agent would have it: on a bridge, with a published port and limits."""
     value = str(next(_numbers))
     started = engine.of(LABEL, value)
@@ -125,6 +136,7 @@ async def bare(engine: Starts) -> int:
             "Memory": 64 * 2**20,
             "PidsLimit": 128,
             "NanoCpus": CPU_MILLIS * 1_000_000,
+            "NetworkMode": network,
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
         },
     }
