@@ -1,4 +1,4 @@
-"""Every 5 s: alive, how busy, and whether the Engine can be used.  Depends on nothing that can hang."""
+"""Every 5 s, and on each new link: alive, how busy, and whether the Engine can be used.  Depends on nothing that can hang."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ EVERY_S = 5.0
 async def beat(bus: Bus, compose: Callable[[], Heartbeat], *, every_s: float = EVERY_S) -> None:
     """Send heartbeats, for ever; one that cannot be sent is left out, since the next one says more."""
     while True:
-        heartbeat = compose()
-        with suppress(LatticeError):
-            await bus.publish(HEARTBEAT, heartbeat, node_id=heartbeat.node_id)
+        await tell(bus, compose())
         await asyncio.sleep(every_s)
+
+
+async def tell(bus: Bus, heartbeat: Heartbeat) -> None:
+    """Send one."""
+    with suppress(LatticeError):
+        await bus.publish(HEARTBEAT, heartbeat, node_id=heartbeat.node_id)

@@ -160,7 +160,7 @@ class NodeAgent:
             await self.documents.start(),
         ):
             stack.push_async_callback(serving.stop)
-        self._bus.on_connected(self.reporter.report_now)
+        self._bus.on_connected(self._linked)
 
     def _changed(self) -> None:
         self.executor.wake()
@@ -168,6 +168,11 @@ class NodeAgent:
 
     async def _beat(self) -> None:
         await heartbeat.beat(self._bus, self._heartbeat, every_s=self._config.heartbeat_s)
+
+    async def _linked(self) -> None:
+        """The heartbeat first: a node that reports and is not heard would be thought lost again."""
+        await heartbeat.tell(self._bus, self._heartbeat())
+        await self.reporter.report_now()
 
     async def _resync(self, request: Resync) -> Done:
         await self.reporter.report_now()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from lattice.contracts.catalogue import STATUS
 from lattice.contracts.messages import ObservedDocument
@@ -29,6 +30,7 @@ class Reporter:
         self._sent: ObservedDocument | None = None
         self._changed = asyncio.Event()
         self._forced = True
+        self._due_s = 0.0
 
     def changed(self) -> None:
         """Something may look different now."""
@@ -41,20 +43,22 @@ class Reporter:
 
     async def run(self) -> None:
         """Report, for ever."""
+        self._due_s = asyncio.get_running_loop().time() + self._every_s
         while True:
-            try:
-                async with asyncio.timeout(self._every_s):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._due_s):
                     await self._changed.wait()
-            except TimeoutError:
-                self._forced = True
             await asyncio.sleep(COALESCE_S)
             self._changed.clear()
             await self._report()
 
     async def _report(self) -> None:
-        document = self._compose(self._counter + 1)
-        if not self._forced and self._sent is not None and _same(document, self._sent):
+        document, now_s = self._compose(self._counter + 1), asyncio.get_running_loop().time()
+        # Due is counted from what was told last, not from the last wake-up: those come without news, too, and would put it off for ever.
+        told = self._sent is not None and _same(document, self._sent)
+        if told and not self._forced and now_s < self._due_s:
             return
+        self._due_s = now_s + self._every_s
         try:
             msg_id = f"{document.boot_id}-{document.counter}"
             await self._bus.append(STATUS, document, msg_id=msg_id, node_id=self._node_id)

@@ -490,3 +490,25 @@ async def test_a_document_is_on_the_disk_before_anything_is_done(node: Node, run
         await node.want(instance_of(key_of()))
         await node.until(key_of(), running)
     assert kept == [1]
+
+
+async def test_everything_is_told_again_in_time_however_often_nothing_new_happens(node: Node) -> None:
+    """A registry that lost its trust in a node waits for a whole report, and wake-ups without news must not put it off for ever."""
+    node.config = {"report_s": 0.3}
+    async with node.run() as agent:
+        await eventually(lambda: node.report)
+        before = len(node.bus.sent(STATUS))
+        for _ in range(20):
+            agent.reporter.changed()
+            await asyncio.sleep(0.1)
+        assert len(node.bus.sent(STATUS)) >= before + 4
+
+
+async def test_a_node_is_heard_as_soon_as_it_is_linked(node: Node) -> None:
+    """Else a node that came back would report, be believed, and be thought lost a moment later for want of a heartbeat."""
+    node.config = {"heartbeat_s": 60.0}
+    node.bus.disconnect()
+    async with node.run():
+        await asyncio.sleep(0.1)
+        await node.bus.reconnect()
+        await eventually(lambda: node.bus.sent(HEARTBEAT), timeout_s=5)
