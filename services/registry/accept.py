@@ -21,7 +21,7 @@ from services.registry.change import Change
 from services.registry.expansion import Expansion
 from services.registry.image_pinning import PinnedImage
 from services.registry.node_rows import holder_of
-from services.registry.rendering import MAX_DOCUMENT_BYTES
+from services.registry.rendering import PLACEABLE_BYTES, share_bytes
 from services.registry.tables import InstanceRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
 from services.registry.vault import Vault
 
@@ -237,14 +237,14 @@ def run_spec(
     )
 
 
-def check_size(run: RunSpec) -> None:
+def check_size(run: RunSpec, secrets: int) -> None:
     """Invalid if one instance alone would fill the desired document of its node."""
-    size_bytes = len(run.model_dump_json())
-    if size_bytes > MAX_DOCUMENT_BYTES:
+    size_bytes = share_bytes(run, secrets)
+    if size_bytes > PLACEABLE_BYTES:
         raise Invalid(
-            f"the workload takes {format_size(size_bytes)} of its node's document, which holds {format_size(MAX_DOCUMENT_BYTES)}; "
+            f"the workload takes {format_size(size_bytes)} of its node's document, which holds {format_size(PLACEABLE_BYTES)}; "
             "put large files into the image or a volume",
-            errors=[FieldError(pointer="", detail=f"at most {format_size(MAX_DOCUMENT_BYTES)} in all")],
+            errors=[FieldError(pointer="", detail=f"at most {format_size(PLACEABLE_BYTES)} in all")],
         )
 
 
@@ -284,6 +284,7 @@ def new_instances(
                 cpu_millis=run.cpu_millis,
                 memory_bytes=run.memory_bytes,
                 disk_bytes=sum(volume.size_bytes for volume in run.volumes),
+                document_bytes=share_bytes(run, len(revision.secret_versions)),
                 has_volume=bool(run.volumes),
                 created_at=change.now,
             )

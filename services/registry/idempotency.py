@@ -22,9 +22,13 @@ def _key(caller: Caller) -> str:
 
 
 async def replay(tx: Transaction, caller: Caller, reply: type[R]) -> R | None:
-    """The answer given before, or None.  Raises Invalid when the key was used for another request."""
+    """The answer given before, or None; a request with the same key that is under way is waited for.
+
+    Raises Invalid when the key was used for another request.
+    """
     if caller.idempotency_key is None:
         return None
+    await tx.lock(f"registry.answer.{_key(caller)}")
     row = await tx.get(IdempotencyRow, _key(caller))
     if row is None:
         return None

@@ -84,7 +84,11 @@ def node_view(node: NodeRow, presence: NodePresenceRow | None, reserved: Amounts
 
 
 def schedulable_node(
-    node: NodeRow, reserved: Amounts, held_by_stopped: Amounts, workloads: Mapping[str, int]
+    node: NodeRow,
+    reserved: Amounts,
+    held_by_stopped: Amounts,
+    document_free_bytes: int,
+    workloads: Mapping[str, int],
 ) -> SchedulableNode:
     """The node as the scheduler sees it; its state is `ready` only if it may take work now."""
     inventory = Inventory.model_validate(node.inventory)
@@ -102,6 +106,7 @@ def schedulable_node(
         capacity=inventory.capacity,
         reserved=reserved,
         held_by_stopped=held_by_stopped,
+        document_free_bytes=document_free_bytes,
         image_ids=frozenset(image.id for image in inventory.images),
         workloads=dict(workloads),
     )

@@ -17,6 +17,10 @@ from services.registry.tables import InstanceRow, RevisionRow
 
 # The bus refuses messages over 1 MB; what a document may take at most, so that headers fit too.
 MAX_DOCUMENT_BYTES = 768 * 1024
+# What placement fills of it: tombstones and orders to remove volumes come on top, without being asked.
+PLACEABLE_BYTES = MAX_DOCUMENT_BYTES - 64 * 1024
+_KEY_BYTES = 512
+_SEALED_SECRET_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,11 @@ def wanted_secrets(
 def content(document: DesiredDocument) -> dict[str, Any]:
     """What decides whether a document is a new one: everything but its generation."""
     return document.model_dump(mode="json", exclude={"generation"})
+
+
+def share_bytes(run: RunSpec, secrets: int) -> int:
+    """What an instance takes of its node's document, with so many secrets; those are not sealed yet and count with a usual size."""
+    return len(run.model_dump_json()) + _KEY_BYTES + secrets * _SEALED_SECRET_BYTES
 
 
 def check_size(document: DesiredDocument) -> None:

@@ -29,6 +29,7 @@ from lattice.storage import In, Transaction
 from services.registry import operations
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.node_views import schedulable_node
+from services.registry.rendering import PLACEABLE_BYTES
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
 from services.registry.workloads import nodes_away
 
@@ -111,12 +112,18 @@ def reserved(instances: Iterable[InstanceRow]) -> Amounts:
     )
 
 
+def _document_free_bytes(instances: Iterable[InstanceRow]) -> int:
+    """What the document of a node with these instances can still take."""
+    kept = (row.document_bytes for row in instances if row.desired != DesiredState.REMOVED)
+    return PLACEABLE_BYTES - sum(kept)
+
+
 def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> SchedulableNode:
     counts: dict[str, int] = {}
     for row in instances:
         counts[row.workload_id] = counts.get(row.workload_id, 0) + 1
     stopped = reserved(row for row in instances if row.desired == DesiredState.STOPPED)
-    return schedulable_node(node, reserved(instances), stopped, counts)
+    return schedulable_node(node, reserved(instances), stopped, _document_free_bytes(instances), counts)
 
 
 async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[PlacementRequest]:
@@ -152,6 +159,7 @@ def _request(row: InstanceRow, generation: int, revision: RevisionRow, home: str
         slot=row.slot,
         workload_generation=generation,
         reserve=Amounts(cpu_millis=row.cpu_millis, memory_bytes=row.memory_bytes, disk_bytes=row.disk_bytes),
+        document_bytes=row.document_bytes,
         pools=spec.placement.pools,
         constraints=spec.placement.constraints,
         only_nodes=None if only is None else tuple(only),
@@ -174,6 +182,8 @@ async def _commit(
     others = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None)
     if not _has_room(node, others, instance):
         return f"node {node.name} has no room any more"
+    if instance.document_bytes > _document_free_bytes(others):
+        return f"the orders of node {node.name} have no room any more"
     decision = placement.model_dump(mode="json", include={"reason", "score", "rejected"})
     change.tx.update(instance, node_id=node.id, placement=decision | {"decided_at": change.now.isoformat()})
     change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)

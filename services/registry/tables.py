@@ -215,6 +215,7 @@ class InstanceRow(Row, table=True):
     cpu_millis: int = 0
     memory_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     disk_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    document_bytes: int = 0
     has_volume: bool = False
     placement: dict[str, Any] | None = _json(nullable=True)
     # the node generation from which its document carries the tombstone

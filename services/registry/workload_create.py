@@ -186,7 +186,8 @@ async def _first_revision(
         change, deps.vault, expansion, places, project=project, workload_id=workload.id
     )
     run = accept.run_spec(spec, expansion, image, files, volumes, refs)
-    accept.check_size(run)
+    versions |= {row.id: row.current for row in refs.values()}
+    accept.check_size(run, len(versions))
     return change.tx.add(
         RevisionRow(
             id=f"{workload.id}-1",
@@ -196,7 +197,7 @@ async def _first_revision(
             run=run.model_dump(mode="json"),
             access=accept.access_of(expansion, secrets),
             image=image.reference,
-            secret_versions=versions | {row.id: row.current for row in refs.values()},
+            secret_versions=versions,
             only_nodes=list(image.only_nodes) if image.only_nodes is not None else None,
             image_reason=image.reason,
             created_at=change.now,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from lattice.contracts.messages import SchedulableNode
+from lattice.contracts.messages import PlacementRequest, SchedulableNode
 from lattice.contracts.nouns import Amounts
 
 
@@ -25,6 +25,7 @@ class Candidate:
 
     node: SchedulableNode
     free: Room
+    document_free_bytes: int
     instances: Mapping[str, int]
 
     def fits(self, need: Amounts) -> bool:
@@ -44,8 +45,10 @@ class Candidate:
             _share(capacity.disk_bytes, free.disk_bytes, need.disk_bytes),
         )
 
-    def take(self, need: Amounts, workload_id: str) -> None:
+    def take(self, request: PlacementRequest) -> None:
         """Put an instance here."""
+        need, workload_id = request.reserve, request.workload_id
+        self.document_free_bytes -= request.document_bytes
         free = self.free
         self.free = Room(
             free.cpu_millis - need.cpu_millis,
@@ -63,7 +66,7 @@ def candidate(node: SchedulableNode) -> Candidate:
         capacity.memory_bytes - reserved.memory_bytes,
         capacity.disk_bytes - reserved.disk_bytes,
     )
-    return Candidate(node, free, node.workloads)
+    return Candidate(node, free, node.document_free_bytes, node.workloads)
 
 
 def _has(free: int, need: int) -> bool:

@@ -211,6 +211,26 @@ class ResourceFilter:
         return self.written(max(0, self.amount(candidate.free)))
 
 
+class DocumentFilter:
+    """The node's desired document has room: a node is sent one message that names all that it is to run."""
+
+    name = "document"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return request.document_bytes > 0
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return request.document_bytes <= candidate.document_free_bytes
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        need, free = format_size(request.document_bytes), format_size(max(0, candidate.document_free_bytes))
+        return f"has no room in its orders: the workload's take {need}, and {free} are left; put large files into the image or a volume"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        room = f"no room in {'its' if len(rejected) == 1 else 'their'} orders (the workload's take {format_size(request.document_bytes)})"
+        return [Group(len(rejected), f"has {room}", f"have {room}")]
+
+
 def _cores(millis: int) -> str:
     return "1 core" if millis == 1000 else f"{millis / 1000:g} cores"
 
@@ -225,6 +245,7 @@ FILTERS: tuple[Filter, ...] = (
     ResourceFilter("cpu", lambda amounts: amounts.cpu_millis, _cores),
     ResourceFilter("memory", lambda amounts: amounts.memory_bytes, format_size),
     ResourceFilter("disk", lambda amounts: amounts.disk_bytes, format_size),
+    DocumentFilter(),
 )
 
 

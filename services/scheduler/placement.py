@@ -77,7 +77,7 @@ class _Fleet:
         choice = self._choose(request, offer)
         if choice is None:
             return self._refuse(request, offer)
-        choice.candidate.take(request.reserve, request.workload_id)
+        choice.candidate.take(request)
         self.homes[request.workload_id].add(choice.candidate.node.node_id)
         reason = said_of(choice, request, offer.fitting)
         return Placed(request, choice.candidate.node, choice.score, reason, offer.rejected)

@@ -77,6 +77,13 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
             "a lacks disk: it needs 1 GiB and has 0 B free",
         ),
     ],
+    "document": [
+        (
+            {"document_bytes": 300 * 1024},
+            {"document_free_bytes": 200 * 1024},
+            "a has no room in its orders: the workload's take 300 KiB, and 200 KiB are left; put large files into the image or a volume",
+        ),
+    ],
 }
 
 

@@ -101,13 +101,13 @@ def test_a_node_never_heard_has_no_last_seen() -> None:
 def test_a_broken_engine_is_said_in_plain_words_and_keeps_work_away() -> None:
     broken = node(docker_problem="/var/run/docker.sock does not answer")
     assert node_view(broken, None, Amounts()).state is NodeState.READY
-    seen = schedulable_node(broken, Amounts(), Amounts(), {})
+    seen = schedulable_node(broken, Amounts(), Amounts(), 0, {})
     assert seen.state == "degraded"
     assert seen.reason == "its Docker Engine cannot be used: /var/run/docker.sock does not answer"
 
 
 def test_the_scheduler_sees_what_is_free_and_what_is_there() -> None:
-    seen = schedulable_node(node(pool="edge"), Amounts(cpu_millis=500), Amounts(), {"wl-1": 2})
+    seen = schedulable_node(node(pool="edge"), Amounts(cpu_millis=500), Amounts(), 0, {"wl-1": 2})
     assert (seen.state, seen.reason, seen.pool) == ("ready", "", "edge")
     assert (seen.capacity.cpu_millis, seen.reserved.cpu_millis) == (4000, 500)
     assert (seen.image_ids, seen.workloads) == (frozenset({"sha256:aa"}), {"wl-1": 2})
@@ -125,7 +125,7 @@ STANDINGS = st.builds(
 
 @given(row=STANDINGS)
 def test_only_a_member_that_is_heard_open_and_able_is_ready_for_work(row: NodeRow) -> None:
-    seen = schedulable_node(row, Amounts(), Amounts(), {})
+    seen = schedulable_node(row, Amounts(), Amounts(), 0, {})
     able = (
         row.membership == Membership.APPROVED
         and row.liveness == Liveness.READY

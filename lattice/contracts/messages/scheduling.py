@@ -32,6 +32,7 @@ class SchedulableNode(Noun):
     held_by_stopped: Amounts = Field(
         Amounts(), description="the part of `reserved` that stopped instances keep"
     )
+    document_free_bytes: int = Field(0, description="what its desired document can still take")
     image_ids: frozenset[str] = frozenset()
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
 
@@ -46,6 +47,7 @@ class PlacementRequest(Noun):
     slot: int
     workload_generation: int
     reserve: Amounts
+    document_bytes: int = Field(0, description="what it takes of its node's desired document")
     pools: tuple[str, ...] = ("default",)
     constraints: tuple[str, ...] = ()
     arch: tuple[str, ...] | None = Field(
