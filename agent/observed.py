@@ -135,7 +135,7 @@ def _phase(
     if container is not None and container.is_up:
         return (Phase.RUNNING, "paused on the node" if container.state is RunState.PAUSED else "")
     if record.failure is not None:
-        return _after_failure(record)
+        return _after_failure(record, vanished=container is None and record.was_made)
     if container is not None and has_ended(container) and not record.stopped_by_us:
         return _after_exit(instance, container, record, now)
     if activity is not None and activity.verb is Verb.PULL:
@@ -143,12 +143,17 @@ def _phase(
     return (Phase.STARTING, "") if container is not None or activity is not None else (Phase.PENDING, "")
 
 
-def _after_failure(record: InstanceRecord) -> tuple[Phase, str]:
-    """A failure that time may heal leaves the instance where it was on its way; one that needs another order fails it."""
+def _after_failure(record: InstanceRecord, *, vanished: bool) -> tuple[Phase, str]:
+    """A failure that time may heal leaves the instance where it was on its way; one that needs another order fails it.
+
+    One whose container vanished was running once: `starting` would not be believed of it, and it does not run.
+    """
     assert record.failure is not None
     reason = f"{record.failure.reason}; trying again (attempt {record.failures + 1})"
     if record.failure.final:
         return Phase.FAILED, record.failure.reason
+    if vanished:
+        return Phase.FAILED, f"its container is gone, and no other can be made: {reason}"
     return (Phase.PULLING if record.failure.step == Verb.PULL else Phase.STARTING), reason
 
 

@@ -20,7 +20,7 @@ from lattice.contracts.messages import (
 )
 from lattice.contracts.nouns import DesiredState, Health, Phase
 from lattice.contracts.spec import BackoffSpec, ExecCheck, HealthSpec, PortProtocol, PullPolicy, RestartMode
-from lattice.runtime import ContainerOptions, EngineAway, ImageNotFound, PortTaken, RunState
+from lattice.runtime import ContainerOptions, EngineAway, ImageNotFound, NoSpace, PortTaken, RunState
 from lattice.sealing import seal
 from lattice.testing import FakeRuntime
 from tests.fixtures.agent import IMAGE, Node, eventually, instance_of, key_of, tombstone_of
@@ -512,3 +512,16 @@ async def test_a_node_is_heard_as_soon_as_it_is_linked(node: Node) -> None:
         await asyncio.sleep(0.1)
         await node.bus.reconnect()
         await eventually(lambda: node.bus.sent(HEARTBEAT), timeout_s=5)
+
+
+async def test_what_is_gone_and_cannot_be_made_again_is_not_shown_as_running(
+    node: Node, runtime: FakeRuntime
+) -> None:
+    async with node.run():
+        await node.want(instance_of(key_of(), backoff=FAST))
+        await node.until(key_of(), running)
+        for _ in range(50):
+            runtime.fail_next("create", NoSpace("no space left on device"))
+        runtime.vanish(name())
+        seen = await node.until(key_of(), lambda c: c.phase is Phase.FAILED)
+        assert "is gone" in seen.reason and "no space left" in seen.reason
