@@ -35,7 +35,9 @@ class Owners:
         """The owner of an instance on a node; None if the registry knows of no such instance there.  Temporary if it is away."""
         key = (node_id, instance_id)
         if key not in self._known and self._may_ask(key):
-            answer = await self._bus.ask(KNOWN_INSTANCES, KnownInstances(node_id=node_id))
+            answer = await self._bus.ask(
+                KNOWN_INSTANCES, KnownInstances(node_id=node_id, instance_id=instance_id)
+            )
             self._known.update(((node_id, known), Owner(*owner)) for known, owner in answer.instances.items())
             if key not in self._known:
                 self._asked_s[key] = self._clock.monotonic_s()

@@ -198,9 +198,9 @@ async def list_audit(deps: Deps, request: ListAudit) -> Listing[AuditView]:
 
 
 async def known_instances(deps: Deps, request: KnownInstances) -> InstanceOwners:
-    """The instances that a node has or had: logs of others are refused."""
+    """The instance if the node has or had it: logs of others are refused."""
     async with deps.store.transaction() as tx:
-        rows = await tx.find(InstanceRow, node_id=request.node_id)
+        rows = await tx.find(InstanceRow, id=request.instance_id, node_id=request.node_id)
     return InstanceOwners(
         instances={row.id: (row.project, row.workload_id, row.workload_name) for row in rows}
     )

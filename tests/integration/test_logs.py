@@ -52,7 +52,8 @@ class World:
         self.asked.append(request.node_id)
         if self.registry_away:
             raise Temporary("The registry is away.")
-        return InstanceOwners(instances=self.owners.get(request.node_id, {}))
+        known = self.owners.get(request.node_id, {}).items()
+        return InstanceOwners(instances={id_: owner for id_, owner in known if id_ == request.instance_id})
 
     def settings(self, **changes: Any) -> LogsSettings:
         return LogsSettings(bus=NOWHERE, data_dir=self.folder / "logs", **changes)

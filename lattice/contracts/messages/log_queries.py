@@ -11,13 +11,14 @@ from lattice.contracts.nouns import Id, NodeId, Noun, Phase
 
 
 class KnownInstances(Noun):
-    """Asks which instances a node has or had: logs accepts no others."""
+    """Asks whether a node has or had an instance: logs accepts lines of no others.  One at a time, because a node may have had thousands."""
 
     node_id: NodeId
+    instance_id: Id
 
 
 class InstanceOwners(Noun):
-    """instance_id -> (project, workload_id, workload_name)."""
+    """instance_id -> (project, workload_id, workload_name); empty if the node never had it."""
 
     instances: dict[str, tuple[str, str, str]]
 
