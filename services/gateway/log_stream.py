@@ -1,5 +1,8 @@
 """Stored lines first, then live ones, as one stream.
 
+The log store takes lines only from the node that has the instance; of live ones the same is asked here, because a node may speak on any
+workload's subject under its own name.
+
 The live subject is heard before the store is asked, so nothing falls between; what comes from both is shown once.  Lines that were on
 their way into the store at that moment are in neither: the store is asked once more a little later.
 """
@@ -15,13 +18,15 @@ from typing import Any, Literal
 from loguru import logger
 
 from lattice.contracts import catalogue
-from lattice.contracts.messages import LogBlock, LogLine, QueryLogs
+from lattice.contracts.messages import GetByName, LogBlock, LogLine, QueryLogs
 from lattice.contracts.views import WorkloadView
-from lattice.errors import Invalid, Temporary
+from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.messaging import Bus, Received
 from services.gateway.log_lines import Seen, decode, time_ns_of
 
 SECOND_LOOK_S = 2.0
+# A node that sends lines of an instance it does not have makes us ask no more often than this.
+ASK_AGAIN_S = 1.0
 _SECOND_LOOK_LINES = 1000
 _BLOCKS_WAITING = 256
 
@@ -54,15 +59,19 @@ class LogQuery:
         time_ns = time_ns_of(line.time)
         return (self.since_ns or 0) <= time_ns and (self.until_ns is None or time_ns <= self.until_ns)
 
-    @property
-    def nodes(self) -> dict[str, str]:
-        """node id -> name, of the nodes where its instances are: the store and the blocks know ids only."""
-        return {item.node_id: item.node for item in self.workload.instances if item.node_id and item.node}
+
+def nodes_of(workload: WorkloadView) -> dict[str, str]:
+    """node id -> name, of the nodes where its instances are: the store and the blocks know ids only."""
+    return {item.node_id: item.node for item in workload.instances if item.node_id and item.node}
+
+
+def _has(workload: WorkloadView, block: LogBlock) -> bool:
+    return any((item.id, item.node_id) == (block.instance_id, block.node_id) for item in workload.instances)
 
 
 async def stored(bus: Bus, query: LogQuery) -> tuple[LogLine, ...]:
     """The newest matching lines of the store, oldest first."""
-    lines, nodes = (await bus.ask(catalogue.QUERY_LOGS, query.request())).lines, query.nodes
+    lines, nodes = (await bus.ask(catalogue.QUERY_LOGS, query.request())).lines, nodes_of(query.workload)
     return tuple(
         line.model_copy(update={"node": nodes[line.node]}) if line.node in nodes else line for line in lines
     )
@@ -93,7 +102,8 @@ class _Tail:
     def __init__(self, bus: Bus, query: LogQuery) -> None:
         self._bus = bus
         self._query = query
-        self._nodes = query.nodes
+        self._workload = query.workload
+        self._asked_s = float("-inf")
         self._queue: asyncio.Queue[tuple[LogLine, ...]] = asyncio.Queue(_BLOCKS_WAITING)
         self._last: dict[tuple[str, str], LogBlock] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -147,11 +157,11 @@ class _Tail:
             getting.cancel()
 
     async def _heard(self, received: Received[LogBlock]) -> None:
-        if received.message.workload_id != self._query.workload.id:
-            return  # the subject says one thing and the block another
+        if not await self._is_from_its_node(received):
+            return
         try:
             name = self._query.workload.name
-            decoded = decode(received.message, received.body, workload=name, nodes=self._nodes)
+            decoded = decode(received.message, received.body, workload=name, nodes=nodes_of(self._workload))
             lines = tuple(line for line in decoded if self._query.wants(line))
         except Invalid as error:
             logger.warning("{}", error)
@@ -160,6 +170,29 @@ class _Tail:
         # A reader who is too slow loses live blocks; they are in the store, and the gap is seen with the next block.
         with suppress(asyncio.QueueFull):
             self._queue.put_nowait(lines)
+
+    async def _is_from_its_node(self, received: Received[LogBlock]) -> bool:
+        """Whether the block is of this workload, and of the node that sends it and has the instance."""
+        block, sender = received.message, received.tokens["node_id"]
+        if (block.workload_id, block.node_id) != (self._query.workload.id, sender):
+            return False
+        if not _has(self._workload, block):
+            await self._learn(block)
+        return _has(self._workload, block)
+
+    async def _learn(self, block: LogBlock) -> None:
+        """The instance may be a new one.  Where nobody can be asked now, its lines are looked for in the store."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._asked_s < ASK_AGAIN_S:
+            self._look_since(block.first_at_ns)
+            return
+        self._asked_s = now_s
+        wanted = GetByName(ref=self._workload.id, project=self._workload.project)
+        try:
+            self._workload = await self._bus.ask(catalogue.GET_WORKLOAD, wanted)
+        except LatticeError as error:
+            logger.warning("whose lines these are could not be asked: {}", error)
+            self._look_since(block.first_at_ns)
 
     def _fill_gap_before(self, block: LogBlock) -> None:
         """Lines are numbered: where some were not heard, they are in the store or on their way there."""

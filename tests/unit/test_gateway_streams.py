@@ -254,7 +254,7 @@ def _messages(events: list[dict[str, str]]) -> list[str]:
 
 
 async def test_stored_lines_are_json_lines(world: World) -> None:
-    world.registry.add_workload("web")
+    world.registry.add_workload("web", instance_id="in-1")
     world.registry.log_lines = [_line(1, "one"), _line(2, "two"), _line(3, "three")]
     answer = await world.get("/v1/workloads/web/logs?limit=2")
     assert answer.headers["Content-Type"] == "application/x-ndjson"
@@ -264,7 +264,7 @@ async def test_stored_lines_are_json_lines(world: World) -> None:
 
 
 async def test_followed_lines_come_once_whether_stored_or_live(world: World) -> None:
-    view = world.registry.add_workload("web")
+    view = world.registry.add_workload("web", instance_id="in-1")
     world.registry.log_lines = [_line(1, "one"), _line(2, "two")]
     stream = Stream(world, "/v1/workloads/web/logs?follow=true")
     assert _messages(await stream.take(2)) == ["one", "two"]
@@ -274,11 +274,36 @@ async def test_followed_lines_come_once_whether_stored_or_live(world: World) -> 
     await stream.close()
 
 
+async def test_live_lines_of_a_node_that_does_not_have_the_instance_are_not_shown(world: World) -> None:
+    """A node may speak under its own name only, but on the subject of any workload."""
+    view = world.registry.add_workload("web", instance_id="in-1")
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    await _eventually(lambda: world.registry.log_queries)
+    mine, body = _block(1, "forged", workload=view.id)
+    for meta in (mine, mine.model_copy(update={"node_id": "nd-other"})):
+        await world.bus.publish(catalogue.LOG_BLOCK, meta, body=body, node_id="nd-other", workload_id=view.id)
+    await _say(world, view.id, 1, "forged as well", instance="in-2")  # an instance that nobody knows
+    await _say(world, view.id, 1, "real")
+    assert _messages(await stream.take(1)) == ["real"]
+    await stream.close()
+
+
+async def test_lines_of_an_instance_that_came_later_are_shown(world: World) -> None:
+    view = world.registry.add_workload("web", instance_id="in-1")
+    stream = Stream(world, "/v1/workloads/web/logs?follow=true")
+    await _eventually(lambda: world.registry.log_queries)
+    later = view.instances[0].model_copy(update={"id": "in-2"})
+    world.registry.workloads["default", "web"] = view.model_copy(update={"instances": (later,)})
+    await _say(world, view.id, 1, "moved", instance="in-2")
+    assert _messages(await stream.take(1)) == ["moved"]
+    await stream.close()
+
+
 async def test_a_line_on_its_way_into_the_store_is_not_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.gateway.log_stream.SECOND_LOOK_S", 0.1)
-    world.registry.add_workload("web")
+    world.registry.add_workload("web", instance_id="in-1")
     world.registry.log_lines = [_line(1, "one")]
     stream = Stream(world, "/v1/workloads/web/logs?follow=true")
     assert _messages(await stream.take(1)) == ["one"]
@@ -290,7 +315,7 @@ async def test_a_line_on_its_way_into_the_store_is_not_lost(
 async def test_lines_that_were_not_heard_are_fetched_when_the_gap_is_seen(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = world.registry.add_workload("web")
+    view = world.registry.add_workload("web", instance_id="in-1")
     monkeypatch.setattr("services.gateway.log_stream.SECOND_LOOK_S", 0.05)
     stream = Stream(world, "/v1/workloads/web/logs?follow=true")
     await _eventually(lambda: len(world.registry.log_queries) == 2)  # at the start, and once more
@@ -306,7 +331,7 @@ async def test_lines_that_were_not_heard_are_fetched_when_the_gap_is_seen(
 
 
 async def test_live_lines_are_filtered_like_stored_ones(world: World) -> None:
-    view = world.registry.add_workload("web")
+    view = world.registry.add_workload("web", instance_id="in-1")
     stream = Stream(world, "/v1/workloads/web/logs?follow=true&grep=error")
     await _eventually(lambda: stream.comments)
     await _say(world, view.id, 1, "fine", "error: disk", "fine")
@@ -317,7 +342,7 @@ async def test_live_lines_are_filtered_like_stored_ones(world: World) -> None:
 
 
 async def test_a_block_that_cannot_be_read_does_not_end_the_stream(world: World) -> None:
-    view = world.registry.add_workload("web")
+    view = world.registry.add_workload("web", instance_id="in-1")
     stream = Stream(world, "/v1/workloads/web/logs?follow=true")
     await _eventually(lambda: stream.comments)
     meta, _ = _block(1, "x", workload=view.id)
@@ -328,7 +353,7 @@ async def test_a_block_that_cannot_be_read_does_not_end_the_stream(world: World)
 
 
 async def test_a_client_that_goes_away_leaves_nothing_behind(world: World) -> None:
-    world.registry.add_workload("web")
+    world.registry.add_workload("web", instance_id="in-1")
     listeners = len(world.bus.broker.listeners)
     stream = Stream(world, "/v1/workloads/web/logs?follow=true")
     await _eventually(lambda: stream.comments)
@@ -338,7 +363,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(world: World) -> No
 
 
 async def test_following_ends_when_it_is_told_to(world: World) -> None:
-    query = LogQuery(workload=world.registry.add_workload("web"))
+    query = LogQuery(workload=world.registry.add_workload("web", instance_id="in-1"))
     ended = asyncio.Event()
     async with aclosing(follow(world.bus, query, ended=ended, quiet_s=0.01)) as lines:
         assert await anext(lines) is None
@@ -383,7 +408,7 @@ def test_moments_are_read(text: str, expected: str) -> None:
 
 
 async def test_a_day_that_does_not_exist_is_refused(world: World) -> None:
-    world.registry.add_workload("web")
+    world.registry.add_workload("web", instance_id="in-1")
     answer = await world.get("/v1/workloads/web/logs?since=2030-02-31T00:00:00Z")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/query/since"
