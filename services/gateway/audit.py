@@ -11,7 +11,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,15 +19,12 @@ from lattice.clock import Clock
 from lattice.contracts import catalogue
 from lattice.contracts.messages import ListAudit
 from lattice.contracts.views import AuditView, Listing
-from lattice.errors import Invalid, LatticeError
+from lattice.errors import Invalid
 from lattice.ids import new_id
 from lattice.messaging import Bus
 from lattice.storage import Store, Transaction
 from services.gateway import store as queries
 from services.gateway.tables import AuditRow
-
-if TYPE_CHECKING:
-    from services.gateway.call import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +65,10 @@ class Trail:
             )
         )
 
-    async def refused(self, call: Call, error: LatticeError) -> None:
-        """Leave a trace of a request that the policy refused."""
-        act = Act(
-            action="request.refused",
-            entity="route",
-            entity_id=call.path,
-            project=call.project if call.rule.reads_project and call.project != "*" else None,
-            after={"code": error.code, "needs": call.rule.role.value},
-        )
+    async def keep(self, *, actor: str, request_id: str, act: Act) -> None:
+        """A row of its own, for an act that changed nothing: a request that the policy refused."""
         async with self._store.transaction() as tx:
-            self.write(tx, actor=call.caller.actor, request_id=call.request_id, act=act)
+            self.write(tx, actor=actor, request_id=request_id, act=act)
 
 
 class _Cursor(BaseModel):

@@ -22,6 +22,7 @@ from lattice.contracts.messages import Caller
 from lattice.contracts.nouns import Noun, Role
 from lattice.errors import Invalid, LatticeError, NotFound, Unauthenticated
 from services.gateway import requests
+from services.gateway.audit import Act
 from services.gateway.auth import Principal
 from services.gateway.context import Gateway
 from services.gateway.names import MAX_NAME, MIN_NAME, PROJECT_PATTERN
@@ -84,7 +85,15 @@ class Call:
         return self.principal.roles if self.principal else _NOBODY
 
     async def _refuse(self, refused: LatticeError) -> NoReturn:
-        await self.gateway.trail.refused(self, refused)
+        """Leave a trace of it, and raise it."""
+        act = Act(
+            action="request.refused",
+            entity="route",
+            entity_id=self.path,
+            project=self.project if self.rule.reads_project and self.project != EVERY_PROJECT else None,
+            after={"code": refused.code, "needs": self.rule.role.value},
+        )
+        await self.gateway.trail.keep(actor=self.caller.actor, request_id=self.request_id, act=act)
         raise refused
 
 

@@ -115,6 +115,5 @@ class SignIns:
         act = Act(
             action="user.sign_in_refused", entity="user", entity_id=username, after={"address": address}
         )
-        async with self._store.transaction() as tx:
-            self._trail.write(tx, actor="anonymous", request_id=request_id, act=act)
+        await self._trail.keep(actor="anonymous", request_id=request_id, act=act)
         raise Unauthenticated(_WRONG)
