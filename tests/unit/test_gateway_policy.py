@@ -127,6 +127,18 @@ async def test_nobody_gets_only_what_is_public(world: World) -> None:
             assert status == 401, route
 
 
+@pytest.mark.parametrize(("role", "status"), [(Role.DEPLOYER, 403), (Role.OPERATOR, 202)])
+async def test_data_goes_only_with_the_right_to_remove_volumes(world: World, role: Role, status: int) -> None:
+    world.registry.add_workload("web", project="own")
+    await world.add_user("somebody", {"own": role})
+    gone = await world.request(
+        "DELETE", "/v1/workloads/web", as_="somebody", params={"project": "own", "volumes": "true"}
+    )
+    assert gone.status_code == status
+    kept = await world.request("DELETE", "/v1/workloads/web", as_="somebody", params={"project": "own"})
+    assert kept.status_code != 403
+
+
 async def test_refusals_are_audited(world: World) -> None:
     await world.add_user("viewer", {"own": Role.VIEWER})
     assert (

@@ -20,6 +20,7 @@ from lattice.contracts.messages import (
     ListInProject,
     WorkloadCommand,
 )
+from lattice.contracts.nouns import Role
 from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import (
     Accepted,
@@ -73,7 +74,9 @@ async def get_workload(call: CurrentCall, ref: Ref) -> Response:
 
 @router.delete("/v1/workloads/{id}", status_code=202, response_model=Accepted)
 async def delete_workload(call: CurrentCall, ref: Ref, *, volumes: Flag = False) -> Response:
-    """Remove a workload; its volumes are kept unless `volumes` is true."""
+    """Remove a workload; its volumes are kept unless `volumes` is true, which needs the right to remove volumes."""
+    if volumes:
+        await call.require(Role.OPERATOR, call.project)
     request = DeleteWorkload(caller=call.caller, project=call.project, workload=ref, volumes=volumes)
     return accepted(await call.ask(catalogue.DELETE_WORKLOAD, request))
 
