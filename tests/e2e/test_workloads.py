@@ -19,6 +19,7 @@ import httpx
 import pytest
 from minio import Minio
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
 
 from infra.setup.commands import run
 from tests.fixtures.cli_run import Ran
@@ -122,6 +123,11 @@ async def test_a_redis_answers_over_tls(platform: Platform, new_name: NewName) -
     async with Redis.from_url(given["uri"], ssl_ca_data=given["ca"], ssl_check_hostname=True) as client:
         await client.set("colour", "blue")
         assert await client.get("colour") == b"blue"
+    checker = given["uri"].replace(f":{given['password']}@", "health:whatever@")
+    async with Redis.from_url(checker, ssl_ca_data=given["ca"], ssl_check_hostname=True) as client:
+        assert await client.ping()
+        with pytest.raises(NoPermissionError):
+            await client.get("colour")
 
 
 async def test_an_object_store_takes_and_gives_objects(platform: Platform, new_name: NewName) -> None:

@@ -693,3 +693,10 @@ async def test_a_project_that_is_not_there_is_not_an_empty_one(world: World, lis
     assert (await listing(world.deps, ListInProject(project="default"))).items == ()
     with pytest.raises(NotFound, match="no project 'shop'; `lattice project ls` shows all"):
         await listing(world.deps, ListInProject(project="shop"))
+
+
+def test_no_template_needs_a_shell() -> None:
+    """Health checks and commands are programs with arguments: what a value holds is never read by a shell."""
+    for name, template in load_templates().items():
+        words = str(template.model_dump(include={"command", "health"}))
+        assert not any(f"'{shell}'" in words for shell in ("sh", "/bin/sh", "bash", "/bin/bash")), name
