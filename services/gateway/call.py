@@ -7,7 +7,8 @@ after the rule allowed it.  What the handler needs to know of the request is in 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -83,6 +84,17 @@ class Call:
     @property
     def _roles(self) -> Roles:
         return self.principal.roles if self.principal else _NOBODY
+
+    @asynccontextmanager
+    async def refusals_kept(self, action: str, entity: str, name: str) -> AsyncIterator[None]:
+        """Leave a trace of a wrong secret or token: `entity` and `name` are what was asked for with it."""
+        try:
+            yield
+        except Unauthenticated as error:
+            after = {"address": self.address, "reason": error.detail}
+            act = Act(action=action, entity=entity, entity_id=name, after=after)
+            await self.gateway.trail.keep(actor=self.caller.actor, request_id=self.request_id, act=act)
+            raise
 
     async def _refuse(self, refused: LatticeError) -> NoReturn:
         """Leave a trace of it, and raise it."""

@@ -239,6 +239,7 @@ async def test_the_first_admin_is_made_once(world: World) -> None:
     wrong = await world.post("/v1/auth/setup", as_=None, json={**body, "secret": "guess"})
     assert wrong.status_code == 401
     made = await world.post("/v1/auth/setup", as_=None, json=body)
+    await _refusal_is_kept(world, "user.set_up_refused")
     assert made.status_code == 201
     assert made.json()["roles"] == {"*": "admin"}
     again = await world.post("/v1/auth/setup", as_=None, json={**body, "username": "second"})
@@ -322,3 +323,15 @@ async def test_expired_sign_ins_are_forgotten(world: World) -> None:
     await tidy(world.app.state.gateway)
     async with world.store.transaction() as tx:
         assert await tx.count(SessionRow) == 0
+
+
+async def _refusal_is_kept(world: World, action: str) -> None:
+    (row,) = (await world.get("/v1/audit", params={"action": action})).json()["items"]
+    assert row["actor"] == "anonymous" and row["after"]["address"]
+
+
+async def test_a_refused_join_token_is_in_the_audit_trail(world: World) -> None:
+    body = {"token": "bad", "name": "n1", "csr_pem": "csr", "nkey": "U", "sealing_key": "k"}
+    answer = await world.post("/v1/nodes/register", as_=None, json=body)
+    assert answer.status_code == 401
+    await _refusal_is_kept(world, "node.register_refused")

@@ -84,7 +84,8 @@ async def register(call: CurrentCall, body: RegisterNodeBody) -> Response:
     """A machine asks for membership with a join token."""
     await call.gateway.throttle.count(REGISTRATIONS_PER_ADDRESS, "register", call.address)
     request = RegisterNode(**dict(body), request_id=call.request_id)
-    registered = await call.ask(catalogue.REGISTER_NODE, request)
+    async with call.refusals_kept("node.register_refused", "node", body.name):
+        registered = await call.ask(catalogue.REGISTER_NODE, request)
     location = {"Location": f"/v1/nodes/register/{registered.node_id}"}
     return answer(registered, status=201, headers=location)
 

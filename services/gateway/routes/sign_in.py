@@ -32,14 +32,15 @@ async def set_up(call: CurrentCall, body: Setup) -> Response:
     """Make the first admin with the platform's one-time secret; gone after that."""
     gateway = call.gateway
     await gateway.throttle.count(SET_UPS_PER_ADDRESS, "set-up", call.address)
-    view = await make_first_admin(
-        gateway.store,
-        gateway.clock,
-        gateway.accounts,
-        body,
-        secret_file=gateway.settings.bootstrap_secret_file,
-        request_id=call.request_id,
-    )
+    async with call.refusals_kept("user.set_up_refused", "user", body.username):
+        view = await make_first_admin(
+            gateway.store,
+            gateway.clock,
+            gateway.accounts,
+            body,
+            secret_file=gateway.settings.bootstrap_secret_file,
+            request_id=call.request_id,
+        )
     return versioned(view, status=201)
 
 
