@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from agent.data_lock import held
 from agent.docker_runtime import Deadlines, open_docker
-from agent.enrolment import Enrolment, ask_when_cut, plain_name
+from agent.enrolment import Enrolment, plain_name
 from agent.identity_store import IdentityStore
 from agent.node import AgentConfig, NodeSelf, open_agent
 from agent.settings import AgentSettings
@@ -50,7 +50,7 @@ async def _joined_and_running(settings: AgentSettings) -> AsyncIterator[Checks]:
             open_agent(who, config, bus=bus, runtime=runtime) as agent,
         ):
             background.start("credentials", enrolment.keep_fresh)
-            background.start("membership", lambda: ask_when_cut(enrolment, lambda: bus.connected))
+            bus.on_refused(enrolment.renew_soon)
             yield {"docker": agent.ready, "bus": bus.ready, "membership": enrolment.ready}
     finally:
         await runtime.close()

@@ -45,7 +45,6 @@ _RENEW_RETRY = BackoffSpec(initial=5.0, max=300.0)
 _JITTER_PART = 0.05
 _LEAST_PART = 0.5
 _LONGEST_LEAST_S = 300.0
-LOOK_S = 15.0
 _LONGEST_NAME = 28
 _PASSES = (Temporary, TooManyRequests)
 
@@ -120,8 +119,8 @@ class Enrolment:
                 least_s = delay_s(failures, _RENEW_RETRY, self._chance.random())
                 logger.warning("the node's credentials could not be renewed: {}", error.detail)
 
-    def renew_soon(self) -> None:
-        """Something looks as if the credentials were no longer good: ask for new ones, or learn why there are none."""
+    async def renew_soon(self) -> None:
+        """The bus does not accept the credentials: ask for new ones, or learn why there are none."""
         self._wanted.set()
 
     async def ready(self) -> str:
@@ -233,16 +232,3 @@ def plain_name(text: str) -> str:
     name = words if words[:1].isalpha() else f"node-{words}"
     name = name[:_LONGEST_NAME].rstrip("-")
     return name if re.fullmatch(NAME_PATTERN, name) else f"node-{name}".rstrip("-")[:_LONGEST_NAME]
-
-
-async def ask_when_cut(
-    enrolment: Enrolment, is_connected: Callable[[], bool], *, look_s: float = LOOK_S
-) -> None:
-    """While the bus cannot be reached, ask the gateway, for ever: to the node a revocation looks like a network that is down."""
-    was_connected = True
-    while True:
-        await asyncio.sleep(look_s)
-        connected = is_connected()
-        if not connected and not was_connected:
-            enrolment.renew_soon()
-        was_connected = connected

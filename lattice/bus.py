@@ -107,7 +107,7 @@ class NatsBus:
     def on_connected(self, callback: Callback) -> None:
         self._link.on_up.append(callback)
         if self._link.connected:
-            self._link.spawn(callback)
+            self._link.tell_up(callback)
 
     def on_refused(self, callback: Callback) -> None:
         """Call back whenever the server does not accept our JWT: it is expired or revoked.  A node then asks for a new one."""

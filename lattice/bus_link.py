@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import nats.errors
 from loguru import logger
@@ -30,6 +31,8 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 15.0
 # A connection that lived this long was good: the next pause starts small again.
 STEADY_AFTER_S = 10.0
+# Between two attempts to tell one who asked to be told of a link.
+TELL_AGAIN_S = 0.5
 
 Deliver = Callable[[Msg], Awaitable[None]]
 Callback = Callable[[], Awaitable[None]]
@@ -57,7 +60,8 @@ class Wanted:
 
 
 class Link:
-    """Owns the client of the moment.  `on_up` runs when a connection is ready, with every subscription made; `on_down` when it ended."""
+    """Owns the client of the moment.  `on_up` runs when a connection is ready, with every subscription made, and again where that
+    raised Temporary; `on_down` when it ended."""
 
     def __init__(self, settings: BusSettings, *, identity: str, inbox: str) -> None:
         self.inbox = inbox
@@ -185,7 +189,22 @@ class Link:
         metrics.LINKS_MADE.inc()
         logger.info("link to NATS is up: {}", self._identity)
         for callback in self.on_up:
-            self.spawn(callback)
+            self.tell_up(callback)
+
+    def tell_up(self, callback: Callback) -> None:
+        """Tell one of the link of the moment, on its own."""
+        self.spawn(partial(self._carry_through, callback, self._client))
+
+    async def _carry_through(self, callback: Callback, client: Client | None) -> None:
+        """Until it went through or this connection is over: a server that has just started refuses some requests, and without a second
+        attempt nobody would ask before the next connection."""
+        while self._client is client:
+            try:
+                await callback()
+                return
+            except Temporary as error:
+                logger.warning("what follows a new link is tried again: {}", error.detail)
+                await asyncio.sleep(TELL_AGAIN_S)
 
     def _gone(self) -> None:
         if self._client is None:

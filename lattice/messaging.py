@@ -99,7 +99,7 @@ class Bus(Protocol):
         """A readiness check: why the bus cannot be used, in plain words, or ""."""
 
     def on_connected(self, callback: Callable[[], Awaitable[None]]) -> None:
-        """Call back after each (re)connect; at once, too, if the link is up."""
+        """Call back after each (re)connect; at once, too, if the link is up.  One that raises Temporary is called again while it is."""
 
     async def publish(self, channel: Channel[P], message: P, *, body: bytes = b"", **tokens: str) -> None:
         """Send to whoever listens now; nothing is kept.  Raises Temporary when the link is down."""

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from lattice.errors import LatticeError, Temporary
 from standalone.announcement import announce, withdraw
 from standalone.data_dir import DataDir, exclusive, open_data_dir
 from standalone.engine import check_engine
-from standalone.gateway_client import open_gateway
+from standalone.gateway_client import GatewayClient, open_gateway
 from standalone.leftovers import end_leftovers
 from standalone.own_node import own_node_id, wait_until_ready
 from standalone.preparation import Options, Prepared, prepare
@@ -115,11 +115,17 @@ async def _start(prepared: Prepared, supervisor: Supervisor, tell: Tell) -> None
             node_id = own_node_id(platform.data_dir.agent)
             await wait_until_ready(gateway, node_id, timeout_s=timeout_s)
             tell(_progress("this machine is a node", began_s))
-        if stopped := await stopped_workloads(gateway):
-            tell(News(kind=Kind.PROGRESS, text=words_on_stopped(stopped)))
+        await _tell_what_stays_stopped(gateway, tell)
     announce(platform.data_dir, prepared.announcement)
     logger.info("the platform is ready after {:.1f} s", time.monotonic() - began_s)
     tell(News(kind=Kind.READY, announcement=prepared.announcement))
+
+
+async def _tell_what_stays_stopped(gateway: GatewayClient, tell: Tell) -> None:
+    """A sentence for people, so a platform that cannot answer it is no less ready."""
+    with suppress(LatticeError):
+        if stopped := await stopped_workloads(gateway):
+            tell(News(kind=Kind.PROGRESS, text=words_on_stopped(stopped)))
 
 
 async def _report(supervisor: Supervisor, tell: Tell) -> None:

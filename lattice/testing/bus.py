@@ -73,7 +73,7 @@ class MemoryBus:
     def on_connected(self, callback: Callable[[], Awaitable[None]]) -> None:
         self._callbacks.append(callback)
         if self._connected:
-            self._spawn(callback())
+            self._spawn(self._carry_through(callback))
 
     def disconnect(self) -> None:
         """Cut the link: nothing is sent or heard until `reconnect`."""
@@ -83,7 +83,15 @@ class MemoryBus:
         """Let the link come back; returns when everybody who asked to be told has been."""
         self._connected = True
         self.broker.wake()
-        await asyncio.gather(*(callback() for callback in self._callbacks))
+        await asyncio.gather(*(self._carry_through(callback) for callback in self._callbacks))
+
+    async def _carry_through(self, callback: Callable[[], Awaitable[None]]) -> None:
+        while self._connected:
+            try:
+                await callback()
+                return
+            except Temporary:
+                await asyncio.sleep(self._longest_pause_s)
 
     def _must_be_connected(self) -> None:
         if not self._connected:

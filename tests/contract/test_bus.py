@@ -836,3 +836,20 @@ async def test_a_lease_that_is_not_renewed_is_lost(world: World, bus: Bus) -> No
     assert not await mine.renew()
     await mine.release()
     assert await theirs.renew()
+
+
+async def test_who_asked_to_be_told_of_a_link_is_told_again_where_that_failed_for_a_moment(
+    world: World,
+) -> None:
+    """A server that has just started refuses some requests, and nobody would ask again before the next link."""
+    bus, calls = await world.make("registry"), []
+
+    async def told() -> None:
+        calls.append(bus.connected)
+        if len(calls) < 3:
+            raise Temporary("not yet")
+
+    bus.on_connected(told)
+    await until(lambda: len(calls) == 3)
+    await asyncio.sleep(0.1)
+    assert calls == [True, True, True], "and not again once it went through"
