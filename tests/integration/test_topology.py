@@ -124,23 +124,25 @@ async def test_a_change_that_would_lose_messages_is_refused(own_nats_server: Nat
 async def test_an_erased_store_comes_back(own_nats_server: NatsServer) -> None:
     """No number from before the loss stands in the way: the same process goes on with an empty store."""
     got: list[str] = []
+    ensured: list[str] = []
 
     async def note(received: Received[m.PlacementWanted]) -> None:
         got.append(received.message.workload_id)
 
     async def ensure() -> None:
         await bus.ensure_topology(STREAMS, CONSUMERS)
+        ensured.append("all streams are there")
 
     async with registry(own_nats_server) as bus, scheduler(own_nats_server) as worker:
         bus.on_connected(ensure)
-        await ensure()
+        await until(lambda: len(ensured) == 1)
         await worker.consume(SCHED_BY_SCHEDULER, PLACEMENT_WANTED, note)
         for generation in range(1, 30):
             assert await put(bus, generation)
         await asyncio.to_thread(own_nats_server.kill)
         own_nats_server.erase_store()
         await asyncio.to_thread(own_nats_server.start)
-        await until(lambda: bus.connected and worker.connected)
+        await until(lambda: bus.connected and worker.connected and len(ensured) == 2)
         # The same document again: the relay does not know that it was lost.
         assert await put(bus, 29)
         assert not await put(bus, 28)
