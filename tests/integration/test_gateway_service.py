@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lattice.testing import ManualClock
 from services.gateway.tables import MIGRATIONS, ApiTokenRow, RoleRow, SessionRow, UserRow
 from tests.fixtures.gateway import StubRegistry, World, running_gateway
 from tests.fixtures.nats import BusIdentity, NatsServer
+from tests.fixtures.ports import free_port
 
 SOON_S = 30
 PASSWORD = "correct horse battery"
@@ -147,12 +147,6 @@ class Process:
         return await asyncio.wait_for(self.process.wait(), SOON_S)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _bus_settings(server: NatsServer, user: BusIdentity) -> BusSettings:
     return BusSettings(
         urls=[server.url],
@@ -197,7 +191,7 @@ def _environment(folder: Path, server: NatsServer, database: str, port: int) -> 
 
 @pytest.fixture
 async def process(nats_server: NatsServer, postgres_url: str, tmp_path: Path) -> AsyncIterator[Process]:
-    port = _free_port()
+    port = free_port()
     environment = _environment(tmp_path, nats_server, postgres_url, port)
     registry = StubRegistry(ManualClock())
     settings = _bus_settings(nats_server, nats_server.service("registry"))
@@ -256,8 +250,8 @@ async def _first_id(lines: AsyncIterator[str]) -> str:
 async def test_a_database_that_is_away_is_waited_for(
     nats_server: NatsServer, postgres_url: str, tmp_path: Path
 ) -> None:
-    environment = _environment(tmp_path, nats_server, postgres_url, _free_port())
-    environment["LATTICE_DATABASE_URL"] = f"postgresql+asyncpg://nobody@127.0.0.1:{_free_port()}/nothing"
+    environment = _environment(tmp_path, nats_server, postgres_url, free_port())
+    environment["LATTICE_DATABASE_URL"] = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
     with (tmp_path / "log").open("wb") as log:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.gateway", env=environment, stderr=log

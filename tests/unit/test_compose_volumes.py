@@ -17,7 +17,7 @@ from lattice.errors import NotFound, Temporary
 from lattice.pki import create_authority
 from standalone.databases import SERVICES_WITH_STATE
 from standalone.own_node import JOIN_TOKEN
-from tests.fixtures.postgres import free_port
+from tests.fixtures.ports import free_port
 
 
 @pytest.fixture
