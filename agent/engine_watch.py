@@ -94,8 +94,9 @@ class EngineWatch:
 
     async def _list_all(self) -> None:
         await self._end_interruption()
-        await self._world.list_all()
+        # The images first: when the containers are listed the report is complete, and the node is ready for work.
         await self._inventory.refresh()
+        await self._world.list_all()
         self._note_problem("")
         self._changed()
 

@@ -525,3 +525,15 @@ async def test_what_is_gone_and_cannot_be_made_again_is_not_shown_as_running(
         runtime.vanish(name())
         seen = await node.until(key_of(), lambda c: c.phase is Phase.FAILED)
         assert "is gone" in seen.reason and "no space left" in seen.reason
+
+
+async def test_a_report_is_complete_only_with_the_images(node: Node, runtime: FakeRuntime) -> None:
+    """With it the node is ready for work, and a workload whose image is here only would be refused."""
+    gate = runtime.hold("images")
+    async with node.run() as agent:
+        await agent.reporter.report_now()
+        seen = await eventually(lambda: node.report)
+        assert not seen.complete
+        gate.set()
+        seen = await eventually(lambda: node.report if node.report and node.report.complete else None)
+        assert seen.inventory.images
