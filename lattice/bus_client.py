@@ -11,6 +11,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from lattice import pki_files
+from lattice.cancelling import cancel_and_wait
 from lattice.settings import BusSettings
 
 CONNECT_TIMEOUT_S = 10
@@ -18,6 +19,7 @@ CONNECT_TIMEOUT_S = 10
 PING_INTERVAL_S = 3
 PENDING_BYTES = 8 * 2**20
 _LOOK_S = 1.0
+_NOTICE_S = 0.1
 _REACH_S = 2
 _CLOSE_S = 2
 
@@ -64,7 +66,7 @@ class Connection:
         except nats.errors.NoServersError as error:
             raise self.last_error or error from error  # "no servers available" hides why
         # Only an answered ping proves that the login is over: connect() may return before it is, and stay "connecting" for ever.
-        await self.client.flush(CONNECT_TIMEOUT_S)
+        await answered(self.client, CONNECT_TIMEOUT_S)
         if not self.client.is_connected:
             raise self.client.last_error or nats.errors.ConnectionClosedError()
 
@@ -95,12 +97,25 @@ def _written(settings: BusSettings) -> list[int]:
     return [path.stat().st_mtime_ns if path.exists() else 0 for path in files]
 
 
+async def answered(client: Client, within_s: float) -> None:
+    """Until the server has answered a ping.  Raises `ConnectionClosedError` once the connection is over: nats-py's `flush` would go on
+    waiting for an answer that cannot come any more."""
+    pinging = asyncio.ensure_future(client.flush(within_s))
+    try:
+        while not pinging.done():
+            if client.is_closed:
+                raise nats.errors.ConnectionClosedError
+            await asyncio.wait({pinging}, timeout=_NOTICE_S)
+    finally:
+        await cancel_and_wait({pinging})
+    pinging.result()
+
+
 async def reached(client: Client) -> None:
-    """Until the server has seen everything sent so far.  `flush` alone does not say so: its ping overtakes what still waits to be
-    written."""
+    """Until the server has seen everything sent so far.  A ping alone does not say so: it overtakes what still waits to be written."""
     while client.pending_data_size and client.is_connected:
         await asyncio.sleep(0)
-    await client.flush(_REACH_S)
+    await answered(client, _REACH_S)
 
 
 async def throw_away(client: Client) -> None:

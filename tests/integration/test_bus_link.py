@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
 from nats.aio.client import Client, RawCredentials
 
 from lattice.bus import NatsBus
-from lattice.bus_client import is_refusal
+from lattice.bus_client import answered, is_refusal
 from lattice.bus_complaints import QUIET_S, Complaints
 from lattice.contracts import messages as m
 from lattice.contracts.catalogue import (
@@ -414,6 +415,18 @@ def test_a_complaint_is_not_repeated_at_once(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_what_counts_as_refused(problem: str, refused: bool) -> None:
     assert is_refusal(problem) is refused
+
+
+async def test_a_ping_that_cannot_be_answered_any_more_is_not_waited_for(own_nats_server: NatsServer) -> None:
+    """nats-py's own `flush` waits its whole time, here longer than the test may take."""
+    async with on_the_bus(own_nats_server) as bus:
+        client = bus._link.client
+        own_nats_server.pause()
+        asking = asyncio.create_task(answered(client, 300))
+        await asyncio.sleep(0)
+        own_nats_server.kill()
+        with pytest.raises(nats.errors.ConnectionClosedError):
+            await asyncio.wait_for(asking, 5)
 
 
 async def test_a_refused_subscription_is_counted(own_nats_server: NatsServer) -> None:

@@ -14,6 +14,7 @@ import pytest
 from nats.aio.client import Client, RawCredentials
 
 from lattice import identity, nkey
+from lattice.bus_client import answered
 from lattice.bus_link import Link
 from lattice.bus_system import Connection, SystemBus, open_system_bus, read_connect
 from lattice.errors import LatticeError, Temporary
@@ -64,7 +65,7 @@ async def connect(server: NatsServer, who: BusIdentity) -> Client:
         inbox_prefix=who.inbox_prefix,
         error_cb=ignore,
     )
-    await client.flush()
+    await answered(client, within_s=10)
     return client
 
 
