@@ -12,10 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.docker.platform_image import build_platform_image
 from infra.images.recipes import POSTGRES, Recipe
 from infra.setup.commands import CommandFailed
-from infra.setup.places import ROOT, workshop
 from tests.fixtures.compose import ComposeStack
 
 # Building the image of this tree and starting nine containers takes three minutes on two busy processors.
@@ -42,11 +40,10 @@ asyncio.run(ask())
 
 @pytest.fixture(scope="module")
 def stack(
-    image_of: Callable[[Recipe], str], tmp_path_factory: pytest.TempPathFactory
+    platform_image: str, image_of: Callable[[Recipe], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ComposeStack]:
     """A platform that is up, from the image of this very tree."""
-    image, database_image = build_platform_image(ROOT, workshop()), image_of(POSTGRES)
-    stack = ComposeStack(image, database_image, tmp_path_factory.mktemp("compose"))
+    stack = ComposeStack(platform_image, image_of(POSTGRES), tmp_path_factory.mktemp("compose"))
     try:
         stack.up()
         yield stack

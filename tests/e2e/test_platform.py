@@ -16,7 +16,7 @@ import pytest
 from infra.setup.commands import run
 from standalone.processes import look_up
 from standalone.supervisor import SupervisorStatus, read_status
-from tests.fixtures.platform import Json, NewPlatform, Platform, until
+from tests.fixtures.platform import Json, NewPlatform, Platform, platforms, until
 
 PROCESSES = ("nats", "postgres", "registry", "scheduler", "logs", "gateway", "agent")
 SLEEPER = ("--", "sleep", "100000")
@@ -53,6 +53,15 @@ def status_of(platform: Platform) -> Json:
 
 def sleeper(platform: Platform, image: str, name: str, *options: str) -> None:
     platform.ok("run", image, "--name", name, "--wait", "--timeout", "60s", *options, *SLEEPER)
+
+
+@pytest.fixture(scope="module")
+def bare(docker_engine: str, image_test: str) -> Iterator[Platform]:
+    """A platform without an agent, for the tests of this file that leave it whole."""
+    with platforms() as make:
+        shared = make()
+        shared.up("--no-agent")
+        yield shared
 
 
 # --- up ----------------------------------------------------------------------------------------------------
@@ -98,12 +107,10 @@ def test_a_missing_engine_is_named(new_platform: NewPlatform, tmp_path: Path) ->
     assert "cannot become a node" in said and "--no-agent" in said
 
 
-def test_without_an_agent(new_platform: NewPlatform) -> None:
-    platform = new_platform()
-    platform.up("--no-agent")
-    assert platform.json("node", "ls")["items"] == []
-    assert status_of(platform)["ready"]
-    platform.ok("doctor")
+def test_without_an_agent(bare: Platform) -> None:
+    assert bare.json("node", "ls")["items"] == []
+    assert status_of(bare)["ready"]
+    bare.ok("doctor")
 
 
 def test_in_the_foreground_ctrl_c_stops_it(new_platform: NewPlatform) -> None:
@@ -279,39 +286,38 @@ def test_the_doctor_finds_nothing_wrong(platform: Platform) -> None:
     assert asked <= {each["name"] for each in found}
 
 
-def test_the_doctor_says_what_to_do(new_platform: NewPlatform) -> None:
-    platform = new_platform()
-    platform.up("--no-agent")
-    (platform.root / "keys").chmod(0o755)
-    platform.kill("nats", signal.SIGSTOP)
-    try:
-        sick = platform.run("doctor")
-    finally:
-        platform.kill("nats", signal.SIGCONT)
-    assert sick.code == 1
-    assert "✗ data directory" in sick.out and "✗ NATS" in sick.out and "→" in sick.out
-
-
-def test_a_support_bundle_holds_no_secret(new_platform: NewPlatform, tmp_path: Path) -> None:
-    platform = new_platform()
+def test_a_support_bundle_holds_no_secret(bare: Platform, tmp_path: Path) -> None:
     canaries = {
-        "operator token": platform.up("--no-agent")["token"],
-        "first admin": (platform.root / "keys" / "setup-secret").read_text(),
-        "superuser": (platform.root / "postgres" / "superuser-password").read_text(),
+        "operator token": announced(bare)["token"],
+        "first admin": (bare.root / "keys" / "setup-secret").read_text(),
+        "superuser": (bare.root / "postgres" / "superuser-password").read_text(),
         "foreign": "c4nary-of-somebody-else",
     }
-    with (platform.root / "logs" / "registry.log").open("a") as log:
+    with (bare.root / "logs" / "registry.log").open("a") as log:
         for name, canary in canaries.items():
             log.write(
                 json.dumps({"message": f"{name}: password={canary} postgresql://u:{canary}@h/d"}) + "\n"
             )
             log.write(f"plainly {canary}\n" if name != "foreign" else "")
-    made = platform.json("support", "bundle", "--to", str(tmp_path / "out"))
+    made = bare.json("support", "bundle", "--to", str(tmp_path / "out"))
     assert {"status.json", "versions.json", "doctor.txt", "logs/registry.log"} <= set(made["files"])
     text = "".join((Path(made["path"]) / name).read_text() for name in made["files"])
     assert "password=[redacted]" in text and '"ready": true' in text
     assert [name for name, canary in canaries.items() if canary in text] == []
     assert "PRIVATE KEY" not in text and "lattice-join." not in text
+
+
+def test_the_doctor_says_what_to_do(bare: Platform) -> None:
+    keys = bare.root / "keys"
+    keys.chmod(0o755)
+    bare.kill("nats", signal.SIGSTOP)
+    try:
+        sick = bare.run("doctor")
+    finally:
+        bare.kill("nats", signal.SIGCONT)
+        keys.chmod(0o700)
+    assert sick.code == 1
+    assert "✗ data directory" in sick.out and "✗ NATS" in sick.out and "→" in sick.out
 
 
 # --- reset -------------------------------------------------------------------------------------------------

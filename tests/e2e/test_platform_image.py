@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.docker.platform_image import build_platform_image
 from infra.setup.commands import run
-from infra.setup.places import ROOT, workshop
 
 _IMPORT_ALL = """
 import importlib, pkgutil
@@ -15,12 +13,6 @@ for root in ("lattice", "services", "agent", "cli", "standalone", "dashboards"):
         if not module.name.endswith("__main__") and ".migrations." not in module.name:
             importlib.import_module(module.name)
 """
-
-
-@pytest.fixture(scope="module")
-def platform_image(docker_engine: str) -> str:
-    """The image, built from this very tree."""
-    return build_platform_image(ROOT, workshop())
 
 
 def _in(image: str, *command: str) -> str:
