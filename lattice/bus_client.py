@@ -97,7 +97,7 @@ def _written(settings: BusSettings) -> list[int]:
     return [path.stat().st_mtime_ns if path.exists() else 0 for path in files]
 
 
-async def answered(client: Client, within_s: float) -> None:
+async def answered(client: Client, within_s: int) -> None:
     """Until the server has answered a ping.  Raises `ConnectionClosedError` once the connection is over: nats-py's `flush` would go on
     waiting for an answer that cannot come any more."""
     pinging = asyncio.ensure_future(client.flush(within_s))
