@@ -68,12 +68,14 @@ class Client:
     def post(self, path: str, body: Any = None, **query: str | int | bool | None) -> Any:
         return _json(self.send("POST", path, body=body, query=query), self.endpoint.url)
 
-    def put(self, path: str, body: Any, **query: str | int | bool | None) -> Any:
-        return _json(self.send("PUT", path, body=body, query=query), self.endpoint.url)
+    def put(
+        self, path: str, body: Any, *, if_match: str | None = None, **query: str | int | bool | None
+    ) -> Any:
+        sent = self.send("PUT", path, body=body, query=query, headers=_condition(if_match))
+        return _json(sent, self.endpoint.url)
 
     def patch(self, path: str, body: Any, *, if_match: str | None = None) -> Any:
-        condition = {"If-Match": if_match} if if_match else {}
-        return _json(self.send("PATCH", path, body=body, headers=condition), self.endpoint.url)
+        return _json(self.send("PATCH", path, body=body, headers=_condition(if_match)), self.endpoint.url)
 
     def delete(self, path: str, **query: str | int | bool | None) -> Any:
         return _json(self.send("DELETE", path, query=query), self.endpoint.url)
@@ -161,6 +163,10 @@ class Client:
 
 
 # httpx takes an empty mapping as "no query" and would drop the one in the path.
+def _condition(if_match: str | None) -> dict[str, str]:
+    return {"If-Match": if_match} if if_match else {}
+
+
 def _given(query: Query | None) -> dict[str, str]:
     return {key: _query_text(value) for key, value in (query or {}).items() if value is not None}
 

@@ -24,6 +24,7 @@ from cli.commands import (
     platform,
     raw,
     reading,
+    revisions,
     storage,
     templates,
 )
@@ -39,6 +40,7 @@ _IN_ORDER_OF_HELP = (
     logs,
     exec,
     lifecycle,
+    revisions,
     templates,
     nodes,
     storage,

@@ -87,12 +87,23 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Reason", workload.get("reason")),
         ("Ready", ready(workload)),
         ("Revision", workload.get("revision")),
+        ("Update", update_line(workload)),
         ("Template", workload["spec"].get("template")),
         ("Image", workload.get("image") or workload["spec"].get("image")),
         *(("URL", route["url"]) for route in routes),
         ("Created", f"{ago(workload.get('created_at'), now=now)} ago"),
         ("Updated", f"{ago(workload.get('updated_at'), now=now)} ago"),
     )
+
+
+def update_line(workload: Json) -> str:
+    """How the newest update is getting on, or why it did not last; nothing once it has succeeded."""
+    rollout = workload.get("rollout") or {}
+    state = str(rollout.get("state") or "").replace("_", " ")
+    if state in ("", "succeeded", "superseded"):
+        return ""
+    why = f": {rollout['reason']}" if rollout.get("reason") else ""
+    return f"{state} (revision {rollout['to_revision']}){why}"
 
 
 def _show_unplaced(screen: Screen, place: Json) -> None:

@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
+    "tests.fixtures.registry_world",
     "tests.fixtures.reliability",
 ]
 

@@ -10,7 +10,7 @@ import typer
 
 from cli.client_paths import path_of
 from cli.command import TimeoutOption, WaitOption, command
-from cli.errors import CliError, usage
+from cli.errors import CliError, Refused, usage
 from cli.session import Session
 from cli.setters import TemplateSchema, apply_sets
 
@@ -33,7 +33,7 @@ AdoptOption = Annotated[
 def register(app: typer.Typer) -> None:
     command(app, "deploy", example="lattice deploy postgres --name orders-db --set version=16")(deploy)
     command(app, "run", example=_RUN_EXAMPLE)(run)
-    command(app, "apply", example="lattice apply -f api.yaml")(apply)
+    command(app, "apply", example="lattice apply -f api.yaml\nlattice apply -f api.yaml --if-match 7")(apply)
 
 
 _RUN_EXAMPLE = """lattice run nginx:1.27 --name web -p 80
@@ -51,7 +51,7 @@ def deploy(
     timeout: TimeoutOption = _DEPLOY_TIMEOUT,
 ) -> None:
     """Deploy a workload from a template of the catalogue."""
-    schema = _schema_of(session, template) if sets else None
+    schema = schema_of(session, template) if sets else None
     spec = with_sets({"name": name, "template": template}, sets or (), schema=schema)
     create(session, spec, project=session.project, adopt=adopt, wait=wait, timeout=timeout)
 
@@ -132,11 +132,15 @@ def apply(
         str, typer.Option("--file", "-f", metavar="FILE", help="A workload in YAML; - reads stdin.")
     ],
     sets: SetOption = None,
+    if_match: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Only if the workload still has this version (`show -o json`)."),
+    ] = None,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
     timeout: TimeoutOption = _DEPLOY_TIMEOUT,
 ) -> None:
-    """Create the workload that a file describes."""
+    """Make a workload as a file describes it: new, or by updating the one of that name."""
     from cli.yaml_files import read_mapping, read_text
 
     spec = read_mapping(file, sys.stdin.read() if file == "-" else read_text(file))
@@ -147,9 +151,25 @@ def apply(
         )
     project = session.options.project or str(spec.pop("project", None) or session.project)
     spec.pop("project", None)
-    schema = _schema_of(session, str(spec["template"])) if sets and spec.get("template") else None
+    schema = schema_of(session, str(spec["template"])) if sets and spec.get("template") else None
     spec = with_sets(spec, sets or (), schema=schema)
-    create(session, spec, project=project, adopt=adopt, wait=wait, timeout=timeout)
+    if if_match is None and not _exists(session, str(spec.get("name")), project):
+        create(session, spec, project=project, adopt=adopt, wait=wait, timeout=timeout)
+        return
+    from cli.commands.revisions import send_update
+
+    condition = None if if_match is None else f'"{if_match.strip(chr(34))}"'
+    send_update(session, spec, project=project, if_match=condition, adopt=adopt, wait=wait, timeout=timeout)
+
+
+def _exists(session: Session, name: str, project: str) -> bool:
+    try:
+        session.client.get(path_of("workloads", name), project=project)
+    except Refused as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
 
 
 def with_sets(spec: Json, sets: Sequence[str], *, schema: TemplateSchema | None) -> Json:
@@ -164,7 +184,8 @@ def with_sets(spec: Json, sets: Sequence[str], *, schema: TemplateSchema | None)
     )
 
 
-def _schema_of(session: Session, template: str) -> TemplateSchema:
+def schema_of(session: Session, template: str) -> TemplateSchema:
+    """What the values of a template may be."""
     templates = {entry["name"]: entry for entry in session.client.get(path_of("templates"))["items"]}
     if template not in templates:
         raise usage(f"There is no template {template!r}.", todo=f"use one of {', '.join(templates)}")

@@ -281,6 +281,15 @@ RESTART_WORKLOAD = _registry(
 DELETE_WORKLOAD = _registry(
     "delete_workload", m.DeleteWorkload, views.Accepted, "Remove a workload; volumes only when said."
 )
+UPDATE_WORKLOAD = _registry(
+    "update_workload", m.UpdateWorkload, views.Accepted, "Roll out a new spec.", timeout_s=15
+)
+SCALE_WORKLOAD = _registry(
+    "scale_workload", m.ScaleWorkload, views.Accepted, "Change the number of instances."
+)
+ROLLBACK_WORKLOAD = _registry(
+    "rollback_workload", m.RollbackWorkload, views.Accepted, "Run an earlier revision again."
+)
 LIST_REVISIONS = _registry(
     "list_revisions", m.GetByName, views.Listing[views.RevisionView], "The specs of a workload over time."
 )

@@ -152,6 +152,21 @@ class OperationState(StrEnum):
         return self in (OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED)
 
 
+class RolloutState(StrEnum):
+    """Where an update stands."""
+
+    RUNNING = "running"
+    ROLLING_BACK = "rolling_back"
+    SUCCEEDED = "succeeded"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"  # a newer command decides
+
+    @property
+    def ended(self) -> bool:
+        return self not in (RolloutState.RUNNING, RolloutState.ROLLING_BACK)
+
+
 class VolumeState(StrEnum):
     """Whether a volume is in use."""
 

@@ -154,6 +154,22 @@ class RestartSpec(SpecModel):
     backoff: BackoffSpec = BackoffSpec()
 
 
+class UpdateOrder(StrEnum):
+    START_FIRST = "start-first"
+    STOP_FIRST = "stop-first"
+
+
+class UpdateSpec(SpecModel):
+    """How a new revision takes the place of the old one.  With a volume it is always stop-first."""
+
+    order: UpdateOrder = UpdateOrder.START_FIRST
+    max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS, strict=True)] = 0
+    auto_rollback: bool = Field(default=True, description="go back by itself when a new instance fails")
+    healthy_deadline: Annotated[DurationS, Field(ge=1)] = Field(
+        120, description="how long a new instance may take to become healthy"
+    )
+
+
 class PlacementSpec(SpecModel):
     """Where instances may run: a pool of the list, and every constraint true."""
 
@@ -199,6 +215,7 @@ class WorkloadSpec(SpecModel):
     resources: ResourceSpec | None = None
     health: HealthSpec | None = None
     restart: RestartSpec = RestartSpec()
+    update: UpdateSpec = UpdateSpec()
     placement: PlacementSpec = PlacementSpec()
     pull: PullPolicy = PullPolicy.MISSING
     pull_secret: Name | None = Field(None, description="a secret `user:password` for the image's registry")

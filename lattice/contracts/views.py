@@ -17,10 +17,11 @@ from lattice.contracts.nouns import (
     OperationState,
     PortMapping,
     QuarantinedContainer,
+    RolloutState,
     VolumeState,
     WorkloadState,
 )
-from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.spec import UpdateOrder, WorkloadSpec
 
 T = TypeVar("T")
 
@@ -102,6 +103,18 @@ class RouteView(Noun):
     workload: str
 
 
+class RolloutView(Noun):
+    """How a revision takes, or took, the place of another."""
+
+    state: RolloutState
+    from_revision: int | None
+    to_revision: int
+    order: UpdateOrder
+    reason: str = ""
+    started_at: datetime
+    ended_at: datetime | None = None
+
+
 class WorkloadView(Noun):
     """A workload with everything that an operator asks first."""
 
@@ -117,13 +130,18 @@ class WorkloadView(Noun):
     instances: tuple[InstanceView, ...] = ()
     routes: tuple[RouteView, ...] = ()
     placement: tuple[PlacementView, ...] = ()
+    rollout: RolloutView | None = Field(None, description="the newest update")
     created_at: datetime
     updated_at: datetime
     version: int = Field(description="the ETag's value")
 
 
 class RevisionView(Noun):
+    """A spec that a workload had; `rollout` says what became of it, null for the first."""
+
     number: int
+    current: bool = False
+    rollout: RolloutView | None = None
     spec: WorkloadSpec
     image: str
     created_at: datetime

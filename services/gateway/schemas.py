@@ -6,13 +6,14 @@ Bodies refuse fields that they do not know: a typo must not be a request for som
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from lattice.contracts.messages import Fact
 from lattice.contracts.nouns import Inventory, Noun, Role
+from lattice.contracts.spec import MAX_REPLICAS
 from lattice.contracts.views import Listing
 from services.gateway.names import PlainName, ProjectOrAll, Username
 
@@ -37,6 +38,7 @@ Labels = Annotated[
     dict[Annotated[str, StringConstraints(pattern=_LABEL_PATTERN)], Annotated[str, Field(pattern=r"^[A-Za-z0-9_./:-]{0,128}$")]],
     Field(max_length=64),
 ]  # fmt: skip
+SpecPatch = Annotated[dict[str, Any], Field(min_length=1, max_length=64)]
 Flag = Annotated[bool, BeforeValidator(_true_or_false)]
 PageSize = Annotated[int, Query(ge=1, le=1_000_000, description=f"at most {MAX_PAGE_SIZE} are answered")]
 PageToken = Annotated[str | None, Query(max_length=1024, pattern=r"^[A-Za-z0-9_=.:+/-]+$")]
@@ -119,6 +121,16 @@ class UpdateNodeBody(Body):
 
     labels: Labels | None = None
     pool: PlainName | None = None
+
+
+class ScaleBody(Body):
+    replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS, strict=True)]
+
+
+class RollbackBody(Body):
+    """Without a number: to the newest earlier revision that did not fail."""
+
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | None = None
 
 
 class SecretValue(Body):

@@ -49,14 +49,16 @@ class Secrets:
 async def claim_volumes(
     change: Change, request: CreateWorkload, wanted: Sequence[VolumeSpec], workload_id: str
 ) -> list[VolumeRow]:
-    """The volumes of a new workload: new ones, or released ones that the request adopts."""
+    """The volumes of a workload's new revision: its own, new ones, or released ones that the request adopts."""
     rows = []
     for spec in wanted:
         name = f"{request.spec.name}-{spec.name}"
         known = await change.tx.find(
             VolumeRow, project=request.project, name=name, slot=0, removed_at=None, lock=True
         )
-        if known:
+        if known and known[0].workload_id == workload_id and not known[0].removing:
+            rows.append(change.tx.update(known[0], size_bytes=spec.size))
+        elif known:
             await _must_be_there(change, known[0])
             rows.append(_adopt(change, known[0], workload_id, adopt=request.adopt))
         else:
@@ -163,7 +165,7 @@ async def find_secret_refs(change: Change, project: str, refs: Mapping[str, str]
     return found
 
 
-def mount_files(
+async def mount_files(
     change: Change,
     vault: Vault,
     expansion: Expansion,
@@ -177,10 +179,10 @@ def mount_files(
     for file in expansion.files:
         content, secret_id = file.text(places), None
         if file.is_secret:
-            row = vault.add(
+            row = await vault.put(
                 change, project=project, owner=workload_id, name=f"file:{file.path}", value=content.encode()
             )
-            secret_id, versions[row.id] = row.id, 1
+            secret_id, versions[row.id] = row.id, row.current
         mounts.append(
             FileMount(
                 path=file.path,
@@ -248,6 +250,11 @@ def check_size(run: RunSpec, secrets: int) -> None:
         )
 
 
+def volumes_of(run: RunSpec) -> list[VolumeSpec]:
+    """The volumes of a revision as they were asked for."""
+    return [VolumeSpec(name=volume.name, path=volume.path, size=volume.size_bytes) for volume in run.volumes]
+
+
 def access_of(expansion: Expansion, secrets: Secrets) -> dict[str, object] | None:
     """How to reach the workload, with secrets still as references: values stay in the vault."""
     if expansion.access is None:
@@ -286,6 +293,7 @@ def new_instances(
                 disk_bytes=sum(volume.size_bytes for volume in run.volumes),
                 document_bytes=share_bytes(run, len(revision.secret_versions)),
                 has_volume=bool(run.volumes),
+                unready_since=change.now,
                 created_at=change.now,
             )
         )

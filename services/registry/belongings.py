@@ -14,8 +14,8 @@ from lattice.contracts.messages import (
 from lattice.contracts.nouns import OperationState, VolumeState
 from lattice.contracts.views import OperationView, ProjectView, SecretView
 from lattice.errors import Conflict, NotFound
-from lattice.storage import Transaction
-from services.registry import operations, workloads
+from lattice.storage import In, Transaction
+from services.registry import converging, operations
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.node_rows import holder_of
@@ -32,6 +32,7 @@ from services.registry.tables import (
     WorkloadRow,
 )
 from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_rows import touch_nodes
 
 
 async def create_project(deps: Deps, request: CreateProject) -> ProjectView:
@@ -94,8 +95,10 @@ async def _users_of(tx: Transaction, secret: SecretRow) -> list[str]:
     live = await tx.find(WorkloadRow, project=secret.project, removed_at=None)
     users = []
     for workload in live:
-        revision = await tx.get(RevisionRow, f"{workload.id}-{workload.revision}")
-        if revision is not None and secret.id in revision.secret_versions:
+        numbers = {workload.revision}
+        numbers |= {row.revision for row in await tx.find(InstanceRow, workload_id=workload.id, gone_at=None)}
+        ids = tuple(f"{workload.id}-{number}" for number in numbers)
+        if any(secret.id in row.secret_versions for row in await tx.find(RevisionRow, id=In(ids))):
             users.append(workload.name)
     return sorted(users)
 
@@ -131,7 +134,8 @@ async def _find_volume(tx: Transaction, project: str, ref: str) -> VolumeRow:
 
 
 async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationView:
-    """Stop an operation.  A deploy that had not succeeded is undone: its workload's instances are stopped."""
+    """Stop an operation.  A deploy that had not succeeded is undone: its workload's instances are stopped.  An update goes back to the
+    revision before; where a workload was scaled, what is there stays."""
     async with deps.change(request.caller, action="operation.cancel") as change:
         if answered := await replay(change.tx, request.caller, OperationView):
             return answered
@@ -157,13 +161,16 @@ async def _undo(change: Change, row: OperationRow) -> None:
     workload = await change.tx.get(WorkloadRow, row.subject_id, lock=True)
     if workload is None or workload.removed_at is not None:
         return
+    if Kind(row.kind) in operations.CONVERGING:
+        await converging.cancel(change, workload)
+        return
     change.tx.update(workload, desired="stopped", generation=workload.generation + 1, updated_at=change.now)
     instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
     for instance in instances:
         if instance.desired == "running":
             changes = {} if instance.node_id else {"phase": "stopped"}
             change.tx.update(instance, desired="stopped", **changes)
-    await workloads.touch_nodes(change, instances)
+    await touch_nodes(change, instances)
 
 
 async def record_audit(deps: Deps, request: RecordAudit) -> Done:

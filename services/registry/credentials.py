@@ -12,7 +12,7 @@ from lattice.storage import Transaction
 from services.registry.tables import InstanceRow, SecretRow
 from services.registry.template import Access, fill
 from services.registry.workload_create import WorkloadDeps
-from services.registry.workloads import current_revision, find_workload
+from services.registry.workload_rows import current_revision, find_workload
 
 
 async def get_credentials(deps: WorkloadDeps, request: GetCredentials) -> CredentialsView:

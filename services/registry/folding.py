@@ -7,6 +7,7 @@ is left as it is, except that a tombstone ends when a complete report on its gen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from lattice.contracts.messages import ObservedDocument
@@ -25,12 +26,13 @@ class Folded:
     verbs: tuple[str, ...]
 
 
-def fold(row: InstanceRow, seen: ObservedContainer) -> Folded:
+def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
     """What a report changes about one instance."""
     phase = furthest(Phase(row.phase), seen.phase, desired=DesiredState(row.desired))
     reported = {
         "phase": phase,
         "health": seen.health,
+        "unready_since": None if is_ready(phase, seen.health) else row.unready_since or now,
         "reason": seen.reason,
         "progress": seen.progress,
         "container_id": seen.container_id,
@@ -76,21 +78,21 @@ def is_proven_gone(row: InstanceRow, document: ObservedDocument, shown: frozense
     )
 
 
-async def fold_document(change: Change, node: NodeRow, document: ObservedDocument) -> None:
-    """Fold a report that is newer than all before it into the instances on its node."""
+async def fold_document(change: Change, node: NodeRow, document: ObservedDocument) -> list[str]:
+    """Fold a report that is newer than all before it into the instances on its node; returns the workloads to converge next."""
     rows = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None, lock=True)
     seen = {container.key: container for container in document.containers}
     shown = frozenset(seen)
     touched: set[str] = set()
     for row in rows:
         key = ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch)
-        if key in seen and _apply(change, row, fold(row, seen[key]), node):
+        if key in seen and _apply(change, row, fold(row, seen[key], change.now), node):
             touched.add(row.workload_id)
         if is_proven_gone(row, document, shown):
             _end(change, node, row)
             touched.add(row.workload_id)
     await _end_volumes(change, node, document)
-    await workloads.follow_up(change, touched, heard=node.id)
+    return await workloads.follow_up(change, touched, heard=node.id)
 
 
 def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> bool:

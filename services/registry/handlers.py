@@ -21,6 +21,7 @@ from services.registry import (
     reading,
     scheduling,
     workload_create,
+    workload_update,
     workloads,
 )
 from services.registry.node_deps import NodeDeps
@@ -53,6 +54,9 @@ ABOUT_WORKLOADS: dict[Rpc[Any, Any], Handler] = {
     c.START_WORKLOAD: workloads.start_workload,
     c.RESTART_WORKLOAD: workloads.restart_workload,
     c.DELETE_WORKLOAD: workloads.delete_workload,
+    c.UPDATE_WORKLOAD: workload_update.update_workload,
+    c.SCALE_WORKLOAD: workload_update.scale_workload,
+    c.ROLLBACK_WORKLOAD: workload_update.rollback_workload,
     c.LIST_REVISIONS: reading.list_revisions,
     c.GET_CREDENTIALS: credentials.get_credentials,
     c.LIST_OPERATIONS: reading.list_operations,

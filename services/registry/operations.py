@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from lattice.contracts.nouns import Health, OperationState, Phase
+from lattice.contracts.nouns import Health, OperationState, Phase, RolloutState
 from lattice.contracts.states import is_ready
 from lattice.contracts.views import OperationView
 from lattice.storage import In
@@ -28,7 +28,13 @@ class Kind(StrEnum):
     RESTART = "restart"
     STOP = "stop"
     REMOVE = "remove"
+    UPDATE = "update"
+    ROLLBACK = "rollback"
+    SCALE = "scale"
 
+
+# These wait for the whole workload to be as wanted, not for certain instances.
+CONVERGING = frozenset({Kind.UPDATE, Kind.ROLLBACK, Kind.SCALE})
 
 DEADLINES: dict[Kind, timedelta] = {
     Kind.DEPLOY: timedelta(minutes=10),
@@ -36,6 +42,9 @@ DEADLINES: dict[Kind, timedelta] = {
     Kind.RESTART: timedelta(minutes=10),
     Kind.STOP: timedelta(minutes=2),
     Kind.REMOVE: timedelta(minutes=5),
+    Kind.UPDATE: timedelta(minutes=10),
+    Kind.ROLLBACK: timedelta(minutes=10),
+    Kind.SCALE: timedelta(minutes=10),
 }
 
 
@@ -69,6 +78,10 @@ class Step:
 def next_step(kind: Kind, watched: Sequence[Watched], *, deadline: datetime, now: datetime) -> Step:
     """The operation's state, from what is seen of its instances."""
     step = _removal(kind, watched) if kind in (Kind.REMOVE, Kind.STOP) else _arrival(watched)
+    return _in_time(step, deadline=deadline, now=now)
+
+
+def _in_time(step: Step, *, deadline: datetime, now: datetime) -> Step:
     if step.state.ended or now < deadline:
         return step
     detail = (
@@ -77,11 +90,43 @@ def next_step(kind: Kind, watched: Sequence[Watched], *, deadline: datetime, now
     return Step(OperationState.FAILED, step.progress, problem={"code": "deadline_exceeded", "detail": detail})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convergence:
+    """Where a workload is on the way to its goal; `now` says what the first instance that is not ready is doing."""
+
+    settled: bool
+    state: RolloutState | None
+    reason: str = ""
+    now: str = ""
+
+
+def convergence_step(
+    seen: Convergence, *, ready: int, replicas: int, deadline: datetime, now: datetime
+) -> Step:
+    """Where an operation stands that waits for a workload to be as wanted."""
+    if seen.state is RolloutState.FAILED:
+        return _not_updated("update_failed", seen.reason)
+    if seen.settled and seen.state is RolloutState.ROLLED_BACK:
+        return _not_updated("rolled_back", f"{seen.reason}; the earlier revision serves")
+    if seen.settled:
+        return Step(OperationState.SUCCEEDED, "", 100, result={"instances": replicas})
+    doing = f"; {seen.now}" if seen.now else ""
+    back = f"going back, because {seen.reason}: " if seen.state is RolloutState.ROLLING_BACK else ""
+    step = Step(
+        OperationState.RUNNING, f"{back}{ready}/{replicas} ready{doing}", 100 * ready // max(1, replicas)
+    )
+    return _in_time(step, deadline=deadline, now=now)
+
+
+def _not_updated(code: str, reason: str) -> Step:
+    return Step(OperationState.FAILED, reason, problem={"code": code, "detail": reason})
+
+
 def _arrival(watched: Sequence[Watched]) -> Step:
     ready = sum(is_ready(instance.phase, instance.health) for instance in watched)
     if ready == len(watched):
         return Step(OperationState.SUCCEEDED, "", 100, result={"instances": len(watched)})
-    lost = [instance for instance in watched if instance.phase is Phase.FAILED and _is_hopeless(instance)]
+    lost = [instance for instance in watched if instance.phase is Phase.FAILED and is_hopeless(instance)]
     if lost:
         return Step(
             OperationState.FAILED,
@@ -92,7 +137,8 @@ def _arrival(watched: Sequence[Watched]) -> Step:
     return Step(OperationState.RUNNING, _progress(waiting, ready, len(watched)), 100 * ready // len(watched))
 
 
-def _is_hopeless(instance: Watched) -> bool:
+def is_hopeless(instance: Watched) -> bool:
+    """Whether a failed instance will not become ready by being tried again."""
     never_started = instance.exit_code is None
     return never_started or instance.restarts >= CRASHES_TO_FAIL
 
@@ -132,8 +178,9 @@ def begin(
     workload_id: str,
     workload_name: str,
     instance_ids: Sequence[str],
+    takes: timedelta | None = None,
 ) -> OperationRow:
-    """A new operation about instances of a workload."""
+    """A new operation about instances of a workload; it `takes` at most its kind's usual time, if nothing else is said."""
     row = OperationRow(
         id=change.new_id("op"),
         kind=kind,
@@ -145,7 +192,7 @@ def begin(
         instance_ids=list(instance_ids),
         created_at=change.now,
         created_by=change.caller.actor,
-        deadline=change.now + DEADLINES[kind],
+        deadline=change.now + (takes or DEADLINES[kind]),
     )
     change.operation_id = row.id
     return change.tx.add(row)
@@ -163,12 +210,20 @@ async def supersede(change: Change, workload_id: str, *, by: Kind) -> None:
         apply_step(change, row, Step(OperationState.CANCELLED, row.progress, row.percent, problem=problem))
 
 
-async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> None:
-    """Bring the open operations of a workload up to date; `away` are the nodes that cannot be reached."""
+async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> list[Kind]:
+    """Bring the open operations of a workload up to date; returns the kinds of those that succeeded.  `away` are the nodes that cannot
+    be reached."""
+    succeeded = []
     for row in await open_operations(change, workload_id):
+        if Kind(row.kind) in CONVERGING:
+            continue  # `converging` brings them on
         instances = await change.tx.find(InstanceRow, id=In(tuple(row.instance_ids)))
         watched = [watch(instance, away=away) for instance in instances]
-        apply_step(change, row, next_step(Kind(row.kind), watched, deadline=row.deadline, now=change.now))
+        step = next_step(Kind(row.kind), watched, deadline=row.deadline, now=change.now)
+        apply_step(change, row, step)
+        if step.state is OperationState.SUCCEEDED:
+            succeeded.append(Kind(row.kind))
+    return succeeded
 
 
 def watch(instance: InstanceRow, *, away: frozenset[str]) -> Watched:

@@ -42,13 +42,14 @@ from services.registry.tables import (
     OperationRow,
     ProjectRow,
     RevisionRow,
+    RolloutRow,
     SecretRow,
     VolumeRow,
     WorkloadRow,
 )
 from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_rows import find_workload
 from services.registry.workload_views import node_words, revision_view, volume_view, workload_view
-from services.registry.workloads import find_workload
 
 
 async def _in_project(tx: Transaction, project: str | None) -> dict[str, str]:
@@ -87,8 +88,18 @@ async def _views(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[WorkloadV
     nodes = node_words(await tx.find(NodeRow, removed_at=None))
     ids = tuple(f"{row.id}-{row.revision}" for row in rows)
     revisions = {revision.workload_id: revision for revision in await tx.find(RevisionRow, id=In(ids))}
+    rollouts = await tx.find(
+        RolloutRow, workload_id=In(tuple(row.id for row in rows)), order_by=("started_at",)
+    )
+    newest = {rollout.workload_id: rollout for rollout in rollouts}
     return [
-        workload_view(row, revisions[row.id], [i for i in instances if i.workload_id == row.id], nodes)
+        workload_view(
+            row,
+            revisions[row.id],
+            [i for i in instances if i.workload_id == row.id],
+            nodes,
+            newest.get(row.id),
+        )
         for row in rows
     ]
 
@@ -98,7 +109,13 @@ async def list_revisions(deps: Deps, request: GetByName) -> Listing[RevisionView
     async with deps.store.transaction() as tx:
         workload = await find_workload(tx, request.project, request.ref)
         rows = await tx.find(RevisionRow, workload_id=workload.id, order_by=("-number",))
-        return Listing(items=tuple(revision_view(row) for row in rows))
+        rollouts = await tx.find(RolloutRow, workload_id=workload.id, order_by=("started_at",))
+    newest = {rollout.to_revision: rollout for rollout in rollouts}
+    views = [
+        revision_view(row, current=row.number == workload.revision, rollout=newest.get(row.number))
+        for row in rows
+    ]
+    return Listing(items=tuple(views))
 
 
 async def get_operation(deps: Deps, request: GetByName) -> OperationView:

@@ -31,7 +31,7 @@ from services.registry.change import SYSTEM, Change, Deps
 from services.registry.node_views import schedulable_node
 from services.registry.rendering import PLACEABLE_BYTES
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
-from services.registry.workloads import nodes_away
+from services.registry.workload_rows import nodes_away
 
 
 async def take_term(deps: Deps, request: TakeTerm) -> Term:

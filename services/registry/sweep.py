@@ -13,10 +13,18 @@ from typing import Any
 from lattice.contracts.nouns import DesiredState
 from lattice.errors import Temporary
 from lattice.storage import Lt, Not
-from services.registry import operations
+from services.registry import converging, operations
 from services.registry.change import SYSTEM, Deps
-from services.registry.tables import FactRow, IdempotencyRow, InstanceRow, OperationRow
-from services.registry.workloads import nodes_away
+from services.registry.converging import converge_workload
+from services.registry.tables import (
+    FactRow,
+    IdempotencyRow,
+    InstanceRow,
+    OperationRow,
+    RolloutRow,
+    WorkloadRow,
+)
+from services.registry.workload_rows import nodes_away
 
 DEADLINE_EVERY_S = 1.0
 ALL_EVERY = 10  # rounds
@@ -51,6 +59,7 @@ class Sweep:
     async def round(self, *, everything: bool) -> None:
         """End what is past its deadline; with `everything`, look at all that is open and drop what is too old."""
         await self._advance(overdue_only=not everything)
+        await self._converge(everything=everything)
         if everything:
             await self._wake_for_unplaced()
             await self._forget()
@@ -62,7 +71,21 @@ class Sweep:
             rows = await tx.find(OperationRow, ended_at=None, order_by=("deadline",), limit=_AT_ONCE, **due)
         for workload_id in sorted({row.subject_id for row in rows}):
             async with self.deps.change(SYSTEM, action="operation.sweep") as change:
+                workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
                 await operations.advance(change, workload_id, away=await nodes_away(change.tx))
+                if workload is not None:
+                    await converging.bring_on(change, workload)
+
+    async def _converge(self, *, everything: bool) -> None:
+        """Look at the workloads that are being updated; with `everything`, at all that are not as wanted."""
+        async with self.deps.store.transaction() as tx:
+            rollouts = await tx.find(RolloutRow, ended_at=None, limit=_AT_ONCE)
+            due = {row.workload_id for row in rollouts}
+            if everything:
+                rows = await tx.find(WorkloadRow, settled=False, removed_at=None, limit=_AT_ONCE)
+                due |= {row.id for row in rows if row.desired == DesiredState.RUNNING}
+        for workload_id in sorted(due):
+            await converge_workload(self.deps, workload_id)
 
     async def _wake_for_unplaced(self) -> None:
         """Ask the scheduler again for what still has no place."""

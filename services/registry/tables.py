@@ -141,19 +141,26 @@ class ProjectRow(Row, table=True):
 
 
 class WorkloadRow(Row, table=True):
-    """A named thing that a project wants running.  `generation` rises with everything that placements depend on."""
+    """A named thing that a project wants running.  `generation` rises with everything that placements depend on.
+
+    `settled` is false from a command that sets a new goal until all instances are as wanted; `stable_revision` is the newest that has
+    worked.
+    """
 
     __tablename__ = "workload"
     __table_args__ = (
         Index("workload_name", "project", "name", unique=True, postgresql_where=text("removed_at is null")),
+        Index("workload_unsettled", "id", postgresql_where=text("not settled")),
     )
     id: str = Field(primary_key=True)
     project: str
     name: str
     desired: str
     revision: int = 1
+    stable_revision: int | None = None
     generation: int = 1
     replicas: int = 1
+    settled: bool = True
     created_at: datetime = _at()
     updated_at: datetime = _at()
     removed_at: datetime | None = _at(nullable=True)
@@ -200,6 +207,8 @@ class InstanceRow(Row, table=True):
     node_id: str | None = None
     phase: str = "pending"
     health: str = "unknown"
+    # since when it does not serve; null while it does
+    unready_since: datetime | None = _at(nullable=True)
     reason: str = ""
     progress: str = ""
     container_id: str = ""
@@ -222,6 +231,28 @@ class InstanceRow(Row, table=True):
     tombstone_generation: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     created_at: datetime = _at()
     gone_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
+class RolloutRow(Row, table=True):
+    """An update: how a revision takes the place of the one before, and whether it did."""
+
+    __tablename__ = "rollout"
+    __table_args__ = (
+        Index("rollout_active", "workload_id", unique=True, postgresql_where=text("ended_at is null")),
+    )
+    id: str = Field(primary_key=True)
+    workload_id: str = Field(index=True)
+    # the revision to go back to; null where none has worked yet
+    from_revision: int | None = None
+    to_revision: int
+    update_order: str
+    order_reason: str = ""
+    state: str
+    reason: str = ""
+    operation_id: str
+    started_at: datetime = _at()
+    ended_at: datetime | None = _at(nullable=True)
     version: int = 1
 
 
@@ -388,6 +419,7 @@ TABLES: tuple[type[Row], ...] = (
     WorkloadRow,
     RevisionRow,
     InstanceRow,
+    RolloutRow,
     OperationRow,
     VolumeRow,
     SecretRow,

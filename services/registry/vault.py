@@ -49,6 +49,14 @@ class Vault:
         self._add_version(change, secret, number, value)
         return change.tx.update(secret, current=number, updated_at=change.now)
 
+    async def put(self, change: Change, *, project: str, owner: str, name: str, value: bytes) -> SecretRow:
+        """The secret of this name with this value: new, as it is, or with a new version."""
+        known = await change.tx.find(SecretRow, project=project, owner=owner, name=name, lock=True)
+        if not known:
+            return self.add(change, project=project, owner=owner, name=name, value=value)
+        same = await self.reveal(change.tx, known[0], known[0].current) == value
+        return known[0] if same else self.renew(change, known[0], value)
+
     async def reveal(self, tx: Transaction, secret: SecretRow, number: int) -> bytes:
         """The value of one version."""
         row = await tx.get(SecretVersionRow, version_id(secret.id, number))

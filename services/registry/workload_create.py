@@ -30,7 +30,7 @@ from services.registry.image_pinning import (
 from services.registry.image_reference import parse_reference
 from services.registry.image_registry import ImageRegistries
 from services.registry.operations import Kind
-from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
+from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow, WorkloadRow
 from services.registry.template import Template
 from services.registry.vault import Vault
 from services.registry.workload_views import workload_view
@@ -46,20 +46,34 @@ class WorkloadDeps(Deps):
     tls: accept.TlsIssuer
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All of a new revision that does not need the transaction in which it is written."""
+
+    expansion: Expansion
+    image: PinnedImage
+
+
 async def create_workload(deps: WorkloadDeps, request: CreateWorkload) -> Accepted:
     """Deploy: everything that can be wrong is said now, and then nothing was changed."""
     async with deps.store.transaction() as tx:
         if answered := await replay(tx, request.caller, Accepted):
             return answered
+    prepared = await prepare(deps, request)
+    async with deps.change(request.caller, action="workload.create") as change:
+        if answered := await replay(change.tx, request.caller, Accepted):
+            return answered
+        return await _accept(deps, change, request, prepared)
+
+
+async def prepare(deps: WorkloadDeps, request: CreateWorkload) -> Prepared:
+    """What a spec means here: joined with its template, small enough for a node, its image pinned."""
+    async with deps.store.transaction() as tx:
         login = await _login(deps, tx, request)
         nodes = await _usable_nodes(tx)
     expansion = expand(request.spec, deps.templates)
     _check_fits(expansion, request, nodes)
-    image = await _pin(deps, request, expansion, login, nodes)
-    async with deps.change(request.caller, action="workload.create") as change:
-        if answered := await replay(change.tx, request.caller, Accepted):
-            return answered
-        return await _accept(deps, change, request, expansion, image)
+    return Prepared(expansion, await _pin(deps, request, expansion, login, nodes))
 
 
 async def _usable_nodes(tx: Transaction) -> list[NodeRow]:
@@ -115,7 +129,7 @@ async def _pin(
 
 
 async def _accept(
-    deps: WorkloadDeps, change: Change, request: CreateWorkload, expansion: Expansion, image: PinnedImage
+    deps: WorkloadDeps, change: Change, request: CreateWorkload, prepared: Prepared
 ) -> Accepted:
     spec, project = request.spec, request.project
     await _check_name(change.tx, project, spec.name)
@@ -130,8 +144,7 @@ async def _accept(
             updated_at=change.now,
         )
     )
-    volumes = await accept.claim_volumes(change, request, expansion.volumes, workload.id)
-    revision = await _first_revision(deps, change, request, expansion, image, workload, volumes)
+    revision = await write_revision(deps, change, request, prepared, workload, number=1)
     instances = accept.new_instances(change, workload, revision, slots=range(spec.replicas), epochs={})
     operation = operations.begin(
         change,
@@ -165,16 +178,18 @@ async def _check_name(tx: Transaction, project: str, name: str) -> None:
         )
 
 
-async def _first_revision(
+async def write_revision(
     deps: WorkloadDeps,
     change: Change,
     request: CreateWorkload,
-    expansion: Expansion,
-    image: PinnedImage,
+    prepared: Prepared,
     workload: WorkloadRow,
-    volumes: list[VolumeRow],
+    *,
+    number: int,
 ) -> RevisionRow:
-    spec, project = request.spec, request.project
+    """A revision with everything that it needs: volumes, secrets, certificates."""
+    spec, project, expansion, image = request.spec, request.project, prepared.expansion, prepared.image
+    volumes = await accept.claim_volumes(change, request, expansion.volumes, workload.id)
     refs = await accept.find_secret_refs(change, project, _places_of_secrets(request, expansion))
     secrets = await accept.make_secrets(
         change, deps.vault, expansion, project=project, workload_id=workload.id, volumes=volumes
@@ -182,7 +197,7 @@ async def _first_revision(
     places = expansion.places | secrets.values
     if expansion.uses_tls:
         places |= accept.make_tls(deps.tls, change, spec, project, workload.id)
-    files, versions = accept.mount_files(
+    files, versions = await accept.mount_files(
         change, deps.vault, expansion, places, project=project, workload_id=workload.id
     )
     run = accept.run_spec(spec, expansion, image, files, volumes, refs)
@@ -190,9 +205,9 @@ async def _first_revision(
     accept.check_size(run, len(versions))
     return change.tx.add(
         RevisionRow(
-            id=f"{workload.id}-1",
+            id=f"{workload.id}-{number}",
             workload_id=workload.id,
-            number=1,
+            number=number,
             spec=spec.model_dump(mode="json"),
             run=run.model_dump(mode="json"),
             access=accept.access_of(expansion, secrets),

@@ -12,21 +12,23 @@ from lattice.contracts.nouns import (
     Liveness,
     Phase,
     PortMapping,
+    RolloutState,
     VolumeState,
     WorkloadState,
 )
-from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.spec import UpdateOrder, WorkloadSpec
 from lattice.contracts.states import instance_state, reachability, workload_state
 from lattice.contracts.views import (
     InstanceView,
     PlacementView,
     RejectedNodeView,
     RevisionView,
+    RolloutView,
     RouteView,
     VolumeView,
     WorkloadView,
 )
-from services.registry.tables import InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
+from services.registry.tables import InstanceRow, NodeRow, RevisionRow, RolloutRow, VolumeRow, WorkloadRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,11 @@ def placement_view(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> Placement
 
 
 def workload_view(
-    row: WorkloadRow, revision: RevisionRow, instances: Sequence[InstanceRow], nodes: Mapping[str, NodeWord]
+    row: WorkloadRow,
+    revision: RevisionRow,
+    instances: Sequence[InstanceRow],
+    nodes: Mapping[str, NodeWord],
+    rollout: RolloutRow | None = None,
 ) -> WorkloadView:
     """A workload with its instances that are not gone, by slot."""
     shown = sorted((i for i in instances if i.gone_at is None), key=lambda i: (i.slot, i.epoch))
@@ -121,6 +127,7 @@ def workload_view(
         instances=views,
         routes=tuple(route for view in views for route in _routes(row.name, view)),
         placement=tuple(placement_view(instance, nodes) for instance in current),
+        rollout=None if rollout is None else rollout_view(rollout),
         created_at=row.created_at,
         updated_at=row.updated_at,
         version=row.version,
@@ -149,11 +156,29 @@ def _routes(workload: str, view: InstanceView) -> list[RouteView]:
     ]
 
 
-def revision_view(row: RevisionRow) -> RevisionView:
-    """One revision."""
-    spec = WorkloadSpec.model_validate(row.spec)
+def rollout_view(row: RolloutRow) -> RolloutView:
+    """One update."""
+    return RolloutView(
+        state=RolloutState(row.state),
+        from_revision=row.from_revision,
+        to_revision=row.to_revision,
+        order=UpdateOrder(row.update_order),
+        reason=row.reason or row.order_reason,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def revision_view(row: RevisionRow, *, current: bool, rollout: RolloutRow | None) -> RevisionView:
+    """One revision, and what became of it."""
     return RevisionView(
-        number=row.number, spec=spec, image=row.image, created_at=row.created_at, created_by=row.created_by
+        number=row.number,
+        current=current,
+        rollout=None if rollout is None else rollout_view(rollout),
+        spec=WorkloadSpec.model_validate(row.spec),
+        image=row.image,
+        created_at=row.created_at,
+        created_by=row.created_by,
     )
 
 

@@ -5,20 +5,28 @@ Each loads with a lock, checks the version that the caller saw, writes what is w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from lattice.contracts.messages import DeleteWorkload, WorkloadCommand
-from lattice.contracts.nouns import DesiredState, Liveness, Phase, VolumeState
+from lattice.contracts.nouns import DesiredState, Phase, VolumeState
 from lattice.contracts.views import Accepted
-from lattice.errors import Conflict, NotFound, StaleVersion
-from lattice.storage import Transaction
-from services.registry import accept, operations
+from lattice.errors import Conflict, StaleVersion
+from services.registry import accept, converging, operations
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.node_rows import holder_of
 from services.registry.operations import Kind
-from services.registry.tables import InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
+from services.registry.tables import InstanceRow, NodeRow, VolumeRow, WorkloadRow
+from services.registry.workload_rows import (
+    bury,
+    current_revision,
+    find_workload,
+    newest_epochs,
+    nodes_away,
+    touch_nodes,
+)
 from services.registry.workload_views import node_words, workload_view
 
 
@@ -29,17 +37,8 @@ class Found(NamedTuple):
     instances: list[InstanceRow]
 
 
-async def find_workload(tx: Transaction, project: str, ref: str, *, lock: bool = False) -> WorkloadRow:
-    """The workload with this id or name; removed ones are not found."""
-    rows = await tx.find(WorkloadRow, project=project, name=ref, removed_at=None, lock=lock)
-    if not rows:
-        rows = await tx.find(WorkloadRow, project=project, id=ref, removed_at=None, lock=lock)
-    if not rows:
-        raise NotFound(f"there is no workload {ref!r} in project {project}; `lattice ps` shows all")
-    return rows[0]
-
-
-async def _load(change: Change, request: WorkloadCommand) -> Found:
+async def load(change: Change, request: WorkloadCommand) -> Found:
+    """The workload of a command, locked; refused if it is not as its caller saw it, or on its way out."""
     workload = await find_workload(change.tx, request.project, request.workload, lock=True)
     if request.caller.if_match not in (None, "*", f'"{workload.version}"', str(workload.version)):
         raise StaleVersion(
@@ -47,8 +46,11 @@ async def _load(change: Change, request: WorkloadCommand) -> Found:
         )
     if workload.desired == DesiredState.REMOVED:
         raise Conflict(f"workload {workload.name} is being removed")
-    instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
-    return Found(workload, instances)
+    return Found(workload, await _instances(change, workload))
+
+
+async def _instances(change: Change, workload: WorkloadRow) -> list[InstanceRow]:
+    return await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
 
 
 async def stop_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
@@ -56,14 +58,17 @@ async def stop_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
     async with deps.change(request.caller, action="workload.stop") as change:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
-        found = await _load(change, request)
+        found = await load(change, request)
+        instances = found.instances
+        if await converging.go_back(change, found.workload):
+            instances = await _instances(change, found.workload)
         workload = _set_desired(change, found.workload, DesiredState.STOPPED)
-        live = [i for i in found.instances if i.desired != DesiredState.REMOVED]
+        live = _live(instances)
         for instance in live:
             changes = {} if instance.node_id else {"phase": Phase.STOPPED}
             change.tx.update(instance, desired=DesiredState.STOPPED, **changes)
         await touch_nodes(change, live)
-        return await _answer(change, Kind.STOP, workload, live, "stopped")
+        return await answer(change, Kind.STOP, workload, live, "stopped")
 
 
 async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
@@ -71,15 +76,18 @@ async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
     async with deps.change(request.caller, action="workload.start") as change:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
-        found = await _load(change, request)
+        found = await load(change, request)
         workload = _set_desired(change, found.workload, DesiredState.RUNNING)
-        live = [i for i in found.instances if i.desired != DesiredState.REMOVED]
+        live = _live(found.instances)
         for instance in live:
             changes = {} if instance.node_id else {"phase": Phase.PENDING}
-            change.tx.update(instance, desired=DesiredState.RUNNING, **changes)
+            change.tx.update(instance, desired=DesiredState.RUNNING, unready_since=change.now, **changes)
         await touch_nodes(change, live)
         change.wake_scheduler(workload.id)
-        return await _answer(change, Kind.START, workload, live, "started")
+        if not workload.settled:  # it was stopped on its way to a goal
+            await converging.bring_on(change, workload)
+            live = _live(await _instances(change, workload))
+        return await answer(change, Kind.START, workload, live, "started")
 
 
 async def restart_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
@@ -87,16 +95,17 @@ async def restart_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
     async with deps.change(request.caller, action="workload.restart") as change:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
-        found = await _load(change, request)
+        found = await load(change, request)
+        await refuse_during_update(change, found.workload)
         workload = _set_desired(change, found.workload, DesiredState.RUNNING)
         revision = await current_revision(change.tx, workload)
-        epochs = await _epochs(change.tx, workload)
-        await bury(change, [i for i in found.instances if i.desired != DesiredState.REMOVED])
-        fresh = accept.new_instances(
-            change, workload, revision, slots=range(workload.replicas), epochs=epochs
-        )
+        epochs = await newest_epochs(change.tx, workload)
+        live = _live(found.instances)
+        await bury(change, live)
+        slots = _slots_to_fill([instance.slot for instance in live], workload.replicas)
+        fresh = accept.new_instances(change, workload, revision, slots=slots, epochs=epochs)
         change.wake_scheduler(workload.id)
-        return await _answer(change, Kind.RESTART, workload, fresh, "restarted")
+        return await answer(change, Kind.RESTART, workload, fresh, "restarted")
 
 
 async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
@@ -104,7 +113,7 @@ async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
     async with deps.change(request.caller, action="workload.delete") as change:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
-        found = await _load(change, request)
+        found = await load(change, request)
         workload = _set_desired(change, found.workload, DesiredState.REMOVED)
         await bury(change, found.instances)
         for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
@@ -116,9 +125,29 @@ async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
                 removing=request.volumes,
                 removed_at=change.now if gone else None,
             )
-        answer = await _answer(change, Kind.REMOVE, workload, found.instances, "removing")
+        accepted = await answer(change, Kind.REMOVE, workload, found.instances, "removing")
         await finish_removal(change, workload)
-        return answer
+        return accepted
+
+
+def _live(instances: Iterable[InstanceRow]) -> list[InstanceRow]:
+    return [instance for instance in instances if instance.desired != DesiredState.REMOVED]
+
+
+def _slots_to_fill(taken: Sequence[int], replicas: int) -> list[int]:
+    """The slots that are filled already first, so that each old container is gone before the new one of its slot starts."""
+    free = (slot for slot in range(replicas + len(taken)) if slot not in taken)
+    return sorted(taken)[:replicas] + list(islice(free, max(0, replicas - len(taken))))
+
+
+async def refuse_during_update(change: Change, workload: WorkloadRow) -> None:
+    """Conflict while an update is under way: what the command would act on changes by itself."""
+    rollout = await converging.active_rollout(change, workload.id)
+    if rollout is not None:
+        raise Conflict(
+            f"workload {workload.name} is being updated to revision {rollout.to_revision}; wait until that is over, or end it: "
+            f"lattice op cancel {rollout.operation_id}"
+        )
 
 
 def _set_desired(change: Change, workload: WorkloadRow, desired: DesiredState) -> WorkloadRow:
@@ -133,36 +162,6 @@ def _set_desired(change: Change, workload: WorkloadRow, desired: DesiredState) -
     return change.tx.update(
         workload, desired=desired, updated_at=change.now, generation=workload.generation + 1
     )
-
-
-async def current_revision(tx: Transaction, workload: WorkloadRow) -> RevisionRow:
-    """The revision that the workload runs."""
-    revision = await tx.get(RevisionRow, f"{workload.id}-{workload.revision}")
-    if revision is None:
-        raise NotFound(f"revision {workload.revision} of workload {workload.name} is gone")
-    return revision
-
-
-async def _epochs(tx: Transaction, workload: WorkloadRow) -> dict[int, int]:
-    rows = await tx.find(InstanceRow, workload_id=workload.id, order_by=("epoch",))
-    return {row.slot: row.epoch for row in rows}
-
-
-async def bury(change: Change, instances: list[InstanceRow]) -> None:
-    """Order these containers gone.  What never had a place is gone at once; the others get a tombstone."""
-    for instance in instances:
-        gone = change.now if instance.node_id is None else None
-        phase = Phase.STOPPED if gone else instance.phase
-        change.tx.update(instance, desired=DesiredState.REMOVED, gone_at=gone, phase=phase)
-    await touch_nodes(change, instances)
-
-
-async def touch_nodes(change: Change, instances: list[InstanceRow]) -> None:
-    """Render the documents of these instances' nodes again; rooms that they leave are rooms for others."""
-    for node_id in sorted({instance.node_id for instance in instances if instance.node_id}):
-        node = await change.tx.get(NodeRow, node_id, lock=True)
-        if node is not None:
-            change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
 
 
 async def finish_removal(change: Change, workload: WorkloadRow) -> None:
@@ -183,24 +182,35 @@ async def finish_removal(change: Change, workload: WorkloadRow) -> None:
     )
 
 
-async def follow_up(change: Change, workload_ids: Iterable[str], *, heard: str = "") -> None:
-    """Bring on the operations and removals that waited for what was just learned of these workloads, from the node that was `heard`."""
-    touched = sorted(set(workload_ids))
+async def follow_up(change: Change, workload_ids: Iterable[str], *, heard: str = "") -> list[str]:
+    """Bring on the operations and removals that waited for what was just learned of these workloads, from the node that was `heard`.
+
+    Returns the workloads that are on their way to a goal: for each, the caller's next change is `converge_workload`.
+    """
+    touched, unsettled = sorted(set(workload_ids)), []
     if not touched:
-        return
+        return []
     await change.tx.flush()
     away = await nodes_away(change.tx) - {heard}
     for workload_id in touched:
-        await operations.advance(change, workload_id, away=away)
+        succeeded = await operations.advance(change, workload_id, away=away)
         workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-        if workload is not None:
-            await finish_removal(change, workload)
+        if workload is None:
+            continue
+        if Kind.DEPLOY in succeeded:
+            change.tx.update(workload, stable_revision=workload.revision)
+        if not workload.settled:
+            unsettled.append(workload_id)
+        await finish_removal(change, workload)
+    return unsettled
 
 
-async def _answer(
+async def answer(
     change: Change, kind: Kind, workload: WorkloadRow, instances: list[InstanceRow], verb: str
 ) -> Accepted:
+    """Begin the operation of a command about these instances; what was under way for the workload is over."""
     await operations.supersede(change, workload.id, by=kind)
+    await converging.supersede(change, workload)
     operation = operations.begin(
         change,
         kind,
@@ -226,9 +236,3 @@ async def _answer(
     nodes = node_words(await change.tx.find(NodeRow, removed_at=None))
     view = workload_view(workload, revision, instances, nodes)
     return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))
-
-
-async def nodes_away(tx: Transaction) -> frozenset[str]:
-    """The nodes that cannot be reached."""
-    rows = await tx.find(NodeRow, liveness=Liveness.UNREACHABLE, removed_at=None)
-    return frozenset(row.id for row in rows)

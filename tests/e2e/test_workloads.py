@@ -10,7 +10,6 @@ import io
 import json
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +22,12 @@ from redis.exceptions import NoPermissionError
 
 from infra.setup.commands import run
 from tests.fixtures.cli_run import Ran
-from tests.fixtures.platform import Platform, until
+from tests.fixtures.databases import on_database
+from tests.fixtures.platform import NewName, Platform, until
 from tests.fixtures.registry import ImageRegistry
 
 Json = dict[str, Any]
-NewName = Callable[[str], str]
 COUNTING = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done"
-
-
-@pytest.fixture
-def new_name(platform: Platform) -> Iterator[NewName]:
-    """Gives names for workloads; they are removed with their data when the test ends."""
-    given: list[str] = []
-
-    def name(stem: str) -> str:
-        given.append(f"{stem}-{secrets.token_hex(3)}")
-        return given[-1]
-
-    yield name
-    for each in given:
-        platform.run("rm", each, "--volumes", "--yes")
 
 
 def credentials(platform: Platform, name: str) -> Json:
@@ -50,17 +35,6 @@ def credentials(platform: Platform, name: str) -> Json:
 
 
 # ------------------------------------------------------------------------------------------- templates
-
-
-async def on_database(given: Json, use: Callable[[asyncpg.Connection[Any]], Awaitable[Any]]) -> Any:
-    """Use a database as its credentials say: over TLS, with the certificate verified against their CA and host."""
-    context = ssl.create_default_context(cadata=given["ca"])
-    assert context.check_hostname
-    connection = await asyncpg.connect(given["uri"].partition("?")[0], ssl=context, timeout=10)
-    try:
-        return await use(connection)
-    finally:
-        await connection.close()
 
 
 async def marker(given: Json) -> str:

@@ -223,7 +223,8 @@ def test_apply_reads_yaml_from_a_file_or_stdin(cli: Cli, gateway: StubGateway, t
     deploys(gateway)
     text = "name: orders-db\nproject: shop\nimage: nginx\nenv: {ON: 'no', DAY: '2026-01-01'}\ncommand: [no, 2026-01-01]\n"
     (tmp_path / "w.yaml").write_text(text)
-    gateway.on("GET", ORDERS, answers.workload())
+    missing = problem(404, "not_found", "Not found", "There is no such workload.")
+    gateway.on("GET", ORDERS, missing, answers.workload(), missing, answers.workload())
     for arguments, stdin in ((("-f", str(tmp_path / "w.yaml")), ""), (("-f", "-"), text)):
         assert cli("apply", *arguments, stdin=stdin).code == 0
     for sent in gateway.asked("POST", WORKLOADS):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +13,11 @@ from pydantic import ValidationError
 
 from lattice.contracts.catalogue import DESIRED_DOCUMENT, FACT
 from lattice.contracts.messages import (
-    Caller,
     CommitPlacements,
     CreateProject,
     CreateWorkload,
     DeleteVolume,
     DeleteWorkload,
-    DesiredDocument,
     GetByName,
     GetCredentials,
     ListFacts,
@@ -29,8 +25,6 @@ from lattice.contracts.messages import (
     NodeEvent,
     ObservedDocument,
     OperationCommand,
-    Placement,
-    PlacementRequest,
     RunSpec,
     SchedulingQuery,
     SetSecret,
@@ -39,26 +33,17 @@ from lattice.contracts.messages import (
     WorkloadCommand,
 )
 from lattice.contracts.nouns import (
-    Amounts,
     DesiredState,
     Health,
-    Inventory,
-    LocalImage,
     ObservedContainer,
     OperationState,
     Phase,
-    PortMapping,
     WorkloadState,
 )
 from lattice.contracts.spec import WorkloadSpec
-from lattice.contracts.views import Accepted
-from lattice.envelope import create_master_key
 from lattice.errors import Conflict, Invalid, NotFound
-from lattice.ids import id_at
 from lattice.messaging import MSG_ID, Received
-from lattice.pki import create_authority
-from lattice.sealing import SealingKey, new_sealing_key, unseal
-from lattice.testing import ManualClock, MemoryBus, MemoryStore
+from lattice.sealing import unseal
 from services.registry import (
     belongings,
     credentials,
@@ -69,166 +54,23 @@ from services.registry import (
     workload_create,
     workloads,
 )
-from services.registry.accept import TlsIssuer
-from services.registry.documents import Documents
-from services.registry.first_start import ensure_cluster
 from services.registry.image_pinning import Answer, RegistryAnswer
-from services.registry.image_registry import ImageRegistries
 from services.registry.relay import Relay
 from services.registry.sweep import Sweep
 from services.registry.tables import FactRow, InstanceRow, NodeRow, OperationRow, VolumeRow
 from services.registry.template import load_templates
-from services.registry.vault import Vault
-from services.registry.workload_create import WorkloadDeps
-
-NODE = "nd-one"
-OTHER = "nd-two"
-DIGEST = "sha256:" + "a" * 64
-CALLER = Caller(actor="user:ann", request_id="r1")
-
-
-class Registries(ImageRegistries):
-    """Answers without a network; what it answers is set by the test."""
-
-    reply = RegistryAnswer(Answer.FOUND, digest=DIGEST)
-
-    async def digest(self, reference: Any, login: str | None, *, monotonic_s: float) -> RegistryAnswer:
-        return self.reply
-
-
-@dataclass
-class World:
-    """A registry with one ready node and everything around it in memory."""
-
-    deps: WorkloadDeps
-    clock: ManualClock
-    bus: MemoryBus
-    relay: Relay
-    sealing: SealingKey
-    counter: int = 0
-
-    async def create(self, *, adopt: bool = False, **spec: Any) -> Accepted:
-        request = CreateWorkload(caller=CALLER, spec=WorkloadSpec(**spec), adopt=adopt)
-        return await workload_create.create_workload(self.deps, request)
-
-    async def place_all(self) -> list[PlacementRequest]:
-        """What the scheduler does when everything fits on the node."""
-        snapshot = await scheduling.scheduling_snapshot(self.deps, SchedulingQuery())
-        for wanted in snapshot.wanted:
-            fresh = await scheduling.scheduling_snapshot(self.deps, SchedulingQuery())
-            reply = await scheduling.commit_placements(
-                self.deps,
-                CommitPlacements(
-                    term=fresh.term, placements=(placement(wanted, fresh.nodes[0].placement_version),)
-                ),
-            )
-            assert reply.refused == ()
-        return list(snapshot.wanted)
-
-    async def document(self) -> DesiredDocument:
-        """The node's newest document, as published."""
-        await self.relay.round()
-        received = await self.bus.last(DESIRED_DOCUMENT, node_id=NODE)
-        assert received is not None
-        return received.message
-
-    async def report(self, *containers: ObservedContainer, generation: int, **more: Any) -> None:
-        self.counter += 1
-        document = ObservedDocument(
-            node_id=NODE,
-            boot_id="b1",
-            session=1,
-            counter=self.counter,
-            era=1,
-            generation=generation,
-            complete=True,
-            containers=containers,
-            inventory=INVENTORY,
-            **more,
-        )
-        await observed.take_observed(self.deps, Received(document, "", {"node_id": NODE}))
-
-    async def operation(self, accepted: Accepted) -> OperationState:
-        view = await reading.get_operation(self.deps, GetByName(ref=accepted.operation.id))
-        return view.state
-
-
-INVENTORY = Inventory(
-    capacity=Amounts(cpu_millis=4000, memory_bytes=8 * 2**30, disk_bytes=100 * 2**30),
-    images=(LocalImage(id="sha256:" + "b" * 64, references=("lattice.local/postgres:15.18",)),),
+from tests.fixtures.registry_world import (
+    CALLER,
+    DIGEST,
+    NODE,
+    OTHER,
+    Registries,
+    World,
+    deployed,
+    node_row,
+    placement,
+    running,
 )
-
-
-def placement(wanted: PlacementRequest, version: int) -> Placement:
-    return Placement(
-        instance_id=wanted.instance_id,
-        workload_id=wanted.workload_id,
-        workload_generation=wanted.workload_generation,
-        node_id=NODE,
-        placement_version=version,
-        score=1.0,
-        reason="it is the only node",
-    )
-
-
-def node_row(node_id: str, name: str, sealing: SealingKey, now: datetime) -> NodeRow:
-    return NodeRow(
-        id=node_id,
-        name=name,
-        membership="approved",
-        liveness="ready",
-        inventory=INVENTORY.model_dump(mode="json"),
-        fingerprint=f"f-{name}",
-        nkey=f"n-{name}",
-        sealing_key=sealing.public,
-        created_at=now,
-    )
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-    store, bus, serial = MemoryStore(), MemoryBus(), iter(range(10**6))
-
-    def new_id(prefix: str) -> str:
-        return id_at(prefix, at=clock.now(), randomness=next(serial).to_bytes(8, "big"))
-
-    deps = WorkloadDeps(
-        store=store,
-        now=clock.now,
-        new_id=new_id,
-        templates=load_templates(),
-        registries=Registries(),
-        vault=Vault(create_master_key(tmp_path)),
-        tls=TlsIssuer(create_authority(name="test", now=clock.now()).authority),
-    )
-    await ensure_cluster(deps, "c1234567")
-    sealing = new_sealing_key()
-    async with store.transaction() as tx:
-        tx.add(node_row(NODE, "one", sealing, clock.now()))
-    relay = Relay(deps, bus, Documents(deps, deps.vault, bus))
-    yield World(deps, clock, bus, relay, sealing)
-
-
-def running(document: DesiredDocument, **more: Any) -> ObservedContainer:
-    instance = document.instances[0]
-    ports = tuple(
-        PortMapping(name=port.name, container_port=port.container_port, host_port=40000 + number)
-        for number, port in enumerate(instance.run.ports)
-    )
-    return ObservedContainer(
-        key=instance.key,
-        instance_id=instance.instance_id,
-        **({"phase": Phase.RUNNING, "health": Health.HEALTHY, "ports": ports} | more),
-    )
-
-
-async def deployed(world: World, **spec: Any) -> tuple[Accepted, DesiredDocument]:
-    accepted = await world.create(**spec)
-    await world.place_all()
-    document = await world.document()
-    await world.report(running(document), generation=document.generation)
-    return accepted, document
 
 
 async def test_a_deploy_succeeds_when_its_instance_is_healthy(world: World) -> None:

@@ -58,7 +58,10 @@ from lattice.contracts.messages.project_requests import (
     ListFacts,
     OperationCommand,
     RecordAudit,
+    RollbackWorkload,
+    ScaleWorkload,
     SetSecret,
+    UpdateWorkload,
     WorkloadCommand,
 )
 from lattice.contracts.messages.reports import (
@@ -154,9 +157,11 @@ __all__ = [
     "RejectedNode",
     "RenewNode",
     "Resync",
+    "RollbackWorkload",
     "RunPort",
     "RunSpec",
     "RunVolume",
+    "ScaleWorkload",
     "SchedulableNode",
     "SchedulingQuery",
     "SchedulingSnapshot",
@@ -169,5 +174,6 @@ __all__ = [
     "Tombstone",
     "UnplaceableInstance",
     "UpdateNode",
+    "UpdateWorkload",
     "WorkloadCommand",
 ]

@@ -9,7 +9,7 @@ from pydantic import Field
 from lattice.contracts.messages.facts import Fact
 from lattice.contracts.messages.requests import Caller, Page
 from lattice.contracts.nouns import Name, Noun
-from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.spec import MAX_REPLICAS, WorkloadSpec
 
 
 class CreateWorkload(Noun):
@@ -29,6 +29,24 @@ class WorkloadCommand(Noun):
 
 class DeleteWorkload(WorkloadCommand):
     volumes: bool = False
+
+
+class UpdateWorkload(WorkloadCommand):
+    """Give a workload a new spec: a whole one, or a JSON merge patch (RFC 7396) of the one it has."""
+
+    spec: WorkloadSpec | None = None
+    patch: dict[str, Any] | None = None
+    adopt: bool = False
+
+
+class ScaleWorkload(WorkloadCommand):
+    replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
+
+
+class RollbackWorkload(WorkloadCommand):
+    """Go back to an earlier revision; without a number, to the one before."""
+
+    revision: Annotated[int, Field(ge=1)] | None = None
 
 
 class OperationCommand(Noun):

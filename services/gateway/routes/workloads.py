@@ -1,4 +1,4 @@
-"""Workloads: deploy, look, stop, start, remove."""
+"""Workloads: deploy, look, update, scale, stop, start, remove."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from lattice.contracts.messages import (
     GetCredentials,
     ListFacts,
     ListInProject,
+    RollbackWorkload,
+    ScaleWorkload,
+    UpdateWorkload,
     WorkloadCommand,
 )
 from lattice.contracts.nouns import Role
@@ -36,7 +39,7 @@ from services.gateway.answers import accepted, answer, versioned
 from services.gateway.call import Call, CurrentCall, GuardedRoute
 from services.gateway.names import Ref
 from services.gateway.routes.paging import PageOf
-from services.gateway.schemas import Flag
+from services.gateway.schemas import Flag, RollbackBody, ScaleBody, SpecPatch
 
 router = APIRouter(route_class=GuardedRoute, tags=["workloads"])
 
@@ -70,6 +73,35 @@ async def load(call: Call, ref: str) -> WorkloadView:
 async def get_workload(call: CurrentCall, ref: Ref) -> Response:
     """One workload with its instances, routes and placement."""
     return versioned(await load(call, ref))
+
+
+@router.put("/v1/workloads/{id}", status_code=202, response_model=Accepted)
+async def replace_spec(call: CurrentCall, ref: Ref, spec: WorkloadSpec, *, adopt: Flag = False) -> Response:
+    """Roll out a whole new spec; the old instances serve until the new ones do, and come back if these fail."""
+    request = UpdateWorkload(caller=call.caller, project=call.project, workload=ref, spec=spec, adopt=adopt)
+    return accepted(await call.ask(catalogue.UPDATE_WORKLOAD, request))
+
+
+@router.patch("/v1/workloads/{id}", status_code=202, response_model=Accepted)
+async def change_spec(call: CurrentCall, ref: Ref, patch: SpecPatch) -> Response:
+    """Roll out a change of the spec, given as a JSON merge patch (RFC 7396)."""
+    request = UpdateWorkload(caller=call.caller, project=call.project, workload=ref, patch=patch)
+    return accepted(await call.ask(catalogue.UPDATE_WORKLOAD, request))
+
+
+@router.post("/v1/workloads/{id}/scale", status_code=202, response_model=Accepted)
+async def scale(call: CurrentCall, ref: Ref, body: ScaleBody) -> Response:
+    """Change how many instances run; those that stay are not touched."""
+    request = ScaleWorkload(caller=call.caller, project=call.project, workload=ref, replicas=body.replicas)
+    return accepted(await call.ask(catalogue.SCALE_WORKLOAD, request))
+
+
+@router.post("/v1/workloads/{id}/rollback", status_code=202, response_model=Accepted)
+async def rollback(call: CurrentCall, ref: Ref, body: RollbackBody | None = None) -> Response:
+    """Run an earlier revision again, with its image, environment and versions of secrets."""
+    revision = body.revision if body else None
+    request = RollbackWorkload(caller=call.caller, project=call.project, workload=ref, revision=revision)
+    return accepted(await call.ask(catalogue.ROLLBACK_WORKLOAD, request))
 
 
 @router.delete("/v1/workloads/{id}", status_code=202, response_model=Accepted)

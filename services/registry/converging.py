@@ -1,0 +1,241 @@
+"""Brings the instances of a workload to its goal, one change at a time: load, ask `lifecycle` and `rollout`, apply.
+
+Runs under the workload's lock in the change of the command that set the goal, after each report about the workload, and in the sweep; only
+for workloads that are not settled.  The operations that wait for the goal are brought on here as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lattice.contracts.messages import RunSpec
+from lattice.contracts.nouns import DesiredState, Health, Phase, RolloutState, VolumeState
+from lattice.contracts.spec import UpdateSpec, WorkloadSpec
+from lattice.contracts.states import is_ready
+from services.registry import accept, operations
+from services.registry.change import SYSTEM, Change, Deps
+from services.registry.lifecycle import Goal, Moves, Replica, converge
+from services.registry.operations import CONVERGING, Kind
+from services.registry.rollout import Newcomer, Verdict, goal_of, judge
+from services.registry.tables import InstanceRow, RevisionRow, RolloutRow, VolumeRow, WorkloadRow
+from services.registry.workload_rows import bury, current_revision, newest_epochs, nodes_away
+
+# Each look follows from what the one before did: take away, make, turn back, take away.
+_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A workload with all that its next step depends on."""
+
+    workload: WorkloadRow
+    revision: RevisionRow
+    instances: Sequence[InstanceRow]
+    rollout: RolloutRow | None
+    away: frozenset[str]
+
+    @property
+    def update(self) -> UpdateSpec:
+        return WorkloadSpec.model_validate(self.revision.spec).update
+
+    @property
+    def run(self) -> RunSpec:
+        return RunSpec.model_validate(self.revision.run)
+
+    @property
+    def goal(self) -> Goal:
+        return goal_of(
+            replicas=self.workload.replicas, revision=self.revision.number, update=self.update, run=self.run
+        )
+
+
+async def converge_workload(deps: Deps, workload_id: str) -> None:
+    """One look at a workload that may not be as wanted."""
+    async with deps.change(SYSTEM, action="workload.converge") as change:
+        workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
+        if workload is not None:
+            await bring_on(change, workload)
+
+
+async def bring_on(change: Change, workload: WorkloadRow) -> None:
+    """Take the steps that are due.  The caller holds the workload's lock."""
+    if workload.settled or workload.desired != DesiredState.RUNNING or workload.removed_at is not None:
+        return
+    for _ in range(_AT_MOST):
+        standing = await _load(change, workload)
+        moves = await _move(change, standing)
+        if not (await _turn(change, standing, moves) or moves.any):
+            break
+    if moves.settled:
+        await _settle(change, standing)
+    await _tell_operations(change, standing, moves)
+
+
+async def active_rollout(change: Change, workload_id: str) -> RolloutRow | None:
+    """The update that is under way, if one is."""
+    rows = await change.tx.find(RolloutRow, workload_id=workload_id, ended_at=None, lock=True)
+    return rows[0] if rows else None
+
+
+async def supersede(change: Change, workload: WorkloadRow) -> None:
+    """A newer command decides: the update that is under way is no longer watched."""
+    rollout = await active_rollout(change, workload.id)
+    if rollout is not None:
+        change.tx.update(rollout, state=RolloutState.SUPERSEDED, ended_at=change.now)
+
+
+async def cancel(change: Change, workload: WorkloadRow) -> None:
+    """End an update: the earlier revision is the goal again, and is watched until it serves."""
+    rollout = await active_rollout(change, workload.id)
+    if rollout is None or rollout.state == RolloutState.ROLLING_BACK:
+        return
+    reason = f"cancelled by {change.caller.actor}"
+    if await go_back(change, workload):
+        change.tx.update(rollout, state=RolloutState.ROLLING_BACK, reason=reason)
+        await bring_on(change, workload)
+    else:
+        change.tx.update(rollout, state=RolloutState.SUPERSEDED, reason=reason, ended_at=change.now)
+
+
+async def go_back(change: Change, workload: WorkloadRow) -> bool:
+    """Give an update up that is under way: the earlier revision is the goal again, what is new is ordered gone.  False without one, or
+    where no earlier revision has worked."""
+    rollout = await active_rollout(change, workload.id)
+    if rollout is None or rollout.from_revision is None:
+        return False
+    newcomers = await change.tx.find(
+        InstanceRow, workload_id=workload.id, revision=rollout.to_revision, gone_at=None, lock=True
+    )
+    await bury(change, [row for row in newcomers if row.desired != DesiredState.REMOVED])
+    change.tx.update(workload, revision=rollout.from_revision, generation=workload.generation + 1)
+    return True
+
+
+async def _load(change: Change, workload: WorkloadRow) -> Standing:
+    await change.tx.flush()
+    return Standing(
+        workload,
+        await current_revision(change.tx, workload),
+        await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True),
+        await active_rollout(change, workload.id),
+        await nodes_away(change.tx),
+    )
+
+
+async def _move(change: Change, standing: Standing) -> Moves:
+    """Make and take away what is due now."""
+    moves = converge(standing.goal, [_replica(row, standing.away) for row in standing.instances])
+    if moves.retire:
+        await bury(change, [row for row in standing.instances if row.id in moves.retire])
+    if moves.create_slots:
+        epochs = await newest_epochs(change.tx, standing.workload)
+        accept.new_instances(
+            change, standing.workload, standing.revision, slots=moves.create_slots, epochs=epochs
+        )
+        change.wake_scheduler(standing.workload.id)
+    return moves
+
+
+def _replica(row: InstanceRow, away: frozenset[str]) -> Replica:
+    return Replica(
+        id=row.id,
+        slot=row.slot,
+        revision=row.revision,
+        leaving=row.desired == DesiredState.REMOVED,
+        ready=row.node_id not in away and is_ready(Phase(row.phase), Health(row.health)),
+        node_away=row.node_id in away,
+    )
+
+
+def _judge(change: Change, standing: Standing, moves: Moves) -> Verdict | None:
+    rollout = standing.rollout
+    if rollout is None:
+        return None
+    return judge(
+        RolloutState(rollout.state),
+        standing.update,
+        [_newcomer(row, standing) for row in standing.instances if _is_new(row, standing)],
+        has_way_back=rollout.from_revision is not None,
+        settled=moves.settled,
+        now=change.now,
+    )
+
+
+def _is_new(row: InstanceRow, standing: Standing) -> bool:
+    return row.revision == standing.revision.number and row.desired == DesiredState.RUNNING
+
+
+def _newcomer(row: InstanceRow, standing: Standing) -> Newcomer:
+    seen = operations.watch(row, away=standing.away)
+    return Newcomer(
+        slot=row.slot,
+        unready_since=row.unready_since,
+        hopeless=seen.phase is Phase.FAILED and operations.is_hopeless(seen),
+        reason=seen.reason or seen.progress,
+    )
+
+
+async def _turn(change: Change, standing: Standing, moves: Moves) -> bool:
+    """Write what has become of the update; True where that sets another goal: on the way back it is the earlier revision, at once."""
+    rollout, verdict = standing.rollout, _judge(change, standing, moves)
+    if rollout is None or verdict is None or verdict.state == rollout.state:
+        return False
+    ended = change.now if verdict.state.ended else None
+    change.tx.update(rollout, state=verdict.state, reason=verdict.reason or rollout.reason, ended_at=ended)
+    _tell(change, standing.workload, rollout, verdict.state)
+    if verdict.state is not RolloutState.ROLLING_BACK or rollout.from_revision is None:
+        return False
+    workload = standing.workload
+    change.tx.update(workload, revision=rollout.from_revision, generation=workload.generation + 1)
+    return True
+
+
+def _tell(change: Change, workload: WorkloadRow, rollout: RolloutRow, state: RolloutState) -> None:
+    change.operation_id = rollout.operation_id
+    change.fact(
+        "workload",
+        f"update_{state}",
+        entity_id=workload.id,
+        entity_name=workload.name,
+        workload_id=workload.id,
+        project=workload.project,
+        data={"from": rollout.from_revision, "to": rollout.to_revision, "reason": rollout.reason},
+    )
+
+
+async def _settle(change: Change, standing: Standing) -> None:
+    """All is as wanted: this revision is one that works, and volumes that it does not use are free."""
+    workload, used = standing.workload, {volume.volume_id for volume in standing.run.volumes}
+    change.tx.update(workload, settled=True, stable_revision=workload.revision)
+    for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
+        if volume.id not in used:
+            change.tx.update(volume, workload_id=None, state=VolumeState.RELEASED)
+            change.fact(
+                "volume", "released", entity_id=volume.id, entity_name=volume.name, project=volume.project
+            )
+
+
+async def _tell_operations(change: Change, standing: Standing, moves: Moves) -> None:
+    for row in await operations.open_operations(change, standing.workload.id):
+        if Kind(row.kind) in CONVERGING:
+            step = operations.convergence_step(
+                _outcome(standing, moves),
+                ready=moves.ready,
+                replicas=standing.workload.replicas,
+                deadline=row.deadline,
+                now=change.now,
+            )
+            operations.apply_step(change, row, step)
+
+
+def _outcome(standing: Standing, moves: Moves) -> operations.Convergence:
+    rollout = standing.rollout
+    waiting = next((row for row in standing.instances if _is_new(row, standing) and row.unready_since), None)
+    doing = operations.watch(waiting, away=standing.away) if waiting else None
+    return operations.Convergence(
+        settled=moves.settled,
+        state=RolloutState(rollout.state) if rollout else None,
+        reason=rollout.reason if rollout else "",
+        now=(doing.progress or doing.reason) if doing else "",
+    )

@@ -1,0 +1,56 @@
+"""What several requests do with the rows of a workload: find it, read its revision, order its containers gone."""
+
+from __future__ import annotations
+
+from lattice.contracts.nouns import DesiredState, Liveness, Phase
+from lattice.errors import NotFound
+from lattice.storage import Transaction
+from services.registry.change import Change
+from services.registry.tables import InstanceRow, NodeRow, RevisionRow, WorkloadRow
+
+
+async def find_workload(tx: Transaction, project: str, ref: str, *, lock: bool = False) -> WorkloadRow:
+    """The workload with this id or name; removed ones are not found."""
+    rows = await tx.find(WorkloadRow, project=project, name=ref, removed_at=None, lock=lock)
+    if not rows:
+        rows = await tx.find(WorkloadRow, project=project, id=ref, removed_at=None, lock=lock)
+    if not rows:
+        raise NotFound(f"there is no workload {ref!r} in project {project}; `lattice ps` shows all")
+    return rows[0]
+
+
+async def current_revision(tx: Transaction, workload: WorkloadRow) -> RevisionRow:
+    """The revision that the workload runs."""
+    revision = await tx.get(RevisionRow, f"{workload.id}-{workload.revision}")
+    if revision is None:
+        raise NotFound(f"revision {workload.revision} of workload {workload.name} is gone")
+    return revision
+
+
+async def newest_epochs(tx: Transaction, workload: WorkloadRow) -> dict[int, int]:
+    """slot -> the newest epoch that it ever had."""
+    rows = await tx.find(InstanceRow, workload_id=workload.id, order_by=("epoch",))
+    return {row.slot: row.epoch for row in rows}
+
+
+async def bury(change: Change, instances: list[InstanceRow]) -> None:
+    """Order these containers gone.  What never had a place is gone at once; the others get a tombstone."""
+    for instance in instances:
+        gone = change.now if instance.node_id is None else None
+        phase = Phase.STOPPED if gone else instance.phase
+        change.tx.update(instance, desired=DesiredState.REMOVED, gone_at=gone, phase=phase)
+    await touch_nodes(change, instances)
+
+
+async def touch_nodes(change: Change, instances: list[InstanceRow]) -> None:
+    """Render the documents of these instances' nodes again; rooms that they leave are rooms for others."""
+    for node_id in sorted({instance.node_id for instance in instances if instance.node_id}):
+        node = await change.tx.get(NodeRow, node_id, lock=True)
+        if node is not None:
+            change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
+
+
+async def nodes_away(tx: Transaction) -> frozenset[str]:
+    """The nodes that cannot be reached."""
+    rows = await tx.find(NodeRow, liveness=Liveness.UNREACHABLE, removed_at=None)
+    return frozenset(row.id for row in rows)

@@ -1,0 +1,350 @@
+"""Requests that give a workload another goal: a new spec, another number of instances, an earlier revision.
+
+Every change of the spec is a revision.  One that changes what runs is rolled out, and goes back by itself if it fails; one that changes only
+how many run, or how updates are done, takes over the instances as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from lattice.contracts.messages import (
+    CreateWorkload,
+    RollbackWorkload,
+    RunSpec,
+    ScaleWorkload,
+    UpdateWorkload,
+    WorkloadCommand,
+)
+from lattice.contracts.nouns import DesiredState, OperationState, RolloutState
+from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.views import Accepted
+from lattice.errors import Conflict, FieldError, Invalid, NotFound
+from lattice.storage import In, Transaction
+from services.registry import accept, converging, operations
+from services.registry.change import Change
+from services.registry.expansion import expand
+from services.registry.idempotency import remember, replay
+from services.registry.merge_patch import merge_patch
+from services.registry.operations import Kind
+from services.registry.rollout import order_of
+from services.registry.tables import InstanceRow, NodeRow, RevisionRow, RolloutRow, SecretRow, WorkloadRow
+from services.registry.workload_create import Prepared, WorkloadDeps, prepare, write_revision
+from services.registry.workload_rows import current_revision, find_workload
+from services.registry.workload_views import node_words, workload_view
+from services.registry.workloads import load, refuse_during_update
+
+# These say how many run and how updates are done: changing them alone replaces no container.
+_ABOUT_NO_CONTAINER = ("replicas", "update")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command leads to: its revision, and whether the containers are replaced."""
+
+    kind: Kind
+    revision: RevisionRow
+    replaces: bool
+
+
+async def update_workload(deps: WorkloadDeps, request: UpdateWorkload) -> Accepted:
+    """Roll out a new spec; the old instances serve until the new ones do."""
+    async with deps.store.transaction() as tx:
+        if answered := await replay(tx, request.caller, Accepted):
+            return answered
+        seen = await find_workload(tx, request.project, request.workload)
+        spec = _new_spec(request, seen, await current_revision(tx, seen))
+    wanted = CreateWorkload(caller=request.caller, project=request.project, spec=spec, adopt=request.adopt)
+    prepared = await prepare(deps, wanted)
+    async with deps.change(request.caller, action="workload.update") as change:
+        if answered := await replay(change.tx, request.caller, Accepted):
+            return answered
+        workload = (await load(change, request)).workload
+        if workload.version != seen.version and request.patch is not None:
+            raise Conflict(
+                f"workload {workload.name} changed meanwhile; look again, and send the change again"
+            )
+        return await _update(deps, change, wanted, prepared, workload)
+
+
+async def _update(
+    deps: WorkloadDeps, change: Change, wanted: CreateWorkload, prepared: Prepared, workload: WorkloadRow
+) -> Accepted:
+    current = await current_revision(change.tx, workload)
+    replaces = await _replaces(change.tx, current, wanted.spec, prepared)
+    same_spec = WorkloadSpec.model_validate(current.spec) == wanted.spec
+    if not replaces and same_spec and await converging.active_rollout(change, workload.id) is None:
+        return await _nothing_to_do(change, Kind.UPDATE, workload, current)
+    number = await _next_number(change.tx, workload)
+    if replaces:
+        revision = await write_revision(deps, change, wanted, prepared, workload, number=number)
+    else:
+        revision = _same_run(change, current, wanted.spec, number)
+    return await _aim(change, workload, current, Target(Kind.UPDATE, revision, replaces))
+
+
+async def scale_workload(deps: WorkloadDeps, request: ScaleWorkload) -> Accepted:
+    """Change how many instances run; those that stay are not touched."""
+    async with deps.change(request.caller, action="workload.scale") as change:
+        if answered := await replay(change.tx, request.caller, Accepted):
+            return answered
+        workload = (await load(change, request)).workload
+        await refuse_during_update(change, workload)
+        current = await current_revision(change.tx, workload)
+        spec = WorkloadSpec.model_validate(current.spec | {"replicas": request.replicas})
+        expand(spec, deps.templates)  # a template or a volume may limit the number
+        if spec.replicas == workload.replicas:
+            return await _nothing_to_do(change, Kind.SCALE, workload, current)
+        revision = _same_run(change, current, spec, await _next_number(change.tx, workload))
+        return await _aim(change, workload, current, Target(Kind.SCALE, revision, replaces=False))
+
+
+async def rollback_workload(deps: WorkloadDeps, request: RollbackWorkload) -> Accepted:
+    """Run an earlier revision again, with its image, environment and versions of secrets, and as many instances as now."""
+    async with deps.change(request.caller, action="workload.rollback") as change:
+        if answered := await replay(change.tx, request.caller, Accepted):
+            return answered
+        workload = (await load(change, request)).workload
+        current = await current_revision(change.tx, workload)
+        earlier = await _earlier(change.tx, workload, request.revision)
+        await _check_secrets(change.tx, earlier)
+        revision = await _again(change, request, workload, earlier)
+        return await _aim(change, workload, current, Target(Kind.ROLLBACK, revision, replaces=True))
+
+
+# --- the new spec ------------------------------------------------------------------------------------------
+
+
+def _new_spec(request: UpdateWorkload, workload: WorkloadRow, current: RevisionRow) -> WorkloadSpec:
+    if (request.spec is None) == (request.patch is None):
+        raise Invalid("give a whole spec or a patch of it")
+    spec = request.spec or _patched(current.spec, request.patch or {})
+    if spec.name != workload.name:
+        detail = f"the workload is called {workload.name}; a name cannot be changed"
+        raise Invalid(detail, errors=[FieldError(pointer="/name", detail=detail)])
+    return spec
+
+
+def _patched(spec: dict[str, Any], patch: dict[str, Any]) -> WorkloadSpec:
+    try:
+        return WorkloadSpec.model_validate(merge_patch(spec, patch))
+    except ValidationError as error:
+        problems = [
+            FieldError(pointer="".join(f"/{part}" for part in each["loc"]), detail=each["msg"])
+            for each in error.errors(include_input=False, include_url=False)
+        ]
+        raise Invalid(f"the changed spec is not valid: {problems[0]['detail']}", errors=problems) from None
+
+
+async def _replaces(tx: Transaction, current: RevisionRow, spec: WorkloadSpec, prepared: Prepared) -> bool:
+    """Whether a container of the current revision is not what this spec describes."""
+    without = dict.fromkeys(_ABOUT_NO_CONTAINER)
+    before = WorkloadSpec.model_validate(current.spec).model_dump() | without
+    if before != spec.model_dump() | without or prepared.image.reference != current.image:
+        return True
+    secrets = await tx.find(SecretRow, id=In(tuple(current.secret_versions)))
+    return any(row.current != current.secret_versions[row.id] for row in secrets if not row.owner)
+
+
+async def _next_number(tx: Transaction, workload: WorkloadRow) -> int:
+    newest = await tx.find(RevisionRow, workload_id=workload.id, order_by=("-number",), limit=1)
+    return newest[0].number + 1
+
+
+def _same_run(change: Change, current: RevisionRow, spec: WorkloadSpec, number: int) -> RevisionRow:
+    """A revision whose containers are the ones that run."""
+    kept = current.model_dump(exclude={"id", "number", "spec", "created_at", "created_by"})
+    return change.tx.add(
+        RevisionRow(
+            **kept,
+            id=f"{current.workload_id}-{number}",
+            number=number,
+            spec=spec.model_dump(mode="json"),
+            created_at=change.now,
+            created_by=change.caller.actor,
+        )
+    )
+
+
+# --- an earlier revision -----------------------------------------------------------------------------------
+
+
+async def _earlier(tx: Transaction, workload: WorkloadRow, number: int | None) -> RevisionRow:
+    if number == workload.revision:
+        raise Conflict(f"workload {workload.name} runs revision {number} already")
+    rows = await tx.find(RevisionRow, workload_id=workload.id, order_by=("-number",))
+    if number is None:
+        failed = await _failed(tx, workload)
+        known = [row for row in rows if row.number < workload.revision and row.number not in failed]
+    else:
+        known = [row for row in rows if row.number == number]
+    if not known:
+        which = "earlier revision that has worked" if number is None else f"revision {number}"
+        raise NotFound(
+            f"workload {workload.name} has no {which}; `lattice history {workload.name}` shows all"
+        )
+    return known[0]
+
+
+async def _failed(tx: Transaction, workload: WorkloadRow) -> set[int]:
+    rows = await tx.find(RolloutRow, workload_id=workload.id)
+    return {row.to_revision for row in rows if row.state in (RolloutState.ROLLED_BACK, RolloutState.FAILED)}
+
+
+async def _check_secrets(tx: Transaction, revision: RevisionRow) -> None:
+    known = {row.id for row in await tx.find(SecretRow, id=In(tuple(revision.secret_versions)))}
+    if not set(revision.secret_versions) <= known:
+        raise Conflict(
+            f"revision {revision.number} uses a secret that was removed; change the spec instead: lattice update"
+        )
+
+
+async def _again(
+    change: Change, request: WorkloadCommand, workload: WorkloadRow, earlier: RevisionRow
+) -> RevisionRow:
+    spec = WorkloadSpec.model_validate(earlier.spec | {"replicas": workload.replicas})
+    wanted = CreateWorkload(caller=request.caller, project=request.project, spec=spec, adopt=True)
+    run = RunSpec.model_validate(earlier.run)
+    volumes = await accept.claim_volumes(change, wanted, accept.volumes_of(run), workload.id)
+    ids = {row.name: row.id for row in volumes}
+    moved = tuple(
+        volume.model_copy(update={"volume_id": ids[f"{spec.name}-{volume.name}"]}) for volume in run.volumes
+    )
+    revision = _same_run(change, earlier, spec, await _next_number(change.tx, workload))
+    return change.tx.update(revision, run=run.model_copy(update={"volumes": moved}).model_dump(mode="json"))
+
+
+# --- the goal ----------------------------------------------------------------------------------------------
+
+
+async def _aim(change: Change, workload: WorkloadRow, before: RevisionRow, target: Target) -> Accepted:
+    """Make a revision the goal, take the first steps, and answer with the operation that watches the rest."""
+    revision = target.revision
+    spec = WorkloadSpec.model_validate(revision.spec)
+    _record(change, workload, before, target)
+    if not target.replaces:
+        await _take_over(change, workload, revision)
+    await operations.supersede(change, workload.id, by=target.kind)
+    await converging.supersede(change, workload)
+    operation = operations.begin(
+        change,
+        target.kind,
+        project=workload.project,
+        workload_id=workload.id,
+        workload_name=workload.name,
+        instance_ids=[],
+        takes=_takes(spec, target),
+    )
+    change.tx.update(
+        workload,
+        revision=revision.number,
+        replicas=spec.replicas,
+        generation=workload.generation + 1,
+        updated_at=change.now,
+        settled=False,
+    )
+    if target.replaces:
+        _begin_rollout(change, workload, revision, operation.id)
+    verb = {Kind.SCALE: "scaled", Kind.ROLLBACK: "rolling_back"}.get(target.kind, "updated")
+    _fact(change, workload, verb, {"from": before.number, "to": revision.number})
+    await change.tx.flush()
+    if workload.desired == DesiredState.RUNNING:
+        await converging.bring_on(change, workload)
+    else:
+        _end_at_rest(change, operation)
+    return await _answer(change, workload, revision, operation)
+
+
+def _takes(spec: WorkloadSpec, target: Target) -> timedelta:
+    """There and back again: each instance may take its deadline in both directions."""
+    rounds = 2 * max(1, spec.replicas) if target.replaces else max(1, spec.replicas)
+    return max(
+        operations.DEADLINES[target.kind], timedelta(seconds=spec.update.healthy_deadline * (rounds + 1))
+    )
+
+
+def _record(change: Change, workload: WorkloadRow, before: RevisionRow, target: Target) -> None:
+    change.audit(
+        "workload",
+        workload.id,
+        entity_name=workload.name,
+        project=workload.project,
+        before={"revision": before.number, "spec": before.spec},
+        after={"revision": target.revision.number, "spec": target.revision.spec},
+    )
+
+
+async def _take_over(change: Change, workload: WorkloadRow, revision: RevisionRow) -> None:
+    """The instances run as the new revision says: they are its own from now on."""
+    rows = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
+    for row in rows:
+        if row.revision == workload.revision and row.desired != DesiredState.REMOVED:
+            change.tx.update(row, revision=revision.number)
+
+
+def _begin_rollout(change: Change, workload: WorkloadRow, revision: RevisionRow, operation_id: str) -> None:
+    run = RunSpec.model_validate(revision.run)
+    order, reason = order_of(WorkloadSpec.model_validate(revision.spec).update, run)
+    change.tx.add(
+        RolloutRow(
+            id=change.new_id("ro"),
+            workload_id=workload.id,
+            from_revision=workload.stable_revision,
+            to_revision=revision.number,
+            update_order=order,
+            order_reason=reason,
+            state=RolloutState.RUNNING,
+            operation_id=operation_id,
+            started_at=change.now,
+        )
+    )
+
+
+def _end_at_rest(change: Change, operation: Any) -> None:
+    """Nothing runs, so nothing has to be replaced: the goal counts from the next start on."""
+    step = operations.Step(OperationState.SUCCEEDED, "", 100, result={"instances": 0})
+    operations.apply_step(change, operation, step)
+
+
+def _fact(change: Change, workload: WorkloadRow, verb: str, data: dict[str, Any]) -> None:
+    change.fact(
+        "workload",
+        verb,
+        entity_id=workload.id,
+        entity_name=workload.name,
+        workload_id=workload.id,
+        project=workload.project,
+        data=data,
+    )
+
+
+async def _nothing_to_do(
+    change: Change, kind: Kind, workload: WorkloadRow, revision: RevisionRow
+) -> Accepted:
+    """The workload is as asked for: said with an operation that has ended, so that a script need not tell the cases apart."""
+    operation = operations.begin(
+        change,
+        kind,
+        project=workload.project,
+        workload_id=workload.id,
+        workload_name=workload.name,
+        instance_ids=[],
+    )
+    result = {"instances": workload.replicas, "changed": False}
+    operations.apply_step(
+        change, operation, operations.Step(OperationState.SUCCEEDED, "", 100, result=result)
+    )
+    return await _answer(change, workload, revision, operation)
+
+
+async def _answer(change: Change, workload: WorkloadRow, revision: RevisionRow, operation: Any) -> Accepted:
+    await change.tx.flush()
+    instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None)
+    nodes = node_words(await change.tx.find(NodeRow, removed_at=None))
+    rollout = await converging.active_rollout(change, workload.id)
+    view = workload_view(workload, revision, instances, nodes, rollout)
+    return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))

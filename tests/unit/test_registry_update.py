@@ -1,0 +1,466 @@
+"""A workload on its way to another goal, in the registry alone: updates, their way back, scaling, earlier revisions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lattice.contracts.messages import (
+    DeleteSecret,
+    DesiredDocument,
+    DesiredInstance,
+    GetByName,
+    GetCredentials,
+    ListFacts,
+    OperationCommand,
+    RollbackWorkload,
+    ScaleWorkload,
+    SetSecret,
+    UpdateWorkload,
+    WorkloadCommand,
+)
+from lattice.contracts.nouns import (
+    Health,
+    ObservedContainer,
+    OperationState,
+    Phase,
+    RolloutState,
+    WorkloadState,
+)
+from lattice.contracts.spec import UpdateOrder, WorkloadSpec
+from lattice.contracts.views import Accepted, OperationView, RevisionView, WorkloadView
+from lattice.errors import Conflict, Invalid, NotFound, StaleVersion
+from services.registry import belongings, credentials, reading, workload_update, workloads
+from services.registry.sweep import Sweep
+from services.registry.tables import InstanceRow, VolumeRow
+from tests.fixtures.registry_world import CALLER, World
+
+FIRST, SECOND = "app:1", "app:2"
+
+
+class Node:
+    """The world's node: does what its document says, as far as a test lets it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.broken: set[str] = set()
+
+    async def act(self, *, ready: bool = True) -> DesiredDocument:
+        """Place, and report everything that is wanted; instances whose image is broken have failed."""
+        await self._world.place_all()
+        document = await self._world.document()
+        seen = [self._seen(instance, ready=ready) for instance in document.instances]
+        await self._world.report(*seen, generation=document.generation)
+        return document
+
+    async def settle(self, *, rounds: int = 12) -> list[list[str]]:
+        """Act until the document does not change any more; the images that each document wanted."""
+        wanted: list[list[str]] = []
+        for _ in range(rounds):
+            document = await self.act()
+            images = sorted(instance.run.env["V"] for instance in document.instances)
+            if wanted and images == wanted[-1] and not document.tombstones:
+                break
+            wanted.append(images)
+        return wanted
+
+    def _seen(self, instance: DesiredInstance, *, ready: bool) -> ObservedContainer:
+        health = Health.HEALTHY if ready else Health.UNKNOWN
+        state: dict[str, Any] = {"phase": Phase.RUNNING, "health": health}
+        if instance.run.env.get("V") in self.broken:
+            state = {"phase": Phase.FAILED, "restarts": 3, "exit_code": 1, "reason": "exited with 1"}
+        return ObservedContainer(key=instance.key, instance_id=instance.instance_id, **state)
+
+
+@pytest.fixture
+def node(world: World) -> Node:
+    return Node(world)
+
+
+def spec(version: str = "1", **more: Any) -> dict[str, Any]:
+    return {"name": "web", "image": "app:1", "env": {"V": version}, **more}
+
+
+async def deployed(world: World, node: Node, **more: Any) -> WorkloadView:
+    await world.create(**spec(**more))
+    await node.act()
+    return await shown(world)
+
+
+async def shown(world: World) -> WorkloadView:
+    return await reading.get_workload(world.deps, GetByName(ref="web"))
+
+
+async def patch(world: World, **changes: Any) -> Accepted:
+    return await workload_update.update_workload(
+        world.deps, UpdateWorkload(caller=CALLER, workload="web", patch=changes)
+    )
+
+
+async def to_version(world: World, version: str, **more: Any) -> Accepted:
+    return await patch(world, env={"V": version}, **more)
+
+
+async def operation(world: World, accepted: Accepted) -> OperationView:
+    return await reading.get_operation(world.deps, GetByName(ref=accepted.operation.id))
+
+
+async def history(world: World) -> list[RevisionView]:
+    return list((await reading.list_revisions(world.deps, GetByName(ref="web"))).items)
+
+
+async def scale(world: World, replicas: int) -> Accepted:
+    request = ScaleWorkload(caller=CALLER, workload="web", replicas=replicas)
+    return await workload_update.scale_workload(world.deps, request)
+
+
+async def roll_back(world: World, revision: int | None = None) -> Accepted:
+    request = RollbackWorkload(caller=CALLER, workload="web", revision=revision)
+    return await workload_update.rollback_workload(world.deps, request)
+
+
+# --- updates -----------------------------------------------------------------------------------------------
+
+
+async def test_the_old_instance_serves_until_the_new_one_does(world: World, node: Node) -> None:
+    await deployed(world, node)
+    accepted = await to_version(world, "2")
+    assert accepted.workload is not None and accepted.workload.revision == 2
+    assert await node.settle() == [["1", "2"], ["2"]]
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+    after = await shown(world)
+    assert [i.revision for i in after.instances] == [2] and after.state is WorkloadState.RUNNING
+    assert after.rollout is not None and after.rollout.state is RolloutState.SUCCEEDED
+
+
+async def test_replicas_are_replaced_one_after_the_other(world: World, node: Node) -> None:
+    await deployed(world, node, replicas=3)
+    await to_version(world, "2")
+    steps = await node.settle()
+    assert [len(step) for step in steps] == [4, 3, 4, 3, 4, 3], "one more than wanted, never fewer"
+    assert steps[-1] == ["2", "2", "2"]
+
+
+async def test_with_a_volume_the_old_one_is_gone_first(world: World, node: Node) -> None:
+    await deployed(world, node, volumes=[{"name": "data", "path": "/data"}])
+    accepted = await to_version(world, "2")
+    assert accepted.workload is not None and accepted.workload.rollout is not None
+    rollout = accepted.workload.rollout
+    assert rollout.order is UpdateOrder.STOP_FIRST and "volume" in rollout.reason
+    assert await node.settle() == [[], ["2"]]
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+    instances = (await shown(world)).instances
+    assert [(i.slot, i.epoch) for i in instances] == [(0, 2)], "the volume's slot"
+
+
+async def test_a_spec_that_changes_nothing_replaces_nothing(world: World, node: Node) -> None:
+    before = await deployed(world, node)
+    accepted = await to_version(world, "1")
+    found = await operation(world, accepted)
+    assert found.state is OperationState.SUCCEEDED and found.result == {"instances": 1, "changed": False}
+    assert (await shown(world)).instances == before.instances and len(await history(world)) == 1
+
+
+async def test_how_updates_are_done_can_change_without_one(world: World, node: Node) -> None:
+    before = await deployed(world, node)
+    accepted = await patch(world, update={"max_unavailable": 1})
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+    after = await shown(world)
+    assert [i.id for i in after.instances] == [i.id for i in before.instances]
+    assert (after.revision, after.instances[0].revision) == (2, 2)
+
+
+async def test_an_image_that_cannot_run_goes_back_by_itself(world: World, node: Node) -> None:
+    before = await deployed(world, node)
+    node.broken.add("2")
+    accepted = await to_version(world, "2")
+    await node.settle()
+    found = await operation(world, accepted)
+    assert found.state is OperationState.FAILED and found.problem is not None
+    assert found.problem.code == "rolled_back" and "exited with 1" in found.problem.detail
+    after = await shown(world)
+    assert [i.id for i in after.instances] == [i.id for i in before.instances], "it was never touched"
+    assert after.revision == 1 and after.state is WorkloadState.RUNNING
+    failed, first = await history(world)
+    assert failed.rollout is not None and failed.rollout.state is RolloutState.ROLLED_BACK
+    assert first.current and not failed.current
+
+
+async def test_what_is_not_healthy_in_time_goes_back(world: World, node: Node) -> None:
+    await deployed(world, node)
+    await to_version(world, "2", update={"healthy_deadline": "30s"})
+    await node.act(ready=False)
+    world.clock.jump(31)
+    await Sweep(world.deps).round(everything=False)
+    rollout = (await shown(world)).rollout
+    assert rollout is not None and rollout.state is RolloutState.ROLLING_BACK
+    assert "not healthy within 30 s" in rollout.reason
+
+
+async def test_without_room_it_goes_back(world: World, node: Node) -> None:
+    await deployed(world, node, resources={"cpu": 3})
+    accepted = await to_version(world, "2")
+    world.clock.jump(121)
+    await Sweep(world.deps).round(everything=False)
+    await node.settle()
+    found = await operation(world, accepted)
+    assert found.state is OperationState.FAILED
+    assert [i.revision for i in (await shown(world)).instances] == [1]
+
+
+async def test_a_volume_goes_back_with_its_old_revision(world: World, node: Node) -> None:
+    await deployed(world, node, volumes=[{"name": "data", "path": "/data"}])
+    node.broken.add("2")
+    accepted = await to_version(world, "2")
+    assert await node.settle() == [[], ["2"], [], ["1"]]
+    assert (await operation(world, accepted)).state is OperationState.FAILED
+    assert [i.epoch for i in (await shown(world)).instances] == [3]
+    async with world.deps.store.transaction() as tx:
+        assert [row.state for row in await tx.find(VolumeRow)] == ["bound"]
+
+
+async def test_the_first_revision_has_no_way_back(world: World, node: Node) -> None:
+    node.broken |= {"1", "2"}
+    await deployed(world, node)
+    accepted = await to_version(world, "2")
+    await node.settle()
+    found = await operation(world, accepted)
+    assert found.problem is not None and "no earlier revision has worked" in found.problem.detail
+
+
+async def test_a_newer_update_takes_over(world: World, node: Node) -> None:
+    await deployed(world, node)
+    node.broken.add("2")
+    first = await to_version(world, "2")
+    second = await to_version(world, "3")
+    await node.settle()
+    assert (await operation(world, first)).state is OperationState.CANCELLED
+    assert (await operation(world, second)).state is OperationState.SUCCEEDED
+    assert [i.revision for i in (await shown(world)).instances] == [3]
+
+
+async def test_a_cancelled_update_goes_back(world: World, node: Node) -> None:
+    before = await deployed(world, node)
+    accepted = await to_version(world, "2")
+    await node.act(ready=False)
+    await belongings.cancel_operation(
+        world.deps, OperationCommand(caller=CALLER, operation=accepted.operation.id)
+    )
+    await node.settle()
+    after = await shown(world)
+    assert [i.id for i in after.instances] == [i.id for i in before.instances]
+    assert after.rollout is not None and after.rollout.state is RolloutState.ROLLED_BACK
+
+
+async def test_a_stopped_workload_starts_with_its_newest_spec(world: World, node: Node) -> None:
+    await deployed(world, node)
+    await workloads.stop_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    accepted = await to_version(world, "2")
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+    await workloads.start_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    await node.settle()
+    assert [i.revision for i in (await shown(world)).instances] == [2]
+
+
+async def test_a_stop_during_an_update_goes_back_first(world: World, node: Node) -> None:
+    before = await deployed(world, node)
+    await to_version(world, "2")
+    await workloads.stop_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    started = await workloads.start_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    await node.settle()
+    assert (await operation(world, started)).state is OperationState.SUCCEEDED
+    assert [i.id for i in (await shown(world)).instances] == [i.id for i in before.instances]
+
+
+async def test_a_restart_waits_for_the_update(world: World, node: Node) -> None:
+    await deployed(world, node)
+    await to_version(world, "2")
+    with pytest.raises(Conflict, match="lattice op cancel"):
+        await workloads.restart_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+
+
+async def test_an_update_never_outlives_its_deadline(world: World, node: Node) -> None:
+    await deployed(world, node)
+    accepted = await to_version(world, "2", update={"auto_rollback": False})
+    world.clock.jump(timedelta(hours=1).total_seconds())
+    await Sweep(world.deps).round(everything=False)
+    assert (await operation(world, accepted)).state is OperationState.FAILED
+
+
+async def test_a_template_keeps_its_password_and_renews_its_certificate(world: World) -> None:
+    await world.create(name="db", template="postgres")
+    await world.place_all()
+    first = await world.document()
+    seen = ObservedContainer(
+        key=first.instances[0].key, phase=Phase.RUNNING, health=Health.HEALTHY,
+        instance_id=first.instances[0].instance_id,
+    )  # fmt: skip
+    await world.report(seen, generation=first.generation)
+    ask = GetCredentials(caller=CALLER, workload="db")
+    request = UpdateWorkload(caller=CALLER, workload="db", patch={"resources": {"memory": "1Gi"}})
+    await workload_update.update_workload(world.deps, request)
+    gone = await world.document()
+    await world.report(generation=gone.generation)
+    await world.place_all()
+    second = await world.document()
+    assert second.instances[0].run.volumes == first.instances[0].run.volumes
+    assert {s.secret_id for s in first.secrets} == {s.secret_id for s in second.secrets}
+    assert sorted(s.version for s in second.secrets) == [1, 2], "the password stays, the leaf is new"
+    row = ObservedContainer(
+        key=second.instances[0].key, phase=Phase.RUNNING, health=Health.HEALTHY,
+        instance_id=second.instances[0].instance_id,
+        ports=[{"name": "postgres", "container_port": 5432, "host_port": 40000}],
+    )  # fmt: skip
+    await world.report(row, generation=second.generation)
+    assert (await credentials.get_credentials(world.deps, ask)).password
+
+
+# --- what is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "other"}, "a name cannot be changed"),
+        ({"replicas": "many"}, "not valid"),
+        ({"nonsense": 1}, "not valid"),
+        ({"resources": {"cpu": 64}}, "no node is large enough"),
+    ],
+)
+async def test_a_change_that_cannot_be_is_refused_whole(
+    world: World, node: Node, changes: dict[str, Any], said: str
+) -> None:
+    await deployed(world, node)
+    with pytest.raises(Invalid, match=said):
+        await patch(world, **changes)
+    assert len(await history(world)) == 1
+
+
+async def test_a_stale_change_is_refused(world: World, node: Node) -> None:
+    seen = await deployed(world, node)
+    await to_version(world, "2")
+    caller = CALLER.model_copy(update={"if_match": f'"{seen.version}"'})
+    request = UpdateWorkload(caller=caller, workload="web", spec=WorkloadSpec(**spec("3")))
+    with pytest.raises(StaleVersion):
+        await workload_update.update_workload(world.deps, request)
+
+
+# --- scaling -----------------------------------------------------------------------------------------------
+
+
+async def test_scaling_touches_nothing_that_stays(world: World, node: Node) -> None:
+    before = await deployed(world, node)
+    accepted = await scale(world, 3)
+    await node.settle()
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+    grown = await shown(world)
+    assert len(grown.instances) == 3 and before.instances[0].id in {i.id for i in grown.instances}
+    await scale(world, 1)
+    await node.settle()
+    assert [i.id for i in (await shown(world)).instances] == [before.instances[0].id]
+    assert [revision.spec.replicas for revision in await history(world)] == [1, 3, 1]
+
+
+async def test_scaling_that_cannot_fit_says_what_it_waits_for(world: World, node: Node) -> None:
+    await deployed(world, node, resources={"cpu": 3})
+    accepted = await scale(world, 2)
+    found = await operation(world, accepted)
+    assert found.state is OperationState.RUNNING and found.progress.startswith("1/2 ready")
+
+
+async def test_data_limits_the_number(world: World, node: Node) -> None:
+    await deployed(world, node, volumes=[{"name": "data", "path": "/data"}])
+    with pytest.raises(Invalid, match="at most 1 with a volume"):
+        await scale(world, 2)
+
+
+async def test_scaling_waits_for_an_update(world: World, node: Node) -> None:
+    await deployed(world, node)
+    await to_version(world, "2")
+    with pytest.raises(Conflict, match="being updated"):
+        await scale(world, 2)
+
+
+# --- earlier revisions -------------------------------------------------------------------------------------
+
+
+async def test_a_rollback_brings_image_environment_and_secrets_back(world: World, node: Node) -> None:
+    async def secret(value: str) -> None:
+        await belongings.set_secret(world.deps, SetSecret(caller=CALLER, name="key", value=value))
+
+    await secret("one")
+    await deployed(world, node, secrets={"KEY": {"from": "key"}})
+    await secret("two")
+    await to_version(world, "2")
+    await node.settle()
+    await scale(world, 2)
+    await node.settle()
+    accepted = await roll_back(world, 1)
+    assert await node.settle() == [["1", "2", "2"], ["1", "2"], ["1", "1", "2"], ["1", "1"]]
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+    after = await shown(world)
+    assert after.revision == 4 and after.spec.replicas == 2, "as many as now"
+    document = await world.document()
+    assert [value.version for value in document.secrets] == [1]
+
+
+async def test_a_rollback_without_a_number_skips_what_failed(world: World, node: Node) -> None:
+    await deployed(world, node)
+    node.broken.add("2")
+    await to_version(world, "2")
+    await node.settle()
+    await to_version(world, "3")
+    await node.settle()
+    await roll_back(world)
+    await node.settle()
+    assert (await shown(world)).spec.env == {"V": "1"}
+
+
+async def test_a_new_secret_is_a_reason_to_update(world: World, node: Node) -> None:
+    await belongings.set_secret(world.deps, SetSecret(caller=CALLER, name="key", value="one"))
+    await deployed(world, node, secrets={"KEY": {"from": "key"}})
+    await belongings.set_secret(world.deps, SetSecret(caller=CALLER, name="key", value="two"))
+    await patch(world)
+    await node.settle()
+    assert (await shown(world)).revision == 2
+
+
+async def test_there_must_be_something_to_go_back_to(world: World, node: Node) -> None:
+    await deployed(world, node)
+    with pytest.raises(NotFound, match="no earlier revision"):
+        await roll_back(world)
+    with pytest.raises(NotFound, match="no revision 7"):
+        await roll_back(world, 7)
+    with pytest.raises(Conflict, match="already"):
+        await roll_back(world, 1)
+
+
+async def test_a_secret_that_was_removed_cannot_come_back(world: World, node: Node) -> None:
+    await belongings.set_secret(world.deps, SetSecret(caller=CALLER, name="key", value="one"))
+    await deployed(world, node, secrets={"KEY": {"from": "key"}})
+    await patch(world, secrets=None)
+    with pytest.raises(Conflict, match="is used by web"):  # the instance that still serves has it
+        await belongings.delete_secret(world.deps, DeleteSecret(caller=CALLER, name="key"))
+    await node.settle()
+    await belongings.delete_secret(world.deps, DeleteSecret(caller=CALLER, name="key"))
+    with pytest.raises(Conflict, match="secret that was removed"):
+        await roll_back(world, 1)
+
+
+async def test_what_happened_is_told(world: World, node: Node) -> None:
+    await deployed(world, node)
+    node.broken.add("2")
+    await to_version(world, "2")
+    await node.settle()
+    await world.relay.round()
+    facts = (await reading.list_facts(world.deps, ListFacts(entity="workload"))).facts
+    assert [fact.verb for fact in facts] == [
+        "created",
+        "updated",
+        "update_rolling_back",
+        "update_rolled_back",
+    ]
+    async with world.deps.store.transaction() as tx:
+        assert await tx.count(InstanceRow, gone_at=None) == 1
