@@ -29,6 +29,8 @@ def register(app: typer.Typer) -> None:
         ("revoke", revoke, "lattice node revoke attic --reason 'sold' --yes"),
         ("cordon", cordon, ""),
         ("uncordon", uncordon, ""),
+        ("drain", drain, "lattice node drain attic --deadline 30m"),
+        ("confirm-lost", confirm_lost, "lattice node confirm-lost attic shed"),
         ("label", label, "lattice node label attic zone=home disk=ssd old-"),
         ("rm", remove, "lattice node rm attic --yes"),
         ("join", join, "lattice node join lattice-join.… --name attic"),
@@ -169,6 +171,51 @@ def cordon(session: Session, node: NodeArgument, *, reason: ReasonOption = "") -
 def uncordon(session: Session, node: NodeArgument) -> None:
     """Give a node new work again."""
     _act(session, node, "uncordon", "open for work again", reason="")
+
+
+def drain(
+    session: Session,
+    node: NodeArgument,
+    *,
+    deadline: Annotated[
+        str, typer.Option("--deadline", metavar="DURATION", help="When it is given up.")
+    ] = "1h",
+    reason: ReasonOption = "",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = "1h",
+) -> None:
+    """Give a node no new work and move what is there to others.  Data is not moved: what holds it is named."""
+    from cli.progress import finish
+    from cli.times import parse_duration_s
+
+    body = {"deadline_s": parse_duration_s(deadline), "reason": reason}
+    answer = session.client.post(path_of("nodes", node, "drain"), body)
+    operation = finish(session, answer, what=f"Draining {node}", wait=wait, timeout=timeout)
+    if session.screen.data(operation if wait else answer):
+        return
+    if wait:
+        moved = ((operation or {}).get("result") or {}).get("moved", 0)
+        session.screen.say(f"{node} is drained: {moved} moved. It takes no new work.")
+        session.screen.hint(f"lattice node uncordon {node}", f"lattice node rm {node}")
+    else:
+        session.screen.say(f"{node} is being drained: operation {answer['operation']['id']}.")
+
+
+def confirm_lost(
+    session: Session,
+    nodes: Annotated[list[str], typer.Argument(metavar="NODE...", help="Names or ids of nodes.")],
+    *,
+    reason: ReasonOption = "",
+) -> None:
+    """Say that nodes which cannot be reached will not come back soon: their stateless work moves now."""
+    answers = []
+    for node in nodes:
+        body = {"reason": reason} if reason else {}
+        answers.append(session.client.post(path_of("nodes", node, "confirm-lost"), body))
+    if session.screen.data(answers[0] if len(answers) == 1 else {"items": answers}):
+        return
+    for answer in answers:
+        session.screen.say(f"{answer['name']} counts as lost: its stateless work moves now.")
 
 
 def _act(session: Session, node: str, verb: str, done: str, *, reason: str) -> None:

@@ -250,6 +250,10 @@ REVOKE_NODE = _registry(
 )
 CORDON_NODE = _registry("cordon_node", m.NodeCommand, views.NodeView, "Accept no new work on a node.")
 UNCORDON_NODE = _registry("uncordon_node", m.NodeCommand, views.NodeView, "Accept new work again.")
+DRAIN_NODE = _registry("drain_node", m.DrainNode, views.Accepted, "Move a node's work to others.")
+CONFIRM_LOST = _registry(
+    "confirm_lost", m.NodeCommand, views.NodeView, "A node will not come back soon: move its work now."
+)
 UPDATE_NODE = _registry("update_node", m.UpdateNode, views.NodeView, "Change labels or pool.")
 REMOVE_NODE = _registry(
     "remove_node",

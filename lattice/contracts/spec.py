@@ -170,6 +170,20 @@ class UpdateSpec(SpecModel):
     )
 
 
+class NodeLossMode(StrEnum):
+    MOVE = "move"
+    STAY = "stay"
+
+
+class NodeLossSpec(SpecModel):
+    """What becomes of instances on a node that cannot be reached.  One with a volume is held, whatever stands here."""
+
+    stateless: NodeLossMode = NodeLossMode.MOVE
+    lost_after: Annotated[DurationS, Field(ge=1)] = Field(
+        60, description="how long the node may be away first"
+    )
+
+
 class PlacementSpec(SpecModel):
     """Where instances may run: a pool of the list, and every constraint true."""
 
@@ -217,6 +231,7 @@ class WorkloadSpec(SpecModel):
     restart: RestartSpec = RestartSpec()
     update: UpdateSpec = UpdateSpec()
     placement: PlacementSpec = PlacementSpec()
+    on_node_loss: NodeLossSpec = NodeLossSpec()
     pull: PullPolicy = PullPolicy.MISSING
     pull_secret: Name | None = Field(None, description="a secret `user:password` for the image's registry")
 

@@ -53,6 +53,7 @@ class NodeView(Noun):
     last_seen: datetime | None = None
     created_at: datetime
     certificate_expires_at: datetime | None = None
+    lost_since: datetime | None = Field(None, description="since when it cannot be reached")
     quarantined: tuple[QuarantinedContainer, ...] = ()
     version: int
 

@@ -96,6 +96,8 @@ POLICY: Mapping[Route, Rule] = dict(
             Role.OPERATOR,
             "POST /v1/nodes/{id}/cordon",
             "POST /v1/nodes/{id}/uncordon",
+            "POST /v1/nodes/{id}/drain",
+            "POST /v1/nodes/{id}/confirm-lost",
             "PATCH /v1/nodes/{id}",
         ),
         *_rules(

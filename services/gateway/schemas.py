@@ -116,6 +116,10 @@ class NodeReason(Body):
     reason: Annotated[str, Field(max_length=512)] = ""
 
 
+class DrainBody(NodeReason):
+    deadline_s: Annotated[float, Field(ge=1, le=7 * 86_400, description="when it is given up")] = 3600.0
+
+
 class UpdateNodeBody(Body):
     """What is given is replaced."""
 

@@ -38,7 +38,8 @@ from services.registry.first_start import ensure_cluster
 from services.registry.handlers import serve_all
 from services.registry.image_registry import ImageRegistries
 from services.registry.issuing import Issuer
-from services.registry.judging import Judge
+from services.registry.judging import MASS_LOSS_HOLD, Judge
+from services.registry.liveness import DEFAULT_THRESHOLDS, Thresholds
 from services.registry.node_deps import NodeDeps, NodeSettings
 from services.registry.presence import Presence
 from services.registry.relay import Relay
@@ -95,6 +96,8 @@ class Registry:
         ids: NewId = new_id,
         registries: ImageRegistries | None = None,
         cut_links: CutLinks = _nobody,
+        thresholds: Thresholds = DEFAULT_THRESHOLDS,
+        mass_loss_hold: timedelta = MASS_LOSS_HOLD,
     ) -> None:
         self.bus, clock = bus, clock or SystemClock()
         plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake)
@@ -112,7 +115,12 @@ class Registry:
         self.about_nodes = NodeDeps(plain, keys.issuer, node_settings or NodeSettings(), cut_links)
         self.presence = Presence(clock.now)
         self.judge = Judge(
-            plain, self.presence, monotonic_s=clock.monotonic_s, is_connected=lambda: bus.connected
+            plain,
+            self.presence,
+            monotonic_s=clock.monotonic_s,
+            is_connected=lambda: bus.connected,
+            thresholds=thresholds,
+            mass_loss_hold=mass_loss_hold,
         )
         self.deps = plain
         self.cluster_id = keys.issuer.cluster_id
@@ -182,7 +190,15 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
         doorkeeper = _doorkeeper(settings, keys, store, system)
         node_settings = NodeSettings(credential_ttl_s=settings.credential_ttl_s)
         registry = Registry(
-            store=store, bus=bus, keys=keys, node_settings=node_settings, cut_links=doorkeeper.cut_links
+            store=store,
+            bus=bus,
+            keys=keys,
+            node_settings=node_settings,
+            cut_links=doorkeeper.cut_links,
+            thresholds=Thresholds(
+                suspect_after_s=settings.suspect_after_s, unreachable_after_s=settings.unreachable_after_s
+            ),
+            mass_loss_hold=timedelta(seconds=settings.mass_loss_hold_s),
         )
         await registry.start(background)
         await system.watch(doorkeeper.look_at)

@@ -15,7 +15,7 @@ from lattice.contracts.nouns import OperationState, VolumeState
 from lattice.contracts.views import OperationView, ProjectView, SecretView
 from lattice.errors import Conflict, NotFound
 from lattice.storage import In, Transaction
-from services.registry import converging, operations
+from services.registry import converging, drains, operations
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.node_rows import holder_of
@@ -158,6 +158,9 @@ async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationVi
 
 
 async def _undo(change: Change, row: OperationRow) -> None:
+    if row.kind == Kind.DRAIN:
+        await drains.cancel(change, row)
+        return
     workload = await change.tx.get(WorkloadRow, row.subject_id, lock=True)
     if workload is None or workload.removed_at is not None:
         return

@@ -13,8 +13,10 @@ from lattice.contracts.messages import RunSpec
 from lattice.contracts.nouns import DesiredState, Health, Phase, RolloutState, VolumeState
 from lattice.contracts.spec import UpdateSpec, WorkloadSpec
 from lattice.contracts.states import is_ready
-from services.registry import accept, operations
+from services.registry import accept, displacing, operations
 from services.registry.change import SYSTEM, Change, Deps
+from services.registry.displacement import Displaced, Displacement
+from services.registry.displacing import Sights
 from services.registry.lifecycle import Goal, Moves, Replica, converge
 from services.registry.operations import CONVERGING, Kind
 from services.registry.rollout import Newcomer, Verdict, goal_of, judge
@@ -34,10 +36,15 @@ class Standing:
     instances: Sequence[InstanceRow]
     rollout: RolloutRow | None
     away: frozenset[str]
+    sights: Sights
+
+    @property
+    def spec(self) -> WorkloadSpec:
+        return WorkloadSpec.model_validate(self.revision.spec)
 
     @property
     def update(self) -> UpdateSpec:
-        return WorkloadSpec.model_validate(self.revision.spec).update
+        return self.spec.update
 
     @property
     def run(self) -> RunSpec:
@@ -50,12 +57,15 @@ class Standing:
         )
 
 
-async def converge_workload(deps: Deps, workload_id: str) -> None:
-    """One look at a workload that may not be as wanted."""
+async def converge_workload(deps: Deps, workload_id: str, *, unsettle: bool = False) -> None:
+    """One look at a workload that may not be as wanted; `unsettle` where its instances have to leave a node."""
     async with deps.change(SYSTEM, action="workload.converge") as change:
         workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-        if workload is not None:
-            await bring_on(change, workload)
+        if workload is None:
+            return
+        if unsettle and workload.settled:
+            change.tx.update(workload, settled=False)
+        await bring_on(change, workload)
 
 
 async def bring_on(change: Change, workload: WorkloadRow) -> None:
@@ -120,14 +130,21 @@ async def _load(change: Change, workload: WorkloadRow) -> Standing:
         await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True),
         await active_rollout(change, workload.id),
         await nodes_away(change.tx),
+        await displacing.see(change.tx),
     )
 
 
 async def _move(change: Change, standing: Standing) -> Moves:
     """Make and take away what is due now."""
-    moves = converge(standing.goal, [_replica(row, standing.away) for row in standing.instances])
+    spec = standing.spec
+    why = {row.id: standing.sights.of(row, spec, change.now) for row in standing.instances}
+    seen = [_replica(row, standing.away, why[row.id].how) for row in standing.instances]
+    moves = converge(standing.goal, seen)
     if moves.retire:
-        await bury(change, [row for row in standing.instances if row.id in moves.retire])
+        retired = [row for row in standing.instances if row.id in moves.retire]
+        for row in retired:
+            _say_displaced(change, row, why[row.id])
+        await bury(change, retired)
     if moves.create_slots:
         epochs = await newest_epochs(change.tx, standing.workload)
         accept.new_instances(
@@ -137,7 +154,22 @@ async def _move(change: Change, standing: Standing) -> Moves:
     return moves
 
 
-def _replica(row: InstanceRow, away: frozenset[str]) -> Replica:
+def _say_displaced(change: Change, row: InstanceRow, why: Displaced) -> None:
+    if why.how is Displacement.NONE:
+        return
+    change.fact(
+        "instance",
+        "displaced",
+        entity_id=row.id,
+        entity_name=row.workload_name,
+        workload_id=row.workload_id,
+        project=row.project,
+        cause=why.reason,
+        data={"node": row.node_id, "slot": row.slot, "epoch": row.epoch, "how": why.how},
+    )
+
+
+def _replica(row: InstanceRow, away: frozenset[str], how: Displacement) -> Replica:
     return Replica(
         id=row.id,
         slot=row.slot,
@@ -145,6 +177,8 @@ def _replica(row: InstanceRow, away: frozenset[str]) -> Replica:
         leaving=row.desired == DesiredState.REMOVED,
         ready=row.node_id not in away and is_ready(Phase(row.phase), Health(row.health)),
         node_away=row.node_id in away,
+        displaced=how is Displacement.DRAINED,
+        lost=how is Displacement.LOST,
     )
 
 

@@ -30,6 +30,8 @@ class Act(StrEnum):
     REVOKE = "revoke"
     CORDON = "cordon"
     UNCORDON = "uncordon"
+    DRAIN = "drain"
+    CONFIRM_LOST = "confirm_lost"
     UPDATE = "update"
     REMOVE = "remove"
 
@@ -69,6 +71,8 @@ _MAKES: Mapping[Act, Mapping[Membership, Ruling]] = {
     Act.REVOKE: {APPROVED: Ruling.ALLOWED, REVOKED: Ruling.DONE},
     Act.CORDON: {APPROVED: Ruling.ALLOWED},
     Act.UNCORDON: {APPROVED: Ruling.ALLOWED},
+    Act.DRAIN: {APPROVED: Ruling.ALLOWED},
+    Act.CONFIRM_LOST: {APPROVED: Ruling.ALLOWED, REVOKED: Ruling.ALLOWED},
     Act.UPDATE: {PENDING: Ruling.ALLOWED, APPROVED: Ruling.ALLOWED},
     Act.REMOVE: dict.fromkeys(Membership, Ruling.ALLOWED),
 }
@@ -77,6 +81,7 @@ _INSTEAD: Mapping[tuple[Act, Membership], str] = {
     (Act.APPROVE, REVOKED): _JOIN_AGAIN,
     (Act.REJECT, APPROVED): "revoke it (`lattice node revoke {name}`)",
     (Act.REVOKE, PENDING): "reject it (`lattice node reject {name}`)",
+    (Act.DRAIN, PENDING): "approve it first (`lattice node approve {name}`)",
     (Act.CORDON, PENDING): "approve it first (`lattice node approve {name}`)",
 }
 

@@ -39,6 +39,8 @@ ABOUT_NODES: dict[Rpc[Any, Any], Handler] = {
     c.REVOKE_NODE: nodes.revoke_node,
     c.CORDON_NODE: nodes.cordon_node,
     c.UNCORDON_NODE: nodes.uncordon_node,
+    c.DRAIN_NODE: nodes.drain_node,
+    c.CONFIRM_LOST: nodes.confirm_lost,
     c.UPDATE_NODE: nodes.update_node,
     c.REMOVE_NODE: nodes.remove_node,
     c.LIST_NODES: nodes.list_nodes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from loguru import logger
 
@@ -28,9 +29,11 @@ from services.registry.liveness import (
 )
 from services.registry.node_rows import become, note_docker_problem
 from services.registry.presence import Presence
-from services.registry.tables import NodeRow
+from services.registry.tables import ClusterRow, NodeRow
 
 LOCK = "judge"
+# How long no work moves after many nodes vanished together; whoever knows better says so (`lattice node confirm-lost`).
+MASS_LOSS_HOLD = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,9 @@ class Judge:
         is_connected: Callable[[], bool],
         thresholds: Thresholds = DEFAULT_THRESHOLDS,
         pace: Pace | None = None,
+        mass_loss_hold: timedelta = MASS_LOSS_HOLD,
     ) -> None:
+        self._mass_loss_hold = mass_loss_hold
         self._deps, self._presence = deps, presence
         self._monotonic_s, self._is_connected = monotonic_s, is_connected
         self._thresholds, self._pace = thresholds, pace or Pace()
@@ -160,7 +165,7 @@ class Judge:
                 if row.id in told:
                     note_docker_problem(change, row, self._presence.docker_problem(row.id))
             if self._unsaid is not None:
-                _say(change, self._unsaid)
+                await _say(change, self._unsaid, self._mass_loss_hold)
         self._unsaid = None
         for node_id in moved:
             self._members.pop(node_id, None)
@@ -177,8 +182,11 @@ def _move(change: Change, row: NodeRow, transition: Transition) -> None:
         become(change, row, transition.after, cause="heartbeats", data=data)
 
 
-def _say(change: Change, loss: MassLoss) -> None:
+async def _say(change: Change, loss: MassLoss, hold: timedelta) -> None:
     """So many at once are more likely our own fault than theirs: nothing is moved until people say so or time passes."""
+    cluster = await change.tx.get(ClusterRow, 1, lock=True)
+    if cluster is not None:
+        change.tx.update(cluster, moves_held_until=change.now + hold)
     change.fact(
         "platform", "mass_node_loss", entity_id="platform", data={"nodes": list(loss.lost), "of": loss.of}
     )

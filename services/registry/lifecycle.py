@@ -29,7 +29,10 @@ class Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """An instance that is not gone yet; `leaving` ones were ordered gone."""
+    """An instance that is not gone yet; `leaving` ones were ordered gone.
+
+    One that is `displaced` serves until another does, elsewhere; one that is `lost` does not serve any more.
+    """
 
     id: str
     slot: int
@@ -37,6 +40,8 @@ class Replica:
     leaving: bool = False
     ready: bool = False
     node_away: bool = False
+    displaced: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +61,11 @@ class Moves:
 
 def converge(goal: Goal, replicas: Sequence[Replica]) -> Moves:
     """What brings the workload nearer to its goal without serving less than the goal allows."""
-    staying = [replica for replica in replicas if not replica.leaving]
-    wanted, surplus = _split(goal, [r for r in staying if r.revision == goal.revision])
-    old = [replica for replica in staying if replica.revision != goal.revision]
-    retired = [*surplus, *_dispensable(goal, wanted, old)]
+    lost = [replica for replica in replicas if replica.lost and not replica.leaving]
+    staying = [replica for replica in replicas if not (replica.leaving or replica.lost)]
+    wanted, surplus = _split(goal, [r for r in staying if _is_as_wanted(r, goal)])
+    old = [replica for replica in staying if not _is_as_wanted(replica, goal)]
+    retired = [*lost, *surplus, *_dispensable(goal, wanted, old)]
     busy = [r for r in replicas if r.leaving and (goal.exclusive or not r.node_away)]
     room = goal.replicas + goal.surge - len(wanted) - len(old) - len(busy) - len(surplus)
     missing = max(0, min(goal.replicas - len(wanted), room))
@@ -68,8 +74,12 @@ def converge(goal: Goal, replicas: Sequence[Replica]) -> Moves:
         create_slots=tuple(islice(_free_slots(replicas), missing)),
         retire=tuple(replica.id for replica in retired),
         ready=ready,
-        settled=ready == goal.replicas and not (old or surplus or busy),
+        settled=ready == goal.replicas and not (lost or old or surplus or busy),
     )
+
+
+def _is_as_wanted(replica: Replica, goal: Goal) -> bool:
+    return replica.revision == goal.revision and not replica.displaced
 
 
 def _split(goal: Goal, current: Iterable[Replica]) -> tuple[list[Replica], list[Replica]]:

@@ -50,7 +50,8 @@ def become(
     if node.liveness == liveness:
         return node
     change.fact("node", liveness.value, entity_id=node.id, entity_name=node.name, cause=cause, data=data)
-    return write_node(change, node, liveness=liveness.value)
+    lost = change.now if liveness is Liveness.UNREACHABLE else None
+    return write_node(change, node, liveness=liveness.value, lost_since=lost, loss_confirmed=False)
 
 
 def note_docker_problem(change: Change, node: NodeRow, problem: str) -> NodeRow:

@@ -78,6 +78,7 @@ def node_view(node: NodeRow, presence: NodePresenceRow | None, reserved: Amounts
         last_seen=None if presence is None else presence.last_seen,
         created_at=node.created_at,
         certificate_expires_at=node.certificate_expires_at,
+        lost_since=node.lost_since,
         quarantined=tuple(QuarantinedContainer.model_validate(found) for found in node.quarantined),
         version=node.version,
     )

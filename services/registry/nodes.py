@@ -1,4 +1,4 @@
-"""What people do with nodes: approve, reject, revoke, cordon, label, remove, look.
+"""What people do with nodes: approve, reject, revoke, cordon, drain, label, remove, look.
 
 Each command loads the node with a lock, asks `enrolment_rules` whether it may be done, and writes rows, fact and audit row together.  A
 command that is done already answers with the node as it is and leaves no trace.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from lattice.contracts.messages import Caller, Done, GetByName, ListNodes, NodeCommand, UpdateNode
+from lattice.contracts.messages import Caller, Done, DrainNode, GetByName, ListNodes, NodeCommand, UpdateNode
 from lattice.contracts.nouns import Amounts, Liveness, Membership, NodeState
-from lattice.contracts.views import Listing, NodeView
-from lattice.errors import FieldError, Invalid, StaleVersion
+from lattice.contracts.views import Accepted, Listing, NodeView
+from lattice.errors import Conflict, FieldError, Invalid, StaleVersion
 from lattice.storage import In, Transaction
+from services.registry import drains, operations
 from services.registry.change import Change
 from services.registry.enrolment import is_lapsed
 from services.registry.enrolment_rules import Act, Ruling, Standing, rule
@@ -24,6 +26,7 @@ from services.registry.node_deps import NodeDeps
 from services.registry.node_removal import forget, secrets_on
 from services.registry.node_rows import find_node, instances_on, reserved_by, write_node
 from services.registry.node_views import node_view, where_state
+from services.registry.operations import Kind
 from services.registry.paging import page_of
 from services.registry.tables import NodePresenceRow, NodeRow
 
@@ -79,6 +82,7 @@ async def revoke_node(deps: NodeDeps, request: NodeCommand) -> NodeView:
         columns = {
             "membership": Membership.REVOKED.value,
             "liveness": Liveness.UNREACHABLE.value,
+            "lost_since": loaded.change.now,
             "decided_at": loaded.change.now,
             "reason": request.reason,
         }
@@ -103,9 +107,36 @@ async def uncordon_node(deps: NodeDeps, request: NodeCommand) -> NodeView:
     """Accept new work again."""
 
     async def apply(loaded: _Loaded) -> None:
+        await operations.supersede(loaded.change, loaded.node.id, by=Kind.UNCORDON)
         _write(loaded, "uncordoned", {"cordoned": False, "draining": False, "reason": ""})
 
     return await _command(deps, request.caller, request.node, Act.UNCORDON, apply)
+
+
+async def drain_node(deps: NodeDeps, request: DrainNode) -> Accepted:
+    """Take no new work and move what is there; the operation tells how far it is, and what cannot be moved."""
+    async with deps.change(request.caller, action="node.drain") as change:
+        if answered := await replay(change.tx, request.caller, Accepted):
+            return answered
+        loaded = await _load(deps, change, request.node, Act.DRAIN)
+        columns = {"cordoned": True, "draining": True, "reason": request.reason}
+        _write(loaded, "draining", columns, reason=request.reason)
+        operation = await drains.begin(change, loaded.node, takes=timedelta(seconds=request.deadline_s))
+        (view,) = await _views(change.tx, [loaded.node])
+        return remember(change, Accepted(operation=operations.operation_view(operation), node=view))
+
+
+async def confirm_lost(deps: NodeDeps, request: NodeCommand) -> NodeView:
+    """People say that a node will not come back soon: its stateless work moves now, whatever else is suspected."""
+
+    async def apply(loaded: _Loaded) -> None:
+        if loaded.node.lost_since is None:
+            raise Conflict(
+                f"Node {loaded.node.name} can be reached; to move its work: lattice node drain {loaded.node.name}"
+            )
+        _write(loaded, "loss_confirmed", {"loss_confirmed": True}, reason=request.reason)
+
+    return await _command(deps, request.caller, request.node, Act.CONFIRM_LOST, apply)
 
 
 async def update_node(deps: NodeDeps, request: UpdateNode) -> NodeView:

@@ -16,7 +16,7 @@ from lattice.contracts.states import is_ready
 from lattice.contracts.views import OperationView
 from lattice.storage import In
 from services.registry.change import Change
-from services.registry.tables import InstanceRow, OperationRow
+from services.registry.tables import InstanceRow, NodeRow, OperationRow
 
 # A container that ended this often by itself will not become ready by being started again.
 CRASHES_TO_FAIL = 3
@@ -31,6 +31,8 @@ class Kind(StrEnum):
     UPDATE = "update"
     ROLLBACK = "rollback"
     SCALE = "scale"
+    DRAIN = "drain"
+    UNCORDON = "uncordon"  # never an operation of its own: it ends a drain
 
 
 # These wait for the whole workload to be as wanted, not for certain instances.
@@ -45,6 +47,7 @@ DEADLINES: dict[Kind, timedelta] = {
     Kind.UPDATE: timedelta(minutes=10),
     Kind.ROLLBACK: timedelta(minutes=10),
     Kind.SCALE: timedelta(minutes=10),
+    Kind.DRAIN: timedelta(hours=1),
 }
 
 
@@ -78,10 +81,11 @@ class Step:
 def next_step(kind: Kind, watched: Sequence[Watched], *, deadline: datetime, now: datetime) -> Step:
     """The operation's state, from what is seen of its instances."""
     step = _removal(kind, watched) if kind in (Kind.REMOVE, Kind.STOP) else _arrival(watched)
-    return _in_time(step, deadline=deadline, now=now)
+    return in_time(step, deadline=deadline, now=now)
 
 
-def _in_time(step: Step, *, deadline: datetime, now: datetime) -> Step:
+def in_time(step: Step, *, deadline: datetime, now: datetime) -> Step:
+    """The step, unless the deadline has come and it is not an end."""
     if step.state.ended or now < deadline:
         return step
     detail = (
@@ -115,7 +119,7 @@ def convergence_step(
     step = Step(
         OperationState.RUNNING, f"{back}{ready}/{replicas} ready{doing}", 100 * ready // max(1, replicas)
     )
-    return _in_time(step, deadline=deadline, now=now)
+    return in_time(step, deadline=deadline, now=now)
 
 
 def _not_updated(code: str, reason: str) -> Step:
@@ -208,6 +212,27 @@ async def supersede(change: Change, workload_id: str, *, by: Kind) -> None:
     problem = {"code": "superseded", "detail": f"a newer command came meanwhile: {by}"}
     for row in await open_operations(change, workload_id):
         apply_step(change, row, Step(OperationState.CANCELLED, row.progress, row.percent, problem=problem))
+
+
+async def begin_for_node(
+    change: Change, kind: Kind, node: NodeRow, *, takes: timedelta, instance_ids: Sequence[str]
+) -> OperationRow:
+    """A new operation about a node; what was under way for it is over."""
+    await supersede(change, node.id, by=kind)
+    row = OperationRow(
+        id=change.new_id("op"),
+        kind=kind,
+        state=OperationState.PENDING,
+        subject_kind="node",
+        subject_id=node.id,
+        subject_name=node.name,
+        instance_ids=list(instance_ids),
+        created_at=change.now,
+        created_by=change.caller.actor,
+        deadline=change.now + takes,
+    )
+    change.operation_id = row.id
+    return change.tx.add(row)
 
 
 async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> list[Kind]:

@@ -26,4 +26,9 @@ class RegistrySettings(ProcessSettings):
     cluster_id: str = Field(pattern=r"^[a-z0-9]{8}$", description="set once, at the platform's first start")
     node_nats_urls: list[str] = Field(min_length=1, description="how nodes reach the bus: tls://host:port")
     apps_domain: str = "apps.localhost"
+    suspect_after_s: float = Field(7.0, gt=0, description="silence after which a node is suspect")
+    unreachable_after_s: float = Field(13.0, gt=0, description="silence after which a node is unreachable")
+    mass_loss_hold_s: float = Field(
+        900.0, ge=0, description="how long no work moves after many nodes vanished together"
+    )
     credential_ttl_s: float = Field(86_400, gt=0, description="life of a node's certificate and ticket")

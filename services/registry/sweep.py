@@ -13,9 +13,11 @@ from typing import Any
 from lattice.contracts.nouns import DesiredState
 from lattice.errors import Temporary
 from lattice.storage import Lt, Not
-from services.registry import converging, operations
+from services.registry import converging, drains, operations
 from services.registry.change import SYSTEM, Deps
 from services.registry.converging import converge_workload
+from services.registry.displacing import workloads_to_move
+from services.registry.operations import Kind
 from services.registry.tables import (
     FactRow,
     IdempotencyRow,
@@ -59,17 +61,33 @@ class Sweep:
     async def round(self, *, everything: bool) -> None:
         """End what is past its deadline; with `everything`, look at all that is open and drop what is too old."""
         await self._advance(overdue_only=not everything)
+        await self._move()
+        await self._drains()
         await self._converge(everything=everything)
         if everything:
             await self._wake_for_unplaced()
             await self._forget()
+
+    async def _move(self) -> None:
+        """Take work off nodes that are lost or drained."""
+        async with self.deps.store.transaction() as tx:
+            due = await workloads_to_move(tx, self.deps.now())
+        for workload_id in due:
+            await converge_workload(self.deps, workload_id, unsettle=True)
+
+    async def _drains(self) -> None:
+        async with self.deps.store.transaction() as tx:
+            rows = await tx.find(OperationRow, kind=Kind.DRAIN, ended_at=None)
+        for row in rows:
+            async with self.deps.change(SYSTEM, action="operation.sweep") as change:
+                await drains.advance(change, row.id)
 
     async def _advance(self, *, overdue_only: bool) -> None:
         now = self.deps.now()
         due: dict[str, Any] = {"deadline": Lt(now)} if overdue_only else {}
         async with self.deps.store.transaction() as tx:
             rows = await tx.find(OperationRow, ended_at=None, order_by=("deadline",), limit=_AT_ONCE, **due)
-        for workload_id in sorted({row.subject_id for row in rows}):
+        for workload_id in sorted({row.subject_id for row in rows if row.subject_kind == "workload"}):
             async with self.deps.change(SYSTEM, action="operation.sweep") as change:
                 workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
                 await operations.advance(change, workload_id, away=await nodes_away(change.tx))

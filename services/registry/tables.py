@@ -53,6 +53,8 @@ class ClusterRow(Row, table=True):
     era: int = 1
     term: int = 0
     leader: str = ""
+    # many nodes vanished together: until then no work moves off them by itself
+    moves_held_until: datetime | None = _at(nullable=True)
     created_at: datetime = _at()
     version: int = 1
 
@@ -84,6 +86,7 @@ class NodeRow(Row, table=True):
     __table_args__ = (
         Index("node_name", "name", unique=True, postgresql_where=text("removed_at is null")),
         Index("node_dirty", "id", postgresql_where=text("document_dirty")),
+        Index("node_left", "id", postgresql_where=text("draining or lost_since is not null")),
         Index("node_unpublished", "id", postgresql_where=text("document_unpublished")),
     )
     id: str = Field(primary_key=True)
@@ -91,6 +94,9 @@ class NodeRow(Row, table=True):
     membership: str
     liveness: str
     reason: str = ""
+    # since when it cannot be reached; `loss_confirmed`: people say that it will not come back soon
+    lost_since: datetime | None = _at(nullable=True)
+    loss_confirmed: bool = False
     cordoned: bool = False
     draining: bool = False
     pool: str = "default"

@@ -83,8 +83,8 @@ def test_an_update_replaces_without_a_gap_and_can_be_taken_back(
     ("change", "why"),
     [
         (f"command={BREAKS}", "exited with 3"),
-        ("health.http.path=/nowhere", "not healthy within 8 s"),
-        ("resources.cpu={all}", "not healthy within 8 s"),
+        ("health.http.path=/nowhere", "not healthy within 5 s"),
+        ("resources.cpu={all}", "not healthy within 5 s"),
     ],
     ids=["crashes", "unhealthy", "no-room"],
 )
@@ -92,7 +92,7 @@ def test_a_failed_update_goes_back_while_the_old_instance_serves(
     platform: Platform, new_name: NewName, image_test: str, change: str, why: str
 ) -> None:
     name = new_name("web")
-    before = serve(platform, image_test, name, "--set", "update.healthy_deadline=8s")
+    before = serve(platform, image_test, name, "--set", "update.healthy_deadline=5s")
     mine = platform.container(name)
     change = change.replace("{all}", _all_cores(platform))
     with under_load(before["routes"][0]["url"]) as load:

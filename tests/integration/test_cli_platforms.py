@@ -565,6 +565,32 @@ def test_help_answers_at_once_and_imports_nothing_heavy(cli: Cli) -> None:
     assert fastest_s < 1.0
 
 
+def test_a_drain_is_waited_for_and_says_what_it_moved(cli: Cli, gateway: StubGateway) -> None:
+    started = {
+        "operation": answers.operation("pending", kind="drain"),
+        "node": answers.node(),
+        "workload": None,
+    }
+    gateway.on("POST", "/v1/nodes/attic/drain", started, status=202)
+    about = {"subject_kind": "node", "subject_name": "attic"}
+    gateway.on("GET", "/v1/operations/op-1", answers.operation(result={"moved": 2}, **about))
+    ran = cli("node", "drain", "attic", "--deadline", "30m")
+    assert (ran.code, ran.out) == (0, "attic is drained: 2 moved. It takes no new work.\n"), ran.err
+    assert gateway.asked("POST", "/v1/nodes/attic/drain")[0].json == {"deadline_s": 1800.0, "reason": ""}
+    why = "db cannot: the data is on this node"
+    failed = answers.operation("failed", problem={"code": "drain_blocked", "detail": why}, **about)
+    gateway.on("GET", "/v1/operations/op-1", failed)
+    ran = cli("node", "drain", "attic")
+    assert ran.code == 1 and why in ran.err and "lattice node show attic" in ran.err
+
+
+def test_nodes_that_will_not_come_back_are_named(cli: Cli, gateway: StubGateway) -> None:
+    for name in ("attic", "shed"):
+        gateway.on("POST", f"/v1/nodes/{name}/confirm-lost", answers.node(name, "unreachable"))
+    ran = cli("node", "confirm-lost", "attic", "shed")
+    assert ran.code == 0 and "attic counts as lost" in ran.out and "shed counts as lost" in ran.out
+
+
 def test_every_command_explains_itself(cli: Cli) -> None:
     groups = (
         "node",

@@ -33,6 +33,7 @@ from lattice.contracts.messages.log_queries import (
 )
 from lattice.contracts.messages.node_requests import (
     CreateJoinToken,
+    DrainNode,
     Enrolment,
     GetEnrolment,
     JoinTokenCreated,
@@ -114,6 +115,7 @@ __all__ = [
     "DesiredDocument",
     "DesiredInstance",
     "Done",
+    "DrainNode",
     "Empty",
     "Enrolment",
     "ExecRequest",

@@ -93,6 +93,10 @@ class NodeCommand(Noun):
     reason: str = ""
 
 
+class DrainNode(NodeCommand):
+    deadline_s: Annotated[float, Field(ge=1, le=7 * 86_400)] = 3600.0
+
+
 class UpdateNode(Noun):
     caller: Caller
     node: str

@@ -13,6 +13,7 @@ from lattice.contracts import catalogue
 from lattice.contracts.catalogue import Rpc
 from lattice.contracts.messages import (
     CreateJoinToken,
+    DrainNode,
     Enrolment,
     GetByName,
     GetEnrolment,
@@ -25,15 +26,16 @@ from lattice.contracts.messages import (
     UpdateNode,
 )
 from lattice.contracts.nouns import NodeState
-from lattice.contracts.views import JoinTokenView, Listing, NodeView
+from lattice.contracts.views import Accepted, JoinTokenView, Listing, NodeView
 from lattice.storage import Transaction
-from services.gateway.answers import answer, nothing, versioned
+from services.gateway.answers import accepted, answer, nothing, versioned
 from services.gateway.call import Call, CurrentCall, GuardedRoute
 from services.gateway.idempotency import once
 from services.gateway.names import Ref
 from services.gateway.routes.paging import PageOf
 from services.gateway.schemas import (
     CreateJoinTokenBody,
+    DrainBody,
     NodeReason,
     RegisterNodeBody,
     RenewNodeBody,
@@ -155,6 +157,20 @@ async def cordon(call: CurrentCall, ref: Ref, body: NodeReason | None = None) ->
 async def uncordon(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
     """Let new work on a node again."""
     return await _command(call, catalogue.UNCORDON_NODE, ref, body)
+
+
+@router.post("/v1/nodes/{id}/drain", status_code=202, response_model=Accepted)
+async def drain(call: CurrentCall, ref: Ref, body: DrainBody | None = None) -> Response:
+    """Put no new work on a node and move what is there to others.  Data is not moved: what holds it is named."""
+    given = body or DrainBody()
+    request = DrainNode(caller=call.caller, node=ref, reason=given.reason, deadline_s=given.deadline_s)
+    return accepted(await call.ask(catalogue.DRAIN_NODE, request))
+
+
+@router.post("/v1/nodes/{id}/confirm-lost", response_model=NodeView)
+async def confirm_lost(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+    """A node that cannot be reached will not come back soon: its stateless work moves now."""
+    return await _command(call, catalogue.CONFIRM_LOST, ref, body)
 
 
 @router.patch("/v1/nodes/{id}", response_model=NodeView)

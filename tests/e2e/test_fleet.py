@@ -1,0 +1,154 @@
+"""Three nodes with an Engine each: work is spread, moved off nodes that are drained or lost, and exact again when they return."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.fixtures.fleet import Fleet, running_fleet
+from tests.fixtures.platform import until
+
+SLEEP = ("--", "sleep", "86400")
+# What moves, moves after three seconds.
+SOON = ("--set", "on_node_loss.lost_after=3s")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterator[Fleet]:
+    """The machines of these tests; each test leaves them ready and empty."""
+    with running_fleet(tmp_path_factory.mktemp("fleet"), image_test) as fleet:
+        yield fleet
+
+
+def run(fleet: Fleet, image: str, name: str, *options: str, on: str | None = None) -> None:
+    place = ("--set", f'placement.constraints=["node == {on}"]') if on else ()
+    fleet.platform.ok("run", image, "--name", name, "--memory", "16Mi", *SOON, *place, *options, *SLEEP)
+
+
+@pytest.fixture
+def clean(fleet: Fleet) -> Iterator[None]:
+    """Everything ready and nothing running, after the test as before it."""
+    yield
+    for member in fleet.members.values():
+        member.ensure_running()
+    for workload in fleet.platform.json("ps")["items"]:
+        fleet.platform.ok("rm", workload["name"], "--volumes", "--yes")
+    for name in ("one", "two", "three"):
+        fleet.platform.run("node", "uncordon", name)
+        fleet.until_node(name, "ready")
+
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+def test_replicas_are_spread(fleet: Fleet, image_test: str) -> None:
+    run(fleet, image_test, "web", "--replicas", "3")
+    assert fleet.where("web") == [("one", "running"), ("three", "running"), ("two", "running")]
+    assert [len(fleet[name].containers("web")) for name in ("two", "three")] == [1, 1]
+
+
+def test_a_drain_moves_work_without_a_gap(fleet: Fleet, image_test: str) -> None:
+    run(fleet, image_test, "web", "--replicas", "3")
+    said = fleet.platform.ok("node", "drain", "two")
+    assert "two is drained: 1 moved" in said
+    assert fleet["two"].containers("web") == [] and fleet.node("two")["state"] == "draining"
+    states = fleet.where("web")
+    assert len(states) == 3 and "two" not in {node for node, _ in states}
+    verbs = [verb for verb, _ in fleet.events("web")]
+    assert verbs.index("removed") > verbs.index("displaced")
+    assert verbs[: verbs.index("displaced")].count("ready") == 4, (
+        "the new one served before the old one was told to go"
+    )
+
+
+def test_data_blocks_a_drain_and_is_named(fleet: Fleet, image_test: str) -> None:
+    run(fleet, image_test, "keeper", "--volume", "data:/data", on="two")
+    (before,) = fleet["two"].containers("keeper")
+    said = fleet.platform.refused("node", "drain", "two")
+    assert "keeper cannot" in said and "the data is on this node" in said
+    (after,) = fleet["two"].containers("keeper")
+    assert after["State"] == before["State"]
+
+
+def test_a_drained_node_that_nothing_fits_elsewhere_goes_on_serving(fleet: Fleet, image_test: str) -> None:
+    run(fleet, image_test, "web", on="two")
+    before = fleet["two"].containers("web")
+    said = fleet.platform.refused("node", "drain", "two", "--deadline", "3s")
+    assert "1 still to move: web" in said
+    assert fleet["two"].containers("web")[0]["State"] == before[0]["State"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["agent-killed", "cut-off"])
+def test_work_of_a_lost_node_moves_and_the_node_returns_to_the_exact_count(
+    fleet: Fleet, image_test: str, how: signal.Signals
+) -> None:
+    """Cut off: its agent hears nothing and says nothing, while its containers run on, as on the far side of a broken network."""
+    run(fleet, image_test, "web", "--replicas", "3")
+    run(fleet, image_test, "keeper", "--volume", "data:/data", on="two")
+    two, before = fleet["two"], fleet["two"].containers("web")
+    kept = two.containers("keeper")
+    two.send(how)
+    fleet.until_node("two", "unreachable")
+    until(lambda: [s for _, s in fleet.where("web")].count("running") == 3, what="three serving elsewhere")
+    assert ("two", "stopping") in fleet.where("web"), "shown as going with its node"
+    assert fleet.where("keeper") == [("two", "held")]
+    assert two.containers("web")[0]["State"] == before[0]["State"], (
+        "nothing that fails elsewhere stops a container"
+    )
+    if how is signal.SIGKILL:
+        two.start()
+    else:
+        two.send(signal.SIGCONT)
+    fleet.until_node("two", "ready")
+    until(lambda: len(fleet.where("web")) == 3 and not two.containers("web"), what="the exact count")
+    assert two.containers("keeper")[0]["State"] == kept[0]["State"]
+    assert fleet.where("keeper") == [("two", "running")]
+
+
+def test_a_node_that_reboots_has_its_work_again(fleet: Fleet, image_test: str) -> None:
+    fleet.platform.ok("run", image_test, "--name", "web", "--memory", "16Mi", "--replicas", "3", *SLEEP)
+    two = fleet["two"]
+    two.kill()
+    two.engine.docker("kill", *two.engine.docker("ps", "--quiet").split())
+    two.engine.end(signal.SIGKILL)
+    fleet.until_node("two", "unreachable")
+    two.engine.start()
+    two.start()
+    fleet.until_where("web", ("one", "running"), ("two", "running"), ("three", "running"))
+    assert len(two.containers("web")) == 1
+
+
+def test_when_most_nodes_vanish_nothing_moves_until_people_say_so(fleet: Fleet, image_test: str) -> None:
+    run(fleet, image_test, "web", "--replicas", "3")
+    for name in ("two", "three"):
+        fleet[name].kill()
+    for name in ("two", "three"):
+        fleet.until_node(name, "unreachable")
+    until(lambda: _away_s(fleet, "three") > 6, what="twice the time after which work moves")
+    assert {node for node, _ in fleet.where("web")} == {"one", "two", "three"}, (
+        "held: our own fault is likelier"
+    )
+    assert "mass_node_loss" in {
+        fact["verb"] for fact in fleet.platform.json("events", "--project", "*")["items"]
+    }
+    fleet.platform.ok("node", "confirm-lost", "three")
+    until(lambda: fleet.where("web").count(("one", "running")) == 2, what="the work of three on one")
+    assert ("two", "lost") in fleet.where("web")
+    for name in ("two", "three"):
+        fleet[name].start()
+    for name in ("two", "three"):
+        fleet.until_node(name, "ready")
+    until(lambda: [s for _, s in fleet.where("web")] == ["running"] * 3, what="the exact count")
+
+
+def _away_s(fleet: Fleet, name: str) -> float:
+    since = fleet.node(name)["lost_since"]
+    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds() if since else 0.0
+
+
+def test_a_constraint_keeps_work_where_it_belongs(fleet: Fleet, image_test: str) -> None:
+    run(fleet, image_test, "web", on="three")
+    assert fleet.where("web") == [("three", "running")]

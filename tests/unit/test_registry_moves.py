@@ -1,0 +1,304 @@
+"""Work that leaves a node, in the registry alone: drains, losses, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lattice.contracts.catalogue import DESIRED_DOCUMENT
+from lattice.contracts.messages import (
+    CommitPlacements,
+    DesiredDocument,
+    DrainNode,
+    GetByName,
+    ListFacts,
+    NodeCommand,
+    ObservedDocument,
+    OperationCommand,
+    Placement,
+    SchedulingQuery,
+    UpdateWorkload,
+)
+from lattice.contracts.nouns import Health, Liveness, NodeState, ObservedContainer, OperationState, Phase
+from lattice.contracts.views import Accepted, OperationView, WorkloadView
+from lattice.errors import Conflict
+from lattice.messaging import Received
+from lattice.sealing import new_sealing_key
+from services.registry import belongings, nodes, observed, reading, scheduling, workload_update
+from services.registry.change import SYSTEM
+from services.registry.drains import OnNode, drain_step
+from services.registry.judging import _say
+from services.registry.liveness import MassLoss
+from services.registry.node_deps import NodeDeps
+from services.registry.node_rows import become, find_node
+from services.registry.sweep import Sweep
+from tests.fixtures.registry_world import CALLER, INVENTORY, NODE, OTHER, World, node_row
+
+
+class Fleet:
+    """The world with a second node; both do what their documents say, except while they are away."""
+
+    def __init__(self, world: World, node_deps: NodeDeps) -> None:
+        self.world, self.nodes = world, node_deps
+        self.away: set[str] = set()
+        self._counter = 0
+
+    async def place(self) -> None:
+        """What the scheduler does: the ready node with the fewest instances."""
+        snapshot = await scheduling.scheduling_snapshot(self.world.deps, SchedulingQuery())
+        for wanted in snapshot.wanted:
+            fresh = await scheduling.scheduling_snapshot(self.world.deps, SchedulingQuery())
+            ready = [node for node in fresh.nodes if node.state == "ready"]
+            if not ready:
+                return
+            best = min(ready, key=lambda node: (sum(node.workloads.values()), node.name))
+            place = Placement(
+                instance_id=wanted.instance_id,
+                workload_id=wanted.workload_id,
+                workload_generation=wanted.workload_generation,
+                node_id=best.node_id,
+                placement_version=best.placement_version,
+                score=1.0,
+                reason="it has the fewest instances",
+            )
+            await scheduling.commit_placements(
+                self.world.deps, CommitPlacements(term=fresh.term, placements=(place,))
+            )
+
+    async def act(self, *, rounds: int = 4) -> None:
+        """Sweep, place and report, a few times over."""
+        for _ in range(rounds):
+            await Sweep(self.world.deps).round(everything=False)
+            await self.place()
+            await self.world.relay.round()
+            for node_id in {NODE, OTHER} - self.away:
+                await self._report(node_id)
+        await Sweep(self.world.deps).round(everything=False)
+
+    async def _report(self, node_id: str) -> None:
+        document = await self.document(node_id)
+        if document is None:
+            return
+        self._counter += 1
+        seen = tuple(
+            ObservedContainer(
+                key=instance.key, instance_id=instance.instance_id, phase=Phase.RUNNING, health=Health.HEALTHY
+            )
+            for instance in document.instances
+        )
+        report = ObservedDocument(
+            node_id=node_id,
+            boot_id="b1",
+            session=1,
+            counter=self._counter,
+            era=1,
+            generation=document.generation,
+            complete=True,
+            containers=seen,
+            inventory=INVENTORY,
+        )
+        await observed.take_observed(self.world.deps, Received(report, "", {"node_id": node_id}))
+
+    async def document(self, node_id: str) -> DesiredDocument | None:
+        received = await self.world.bus.last(DESIRED_DOCUMENT, node_id=node_id)
+        return received.message if received else None
+
+    async def become(self, node_id: str, liveness: Liveness) -> None:
+        self.away = self.away | {node_id} if liveness is Liveness.UNREACHABLE else self.away - {node_id}
+        async with self.world.deps.change(SYSTEM, action="test") as change:
+            become(change, await find_node(change.tx, node_id, lock=True), liveness)
+
+    async def drain(self, node_id: str) -> Accepted:
+        return await nodes.drain_node(self.nodes, DrainNode(caller=CALLER, node=node_id))
+
+    async def shown(self, name: str = "web") -> WorkloadView:
+        return await reading.get_workload(self.world.deps, GetByName(ref=name))
+
+    async def where(self, name: str = "web") -> list[str | None]:
+        return [instance.node for instance in (await self.shown(name)).instances]
+
+    async def operation(self, accepted: Accepted) -> OperationView:
+        return await reading.get_operation(self.world.deps, GetByName(ref=accepted.operation.id))
+
+
+@pytest.fixture
+async def fleet(world: World) -> AsyncIterator[Fleet]:
+    async with world.deps.store.transaction() as tx:
+        tx.add(node_row(OTHER, "two", new_sealing_key(), world.clock.now()))
+    yield Fleet(world, NodeDeps(world.deps, issuer=None))  # type: ignore[arg-type]  # nobody signs anything here
+
+
+async def web(fleet: Fleet, **more: Any) -> None:
+    await fleet.world.create(**({"name": "web", "image": "app:1"} | more))
+    await fleet.act()
+
+
+DATA = {"volumes": [{"name": "data", "path": "/data"}]}
+
+
+# --- drains ------------------------------------------------------------------------------------------------
+
+
+async def test_a_drain_moves_what_can_be_moved_and_serves_meanwhile(fleet: Fleet) -> None:
+    await web(fleet)
+    assert await fleet.where() == ["one"]
+    accepted = await fleet.drain("one")
+    assert accepted.node is not None and accepted.node.state is NodeState.DRAINING
+    await Sweep(fleet.world.deps).round(everything=False)
+    assert await fleet.where() == ["one", None], "the new one is made before the old one goes"
+    await fleet.act()
+    assert await fleet.where() == ["two"]
+    found = await fleet.operation(accepted)
+    assert found.state is OperationState.SUCCEEDED and found.result == {"moved": 1}
+
+
+async def test_what_holds_data_blocks_and_is_named(fleet: Fleet) -> None:
+    await web(fleet, **DATA)
+    await web(fleet, name="two", replicas=2)
+    accepted = await fleet.drain("one")
+    await fleet.act()
+    found = await fleet.operation(accepted)
+    assert found.state is OperationState.FAILED and found.problem is not None
+    assert found.problem.code == "drain_blocked" and "web cannot" in found.problem.detail
+    assert await fleet.where("web") == ["one"] and await fleet.where("two") == ["two", "two"]
+
+
+async def test_an_empty_node_is_drained_at_once(fleet: Fleet) -> None:
+    assert (await fleet.drain("one")).operation.state is OperationState.SUCCEEDED
+
+
+async def test_without_another_place_a_drain_waits_and_harms_nobody(fleet: Fleet) -> None:
+    await web(fleet)
+    await fleet.become(OTHER, Liveness.UNREACHABLE)
+    accepted = await fleet.drain("one")
+    await fleet.act()
+    assert (await fleet.operation(accepted)).progress == "1 still to move: web"
+    assert (await fleet.shown()).instances[0].state == "running"
+    fleet.world.clock.jump(3601)
+    await fleet.act(rounds=1)
+    assert (await fleet.operation(accepted)).state is OperationState.FAILED
+
+
+@pytest.mark.parametrize("how", ["cancel", "uncordon"])
+async def test_a_drain_can_be_taken_back(fleet: Fleet, how: str) -> None:
+    await web(fleet)
+    await fleet.become(OTHER, Liveness.UNREACHABLE)
+    accepted = await fleet.drain("one")
+    await fleet.act()
+    if how == "cancel":
+        command = OperationCommand(caller=CALLER, operation=accepted.operation.id)
+        await belongings.cancel_operation(fleet.world.deps, command)
+    else:
+        await nodes.uncordon_node(fleet.nodes, NodeCommand(caller=CALLER, node="one"))
+    await fleet.become(OTHER, Liveness.READY)
+    await fleet.act()
+    assert (await fleet.operation(accepted)).state is OperationState.CANCELLED
+    assert await fleet.where() == ["one"]
+    view = await nodes.get_node(fleet.nodes, GetByName(ref="one"))
+    assert view.state is (NodeState.CORDONED if how == "cancel" else NodeState.READY)
+
+
+def test_stopped_work_is_in_nobodys_way() -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    step = drain_step([OnNode(workload="web", stopped=True)], total=0, deadline=now, now=now)
+    assert step.state is OperationState.SUCCEEDED
+
+
+# --- losses ------------------------------------------------------------------------------------------------
+
+
+async def test_work_of_a_lost_node_moves_after_its_time_and_not_before(fleet: Fleet) -> None:
+    await web(fleet, on_node_loss={"lost_after": "30s"})
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(29)
+    await fleet.act()
+    assert await fleet.where() == ["one"]
+    fleet.world.clock.jump(1)
+    await fleet.act()
+    states = [(i.node, i.state) for i in (await fleet.shown()).instances]
+    assert states == [("one", "stopping"), ("two", "running")]
+
+
+async def test_a_node_that_returns_has_what_it_ought_to_have(fleet: Fleet) -> None:
+    await web(fleet)
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(60)
+    await fleet.act()
+    await fleet.become(NODE, Liveness.READY)
+    document = await fleet.document(NODE)
+    assert document is not None and document.instances == () and len(document.tombstones) == 1
+    await fleet.act()
+    assert await fleet.where() == ["two"]
+
+
+async def test_one_that_returns_in_time_is_left_as_it_is(fleet: Fleet) -> None:
+    await web(fleet)
+    before = (await fleet.shown()).instances
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(59)
+    await fleet.act()
+    await fleet.become(NODE, Liveness.JOINING)
+    fleet.world.clock.jump(600)
+    await fleet.act()
+    assert [i.id for i in (await fleet.shown()).instances] == [i.id for i in before]
+
+
+async def test_data_is_held(fleet: Fleet) -> None:
+    await web(fleet, **DATA)
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(10_000)
+    await fleet.act()
+    (instance,) = (await fleet.shown()).instances
+    assert (instance.node, instance.state) == ("one", "held")
+
+
+async def test_when_many_vanish_nothing_moves_until_people_say_so(fleet: Fleet) -> None:
+    await web(fleet)
+    async with fleet.world.deps.change(SYSTEM, action="test") as change:
+        await _say(change, MassLoss((NODE, "nd-x"), 3), timedelta(minutes=15))
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(14 * 60)
+    await fleet.act()
+    assert await fleet.where() == ["one"]
+    await nodes.confirm_lost(fleet.nodes, NodeCommand(caller=CALLER, node="one"))
+    await fleet.act()
+    assert await fleet.where() == ["one", "two"]
+
+
+async def test_after_its_time_the_hold_is_over(fleet: Fleet) -> None:
+    await web(fleet)
+    async with fleet.world.deps.change(SYSTEM, action="test") as change:
+        await _say(change, MassLoss((NODE, "nd-x"), 3), timedelta(minutes=15))
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(15 * 60)
+    await fleet.act()
+    assert await fleet.where() == ["one", "two"]
+
+
+async def test_a_node_that_is_there_is_not_lost(fleet: Fleet) -> None:
+    with pytest.raises(Conflict, match="lattice node drain one"):
+        await nodes.confirm_lost(fleet.nodes, NodeCommand(caller=CALLER, node="one"))
+
+
+async def test_why_an_instance_moved_is_told(fleet: Fleet) -> None:
+    await web(fleet)
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(60)
+    await fleet.act()
+    facts = (await reading.list_facts(fleet.world.deps, ListFacts(entity="instance"))).facts
+    assert [fact.cause for fact in facts if fact.verb == "displaced"] == ["node one is lost"]
+
+
+async def test_a_loss_in_the_middle_of_an_update_ends_well(fleet: Fleet) -> None:
+    await web(fleet, replicas=2)
+    assert sorted(map(str, await fleet.where())) == ["one", "two"]
+    request = UpdateWorkload(caller=CALLER, workload="web", patch={"env": {"V": "2"}})
+    await workload_update.update_workload(fleet.world.deps, request)
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    fleet.world.clock.jump(60)
+    await fleet.act(rounds=8)
+    live = [i for i in (await fleet.shown()).instances if i.state == "running"]
+    assert [(i.node, i.revision) for i in live] == [("two", 2), ("two", 2)]
