@@ -116,6 +116,7 @@ def _instance(
         health=health if is_running else Health.UNKNOWN,
         reason=why if is_running and why else reason,
         progress=activity.progress if activity else "",
+        ended=refusal is None and _rests(instance, container, record),
         restarts=record.restarts,
         last_log=sight.last_logs.get(container.id, ()) if container else (),
         **(_of_container(container, instance) if container else {}),
@@ -141,6 +142,14 @@ def _phase(
     if activity is not None and activity.verb is Verb.PULL:
         return Phase.PULLING, ""
     return (Phase.STARTING, "") if container is not None or activity is not None else (Phase.PENDING, "")
+
+
+def _rests(instance: DesiredInstance, container: Container | None, record: InstanceRecord) -> bool:
+    """Whether it ended by itself and will not be started again."""
+    if container is None or not has_ended(container) or record.stopped_by_us:
+        return False
+    wanted = instance.desired is DesiredState.RUNNING and record.failure is None
+    return wanted and not will_restart(instance.run.restart, container)
 
 
 def _after_failure(record: InstanceRecord, *, vanished: bool) -> tuple[Phase, str]:

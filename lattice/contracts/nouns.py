@@ -256,6 +256,7 @@ class ObservedContainer(Noun):
     finished_at: datetime | None = None
     exit_code: int | None = None
     oom_killed: bool = False
+    ended: bool = Field(False, description="it ended by itself, and its restart policy leaves it so")
     restarts: int = 0
     ports: tuple[PortMapping, ...] = ()
     last_log: tuple[Said, ...] = ()

@@ -73,6 +73,11 @@ def is_ready(phase: Phase, health: Health) -> bool:
     return phase is Phase.RUNNING and health is Health.HEALTHY
 
 
+def serves(phase: Phase, health: Health, *, ended: bool) -> bool:
+    """Whether an instance is as it ought to be: ready, or ended well where its restart policy leaves it so."""
+    return is_ready(phase, health) or (ended and phase is Phase.STOPPED)
+
+
 def workload_state(desired: DesiredState, replicas: int, instances: Sequence[InstanceState]) -> WorkloadState:
     """The displayed state of a workload, from the displayed states of the instances that are not yet gone."""
     if desired is DesiredState.REMOVED:
@@ -81,8 +86,11 @@ def workload_state(desired: DesiredState, replicas: int, instances: Sequence[Ins
         busy = [state for state in instances if state not in (InstanceState.STOPPED, InstanceState.FAILED)]
         return WorkloadState.STOPPING if busy else WorkloadState.STOPPED
     running = sum(state is InstanceState.RUNNING for state in instances)
+    ended = sum(state is InstanceState.STOPPED for state in instances)
     if running >= replicas:
         return WorkloadState.RUNNING
+    if running + ended >= replicas:  # what ended well is not missed
+        return WorkloadState.RUNNING if running else WorkloadState.STOPPED
     if running:
         return WorkloadState.DEGRADED
     if InstanceState.FAILED in instances:

@@ -22,12 +22,21 @@ R = TypeVar("R", bound=SQLModel)
 
 @dataclass
 class MemoryDatabase:
-    """What is committed, and who holds what.  `away` takes it away from everybody."""
+    """What is committed, and who holds what.  `away` takes it away from everybody.
+
+    With a `lock_order` (row classes), a unit of work that locks a row of an earlier class after one of a later class is a bug, and is told so.
+    """
 
     tables: dict[TableShape[Any], MemoryTable[Any]] = field(default_factory=dict)
     locks: Locks = field(default_factory=Locks)
     held_names: dict[str, object] = field(default_factory=dict)
     away: bool = False
+    lock_order: tuple[type[SQLModel], ...] = ()
+
+    def lock_rank(self, shape: TableShape[Any]) -> int | None:
+        """Where this table stands in the order of locks; None for one that is not in it."""
+        ranks = {shape_of(table): rank for rank, table in enumerate(self.lock_order)}
+        return ranks.get(shape)
 
     def table(self, shape: TableShape[R]) -> MemoryTable[R]:
         """The committed rows of a table."""
@@ -48,6 +57,7 @@ class MemoryTransaction:
         self._views: dict[TableShape[Any], View[Any]] = {}
         self._changes = Changes()
         self._failure: Exception | None = None
+        self._newest_lock: tuple[int, str] = (-1, "")
 
     async def get(self, table: type[R], key: Any, *, lock: bool = False) -> R | None:
         shape = shape_of(table)
@@ -166,7 +176,20 @@ class MemoryTransaction:
         self._view(shape).change(key, changes)
 
     async def _lock(self, shape: TableShape[Any], key: Key) -> bool:
+        is_new = key not in self._database.table(shape).rows  # nobody else can see it, let alone wait for it
+        if not is_new and self._database.locks.owners.get((shape, key)) is not self:
+            self._check_order(shape)
         return await self._database.locks.take((shape, key), self)
+
+    def _check_order(self, shape: TableShape[Any]) -> None:
+        rank = self._database.lock_rank(shape)
+        if rank is None:
+            return
+        newest, name = self._newest_lock
+        assert rank >= newest, (
+            f"{shape.name} is locked after {name}: two who do this differently wait for each other"
+        )
+        self._newest_lock = (rank, shape.name)
 
     async def _lock_rows(self, shape: TableShape[Any], rows: Sequence[Values]) -> bool:
         """Lock the rows; True if one of them may have changed meanwhile."""

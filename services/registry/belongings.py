@@ -23,6 +23,7 @@ from services.registry.operations import Kind
 from services.registry.reading import secret_view
 from services.registry.tables import (
     InstanceRow,
+    NodeRow,
     OperationRow,
     ProjectRow,
     RevisionRow,
@@ -32,7 +33,7 @@ from services.registry.tables import (
     WorkloadRow,
 )
 from services.registry.workload_create import WorkloadDeps
-from services.registry.workload_rows import touch_nodes
+from services.registry.workload_rows import lock_instances, touch_nodes
 
 
 async def create_project(deps: Deps, request: CreateProject) -> ProjectView:
@@ -108,12 +109,12 @@ async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
     async with deps.change(request.caller, action="volume.delete") as change:
         if answered := await replay(change.tx, request.caller, Done):
             return answered
-        volume = await _find_volume(change.tx, request.project, request.volume)
+        volume = await _lock_volume(change.tx, request.project, request.volume)
         if volume.state == VolumeState.BOUND:
             raise Conflict(
                 f"volume {volume.name} is in use; remove its workload first, or: lattice rm NAME --volumes"
             )
-        node = await holder_of(change.tx, volume, lock=True)
+        node = await holder_of(change.tx, volume)
         change.tx.update(volume, removing=True, removed_at=None if node else change.now)
         if node is not None:
             change.touch_document(node)
@@ -125,9 +126,13 @@ async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:
         return remember(change, Done())
 
 
-async def _find_volume(tx: Transaction, project: str, ref: str) -> VolumeRow:
-    rows = await tx.find(VolumeRow, project=project, name=ref, removed_at=None, lock=True)
-    rows = rows or await tx.find(VolumeRow, project=project, id=ref, removed_at=None, lock=True)
+async def _lock_volume(tx: Transaction, project: str, ref: str) -> VolumeRow:
+    """The volume of this name or id, locked; its node first, as reports have them."""
+    rows = await tx.find(VolumeRow, project=project, name=ref, removed_at=None)
+    rows = rows or await tx.find(VolumeRow, project=project, id=ref, removed_at=None)
+    if rows:
+        await holder_of(tx, rows[0], lock=True)
+        rows = await tx.find(VolumeRow, id=rows[0].id, removed_at=None, lock=True)
     if not rows:
         raise NotFound(f"there is no volume {ref!r} in project {project}")
     return rows[0]
@@ -139,9 +144,7 @@ async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationVi
     async with deps.change(request.caller, action="operation.cancel") as change:
         if answered := await replay(change.tx, request.caller, OperationView):
             return answered
-        row = await change.tx.get(OperationRow, request.operation, lock=True)
-        if row is None:
-            raise NotFound(f"there is no operation {request.operation!r}")
+        row = await _lock_operation(change, request.operation)
         if OperationState(row.state).ended:
             raise Conflict(f"operation {row.id} has ended already: {row.state}")
         if row.kind in (Kind.REMOVE, Kind.STOP):
@@ -157,6 +160,21 @@ async def cancel_operation(deps: Deps, request: OperationCommand) -> OperationVi
         return remember(change, operations.operation_view(row))
 
 
+async def _lock_operation(change: Change, operation_id: str) -> OperationRow:
+    """The operation, locked; its subject first, as everybody else has them."""
+    seen = await change.tx.get(OperationRow, operation_id)
+    if seen is not None:
+        if seen.subject_kind == "node":
+            await change.tx.get(NodeRow, seen.subject_id, lock=True)
+        else:
+            await change.tx.get(WorkloadRow, seen.subject_id, lock=True)
+            await lock_instances(change, seen.subject_id)
+    row = await change.tx.get(OperationRow, operation_id, lock=True)
+    if row is None:
+        raise NotFound(f"there is no operation {operation_id!r}")
+    return row
+
+
 async def _undo(change: Change, row: OperationRow) -> None:
     if row.kind == Kind.DRAIN:
         await drains.cancel(change, row)
@@ -168,7 +186,7 @@ async def _undo(change: Change, row: OperationRow) -> None:
         await converging.cancel(change, workload)
         return
     change.tx.update(workload, desired="stopped", generation=workload.generation + 1, updated_at=change.now)
-    instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
+    instances = await lock_instances(change, workload.id)
     for instance in instances:
         if instance.desired == "running":
             changes = {} if instance.node_id else {"phase": "stopped"}

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from lattice.contracts.messages import RunSpec
 from lattice.contracts.nouns import DesiredState, Health, Phase, RolloutState, VolumeState
 from lattice.contracts.spec import UpdateSpec, WorkloadSpec
-from lattice.contracts.states import is_ready
+from lattice.contracts.states import serves
 from services.registry import accept, displacing, operations
-from services.registry.change import SYSTEM, Change, Deps
+from services.registry.change import Change
 from services.registry.displacement import Displaced, Displacement
 from services.registry.displacing import Sights
 from services.registry.lifecycle import Goal, Moves, Replica, converge
 from services.registry.operations import CONVERGING, Kind
 from services.registry.rollout import Newcomer, Verdict, goal_of, judge
 from services.registry.tables import InstanceRow, RevisionRow, RolloutRow, VolumeRow, WorkloadRow
-from services.registry.workload_rows import bury, current_revision, newest_epochs, nodes_away
+from services.registry.workload_rows import bury, current_revision, lock_instances, newest_epochs, nodes_away
 
 # Each look follows from what the one before did: take away, make, turn back, take away.
 _AT_MOST = 5
@@ -57,17 +57,6 @@ class Standing:
         )
 
 
-async def converge_workload(deps: Deps, workload_id: str, *, unsettle: bool = False) -> None:
-    """One look at a workload that may not be as wanted; `unsettle` where its instances have to leave a node."""
-    async with deps.change(SYSTEM, action="workload.converge") as change:
-        workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-        if workload is None:
-            return
-        if unsettle and workload.settled:
-            change.tx.update(workload, settled=False)
-        await bring_on(change, workload)
-
-
 async def bring_on(change: Change, workload: WorkloadRow) -> None:
     """Take the steps that are due.  The caller holds the workload's lock."""
     if workload.settled or workload.desired != DesiredState.RUNNING or workload.removed_at is not None:
@@ -83,8 +72,8 @@ async def bring_on(change: Change, workload: WorkloadRow) -> None:
 
 
 async def active_rollout(change: Change, workload_id: str) -> RolloutRow | None:
-    """The update that is under way, if one is."""
-    rows = await change.tx.find(RolloutRow, workload_id=workload_id, ended_at=None, lock=True)
+    """The update that is under way, if one is.  Guarded by the lock of its workload."""
+    rows = await change.tx.find(RolloutRow, workload_id=workload_id, ended_at=None)
     return rows[0] if rows else None
 
 
@@ -114,10 +103,15 @@ async def go_back(change: Change, workload: WorkloadRow) -> bool:
     rollout = await active_rollout(change, workload.id)
     if rollout is None or rollout.from_revision is None:
         return False
-    newcomers = await change.tx.find(
-        InstanceRow, workload_id=workload.id, revision=rollout.to_revision, gone_at=None, lock=True
+    instances = await lock_instances(change, workload.id)
+    await bury(
+        change,
+        [
+            row
+            for row in instances
+            if row.revision == rollout.to_revision and row.desired != DesiredState.REMOVED
+        ],
     )
-    await bury(change, [row for row in newcomers if row.desired != DesiredState.REMOVED])
     change.tx.update(workload, revision=rollout.from_revision, generation=workload.generation + 1)
     return True
 
@@ -127,7 +121,7 @@ async def _load(change: Change, workload: WorkloadRow) -> Standing:
     return Standing(
         workload,
         await current_revision(change.tx, workload),
-        await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True),
+        await lock_instances(change, workload.id),
         await active_rollout(change, workload.id),
         await nodes_away(change.tx),
         await displacing.see(change.tx),
@@ -175,7 +169,7 @@ def _replica(row: InstanceRow, away: frozenset[str], how: Displacement) -> Repli
         slot=row.slot,
         revision=row.revision,
         leaving=row.desired == DesiredState.REMOVED,
-        ready=row.node_id not in away and is_ready(Phase(row.phase), Health(row.health)),
+        ready=row.node_id not in away and serves(Phase(row.phase), Health(row.health), ended=row.ended),
         node_away=row.node_id in away,
         displaced=how is Displacement.DRAINED,
         lost=how is Displacement.LOST,

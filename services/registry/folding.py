@@ -12,8 +12,7 @@ from typing import Any
 
 from lattice.contracts.messages import ObservedDocument
 from lattice.contracts.nouns import ContainerKey, DesiredState, Health, ObservedContainer, Phase
-from lattice.contracts.states import furthest, is_ready
-from services.registry import workloads
+from lattice.contracts.states import furthest, is_ready, serves
 from services.registry.change import Change
 from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
@@ -32,7 +31,7 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
     reported = {
         "phase": phase,
         "health": seen.health,
-        "unready_since": None if is_ready(phase, seen.health) else row.unready_since or now,
+        "unready_since": None if serves(phase, seen.health, ended=seen.ended) else row.unready_since or now,
         "reason": seen.reason,
         "progress": seen.progress,
         "container_id": seen.container_id,
@@ -43,6 +42,7 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
         "finished_at": seen.finished_at,
         "exit_code": seen.exit_code,
         "oom_killed": seen.oom_killed,
+        "ended": seen.ended,
         "restarts": max(row.restarts, seen.restarts),
     }
     changes = {name: value for name, value in reported.items() if getattr(row, name) != value}
@@ -79,7 +79,7 @@ def is_proven_gone(row: InstanceRow, document: ObservedDocument, shown: frozense
 
 
 async def fold_document(change: Change, node: NodeRow, document: ObservedDocument) -> list[str]:
-    """Fold a report that is newer than all before it into the instances on its node; returns the workloads to converge next."""
+    """Fold a report that is newer than all before it into the instances on its node; returns the workloads of which it says anything new."""
     rows = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None, lock=True)
     seen = {container.key: container for container in document.containers}
     shown = frozenset(seen)
@@ -92,7 +92,7 @@ async def fold_document(change: Change, node: NodeRow, document: ObservedDocumen
             _end(change, node, row)
             touched.add(row.workload_id)
     await _end_volumes(change, node, document)
-    return await workloads.follow_up(change, touched, heard=node.id)
+    return sorted(touched)
 
 
 def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> bool:

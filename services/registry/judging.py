@@ -157,6 +157,8 @@ class Judge:
     async def _apply(self, moved: dict[str, Transition], told: set[str]) -> None:
         """The rows decide: where one differs from what the judge believed, it learns and decides again with the next tick."""
         async with self._deps.change(SYSTEM, action="node.judge") as change:
+            if self._unsaid is not None:
+                await _say(change, self._unsaid, self._mass_loss_hold)
             rows = await change.tx.find(NodeRow, id=In(tuple(sorted(moved.keys() | told))), lock=True)
             members = [row for row in rows if _is_member(row)]
             for row in members:
@@ -164,8 +166,6 @@ class Judge:
                     _move(change, row, moved[row.id])
                 if row.id in told:
                     note_docker_problem(change, row, self._presence.docker_problem(row.id))
-            if self._unsaid is not None:
-                await _say(change, self._unsaid, self._mass_loss_hold)
         self._unsaid = None
         for node_id in moved:
             self._members.pop(node_id, None)

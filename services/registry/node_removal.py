@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lattice.contracts.nouns import Liveness, Membership, Phase
 from lattice.storage import In, Transaction
-from services.registry import workloads
 from services.registry.change import Change
 from services.registry.node_rows import instances_on, write_node
 from services.registry.tables import (
@@ -24,9 +23,9 @@ async def secrets_on(tx: Transaction, node_id: str) -> list[str]:
     return sorted(f"{row.project}/{row.name}" for row in await tx.find(SecretRow, id=In(secret_ids)))
 
 
-async def forget(change: Change, node: NodeRow) -> None:
-    """The node is gone (its row stays for history), and with it what was still on it."""
-    instances = await instances_on(change.tx, [node.id])
+async def forget(change: Change, node: NodeRow) -> list[str]:
+    """The node is gone (its row stays for history), and with it what was still on it; returns the workloads that this concerns."""
+    instances = await instances_on(change.tx, [node.id], lock=True)
     for instance in instances:
         _give_up(change, instance, node)
     await _end_volumes(change, node)
@@ -41,7 +40,7 @@ async def forget(change: Change, node: NodeRow) -> None:
     )
     change.fact("node", "removed", entity_id=node.id, entity_name=node.name)
     change.audit("node", node.id, entity_name=node.name, before=before)
-    await workloads.follow_up(change, (instance.workload_id for instance in instances))
+    return sorted({instance.workload_id for instance in instances})
 
 
 async def _end_volumes(change: Change, node: NodeRow) -> None:

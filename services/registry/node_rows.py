@@ -80,9 +80,9 @@ async def holder_of(tx: Transaction, volume: VolumeRow, *, lock: bool = False) -
     return node if node is not None and node.removed_at is None else None
 
 
-async def instances_on(tx: Transaction, node_ids: Iterable[str]) -> list[InstanceRow]:
+async def instances_on(tx: Transaction, node_ids: Iterable[str], *, lock: bool = False) -> list[InstanceRow]:
     """The instances that are on these nodes and not yet gone."""
-    return await tx.find(InstanceRow, node_id=In(tuple(node_ids)), gone_at=None)
+    return await tx.find(InstanceRow, node_id=In(tuple(node_ids)), gone_at=None, lock=lock)
 
 
 def reserved_by(instances: Iterable[InstanceRow]) -> dict[str, Amounts]:

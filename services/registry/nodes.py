@@ -20,6 +20,7 @@ from services.registry import drains, operations
 from services.registry.change import Change
 from services.registry.enrolment import is_lapsed
 from services.registry.enrolment_rules import Act, Ruling, Standing, rule
+from services.registry.following import follow_up
 from services.registry.idempotency import remember, replay
 from services.registry.join_tokens import check_labels
 from services.registry.node_deps import NodeDeps
@@ -163,8 +164,9 @@ async def remove_node(deps: NodeDeps, request: NodeCommand) -> Done:
         if answered := await replay(change.tx, request.caller, Done):
             return answered
         loaded = await _load(deps, change, request.node, Act.REMOVE)
-        await forget(change, loaded.node)
+        touched = await forget(change, loaded.node)
         remember(change, Done())
+    await follow_up(deps.deps, touched)
     await deps.cut_links()
     return Done()
 

@@ -8,8 +8,8 @@ from lattice.contracts.messages import PLATFORM, NodeEvent, ObservedDocument
 from lattice.errors import Invalid
 from lattice.messaging import Received
 from services.registry.change import SYSTEM, Deps
-from services.registry.converging import converge_workload
 from services.registry.folding import fold_document
+from services.registry.following import follow_up
 from services.registry.observed_order import apply_node_report
 from services.registry.tables import FactRow, InstanceRow, NodeRow
 
@@ -24,13 +24,12 @@ async def take_observed(deps: Deps, received: Received[ObservedDocument]) -> Non
         raise Invalid(
             f"A report on {received.subject} speaks of {document.node_id}: a node speaks for itself only."
         )
-    unsettled: list[str] = []
+    touched: list[str] = []
     async with deps.change(SYSTEM, action="node.report") as change:
         node = await change.tx.get(NodeRow, document.node_id, lock=True)
         if node is not None and apply_node_report(change, node, document):
-            unsettled = await fold_document(change, node, document)
-    for workload_id in unsettled:
-        await converge_workload(deps, workload_id)
+            touched = await fold_document(change, node, document)
+    await follow_up(deps, touched, heard=document.node_id)
 
 
 async def take_event(deps: Deps, received: Received[NodeEvent]) -> None:

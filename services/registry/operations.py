@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from lattice.contracts.nouns import Health, OperationState, Phase, RolloutState
-from lattice.contracts.states import is_ready
+from lattice.contracts.states import serves
 from lattice.contracts.views import OperationView
 from lattice.storage import In
 from services.registry.change import Change
@@ -65,6 +65,12 @@ class Watched:
     progress: str = ""
     restarts: int = 0
     exit_code: int | None = None
+    ended: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is as it ought to be."""
+        return serves(self.phase, self.health, ended=self.ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,7 @@ def _not_updated(code: str, reason: str) -> Step:
 
 
 def _arrival(watched: Sequence[Watched]) -> Step:
-    ready = sum(is_ready(instance.phase, instance.health) for instance in watched)
+    ready = sum(instance.serves for instance in watched)
     if ready == len(watched):
         return Step(OperationState.SUCCEEDED, "", 100, result={"instances": len(watched)})
     lost = [instance for instance in watched if instance.phase is Phase.FAILED and is_hopeless(instance)]
@@ -137,14 +143,14 @@ def _arrival(watched: Sequence[Watched]) -> Step:
             lost[0].reason,
             problem={"code": "instance_failed", "detail": lost[0].reason},
         )
-    waiting = next(instance for instance in watched if not is_ready(instance.phase, instance.health))
+    waiting = next(instance for instance in watched if not instance.serves)
     return Step(OperationState.RUNNING, _progress(waiting, ready, len(watched)), 100 * ready // len(watched))
 
 
 def is_hopeless(instance: Watched) -> bool:
     """Whether a failed instance will not become ready by being tried again."""
     never_started = instance.exit_code is None
-    return never_started or instance.restarts >= CRASHES_TO_FAIL
+    return never_started or instance.ended or instance.restarts >= CRASHES_TO_FAIL
 
 
 def _progress(instance: Watched, ready: int, total: int) -> str:
@@ -266,6 +272,7 @@ def watch(instance: InstanceRow, *, away: frozenset[str]) -> Watched:
         progress=instance.progress,
         restarts=instance.restarts,
         exit_code=instance.exit_code,
+        ended=instance.ended,
     )
 
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from loguru import logger
+
 from lattice.contracts.nouns import DesiredState
-from lattice.errors import Temporary
+from lattice.errors import StaleVersion, Temporary
 from lattice.storage import Lt, Not
-from services.registry import converging, drains, operations
+from services.registry import drains
 from services.registry.change import SYSTEM, Deps
-from services.registry.converging import converge_workload
 from services.registry.displacing import workloads_to_move
+from services.registry.following import follow_up
 from services.registry.operations import Kind
 from services.registry.tables import (
     FactRow,
@@ -26,7 +28,6 @@ from services.registry.tables import (
     RolloutRow,
     WorkloadRow,
 )
-from services.registry.workload_rows import nodes_away
 
 DEADLINE_EVERY_S = 1.0
 ALL_EVERY = 10  # rounds
@@ -53,7 +54,8 @@ class Sweep:
         while held:
             try:
                 await self.round(everything=round_ % ALL_EVERY == 0)
-            except Temporary:
+            except (Temporary, StaleVersion) as error:
+                logger.info("the sweep begins anew: {}", error)
                 return
             round_ += 1
             await asyncio.sleep(DEADLINE_EVERY_S)
@@ -72,8 +74,7 @@ class Sweep:
         """Take work off nodes that are lost or drained."""
         async with self.deps.store.transaction() as tx:
             due = await workloads_to_move(tx, self.deps.now())
-        for workload_id in due:
-            await converge_workload(self.deps, workload_id, unsettle=True)
+        await follow_up(self.deps, due, unsettle=True)
 
     async def _drains(self) -> None:
         async with self.deps.store.transaction() as tx:
@@ -87,12 +88,7 @@ class Sweep:
         due: dict[str, Any] = {"deadline": Lt(now)} if overdue_only else {}
         async with self.deps.store.transaction() as tx:
             rows = await tx.find(OperationRow, ended_at=None, order_by=("deadline",), limit=_AT_ONCE, **due)
-        for workload_id in sorted({row.subject_id for row in rows if row.subject_kind == "workload"}):
-            async with self.deps.change(SYSTEM, action="operation.sweep") as change:
-                workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-                await operations.advance(change, workload_id, away=await nodes_away(change.tx))
-                if workload is not None:
-                    await converging.bring_on(change, workload)
+        await follow_up(self.deps, (row.subject_id for row in rows if row.subject_kind == "workload"))
 
     async def _converge(self, *, everything: bool) -> None:
         """Look at the workloads that are being updated; with `everything`, at all that are not as wanted."""
@@ -102,8 +98,11 @@ class Sweep:
             if everything:
                 rows = await tx.find(WorkloadRow, settled=False, removed_at=None, limit=_AT_ONCE)
                 due |= {row.id for row in rows if row.desired == DesiredState.RUNNING}
-        for workload_id in sorted(due):
-            await converge_workload(self.deps, workload_id)
+                going = await tx.find(
+                    WorkloadRow, desired=DesiredState.REMOVED, removed_at=None, limit=_AT_ONCE
+                )
+                due |= {row.id for row in going}
+        await follow_up(self.deps, due)
 
     async def _wake_for_unplaced(self) -> None:
         """Ask the scheduler again for what still has no place."""

@@ -225,6 +225,8 @@ class InstanceRow(Row, table=True):
     finished_at: datetime | None = _at(nullable=True)
     exit_code: int | None = None
     oom_killed: bool = False
+    # it ended by itself, and its restart policy leaves it so
+    ended: bool = False
     restarts: int = 0
     # what it reserves, and where its volumes allow it to be
     cpu_millis: int = 0
@@ -436,6 +438,16 @@ TABLES: tuple[type[Row], ...] = (
     WakeUpRow,
     AuditRow,
     IdempotencyRow,
+)
+
+# Who locks several rows takes them in this order, so that two never wait for each other.  Rollouts belong to their workload's lock.
+LOCK_ORDER: tuple[type[Row], ...] = (
+    ClusterRow,
+    WorkloadRow,
+    NodeRow,
+    InstanceRow,
+    VolumeRow,
+    OperationRow,
 )
 
 MIGRATIONS = Migrations(schema=SCHEMA, folder=Path(__file__).with_name("migrations"), metadata=metadata)

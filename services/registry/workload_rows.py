@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lattice.contracts.nouns import DesiredState, Liveness, Phase
 from lattice.errors import NotFound
-from lattice.storage import Transaction
+from lattice.storage import In, Transaction
 from services.registry.change import Change
 from services.registry.tables import InstanceRow, NodeRow, RevisionRow, WorkloadRow
 
@@ -25,6 +25,15 @@ async def current_revision(tx: Transaction, workload: WorkloadRow) -> RevisionRo
     if revision is None:
         raise NotFound(f"revision {workload.revision} of workload {workload.name} is gone")
     return revision
+
+
+async def lock_instances(change: Change, workload_id: str) -> list[InstanceRow]:
+    """The instances of a workload that are not gone, locked; their nodes first, as reports have them."""
+    seen = await change.tx.find(InstanceRow, workload_id=workload_id, gone_at=None)
+    nodes = sorted({row.node_id for row in seen if row.node_id})
+    if nodes:
+        await change.tx.find(NodeRow, id=In(tuple(nodes)), lock=True)
+    return await change.tx.find(InstanceRow, workload_id=workload_id, gone_at=None, lock=True)
 
 
 async def newest_epochs(tx: Transaction, workload: WorkloadRow) -> dict[int, int]:

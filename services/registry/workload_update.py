@@ -34,7 +34,7 @@ from services.registry.operations import Kind
 from services.registry.rollout import order_of
 from services.registry.tables import InstanceRow, NodeRow, RevisionRow, RolloutRow, SecretRow, WorkloadRow
 from services.registry.workload_create import Prepared, WorkloadDeps, prepare, write_revision
-from services.registry.workload_rows import current_revision, find_workload
+from services.registry.workload_rows import current_revision, find_workload, lock_instances
 from services.registry.workload_views import node_words, workload_view
 from services.registry.workloads import load, refuse_during_update
 
@@ -280,8 +280,7 @@ def _record(change: Change, workload: WorkloadRow, before: RevisionRow, target: 
 
 async def _take_over(change: Change, workload: WorkloadRow, revision: RevisionRow) -> None:
     """The instances run as the new revision says: they are its own from now on."""
-    rows = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
-    for row in rows:
+    for row in await lock_instances(change, workload.id):
         if row.revision == workload.revision and row.desired != DesiredState.REMOVED:
             change.tx.update(row, revision=revision.number)
 

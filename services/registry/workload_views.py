@@ -49,6 +49,8 @@ def displayed(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> InstanceState:
     node = nodes.get(row.node_id or "")
     liveness = node.liveness if node else Liveness.READY
     phase = Phase(row.phase)
+    if row.desired == DesiredState.RUNNING and phase is Phase.STOPPED and not row.ended:
+        phase = Phase.PENDING  # it was stopped and is wanted again
     if row.desired == DesiredState.REMOVED and phase not in (Phase.STOPPED, Phase.FAILED):
         phase = Phase.STOPPING
     return instance_state(phase, Health(row.health), reachability(liveness, has_volume=row.has_volume))

@@ -23,6 +23,7 @@ from services.registry.workload_rows import (
     bury,
     current_revision,
     find_workload,
+    lock_instances,
     newest_epochs,
     nodes_away,
     touch_nodes,
@@ -46,11 +47,7 @@ async def load(change: Change, request: WorkloadCommand) -> Found:
         )
     if workload.desired == DesiredState.REMOVED:
         raise Conflict(f"workload {workload.name} is being removed")
-    return Found(workload, await _instances(change, workload))
-
-
-async def _instances(change: Change, workload: WorkloadRow) -> list[InstanceRow]:
-    return await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None, lock=True)
+    return Found(workload, await lock_instances(change, workload.id))
 
 
 async def stop_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
@@ -61,7 +58,7 @@ async def stop_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         found = await load(change, request)
         instances = found.instances
         if await converging.go_back(change, found.workload):
-            instances = await _instances(change, found.workload)
+            instances = await lock_instances(change, found.workload.id)
         workload = _set_desired(change, found.workload, DesiredState.STOPPED)
         live = _live(instances)
         for instance in live:
@@ -86,7 +83,7 @@ async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         change.wake_scheduler(workload.id)
         if not workload.settled:  # it was stopped on its way to a goal
             await converging.bring_on(change, workload)
-            live = _live(await _instances(change, workload))
+            live = _live(await lock_instances(change, workload.id))
         return await answer(change, Kind.START, workload, live, "started")
 
 
@@ -180,29 +177,6 @@ async def finish_removal(change: Change, workload: WorkloadRow) -> None:
         workload_id=workload.id,
         project=workload.project,
     )
-
-
-async def follow_up(change: Change, workload_ids: Iterable[str], *, heard: str = "") -> list[str]:
-    """Bring on the operations and removals that waited for what was just learned of these workloads, from the node that was `heard`.
-
-    Returns the workloads that are on their way to a goal: for each, the caller's next change is `converge_workload`.
-    """
-    touched, unsettled = sorted(set(workload_ids)), []
-    if not touched:
-        return []
-    await change.tx.flush()
-    away = await nodes_away(change.tx) - {heard}
-    for workload_id in touched:
-        succeeded = await operations.advance(change, workload_id, away=away)
-        workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-        if workload is None:
-            continue
-        if Kind.DEPLOY in succeeded:
-            change.tx.update(workload, stable_revision=workload.revision)
-        if not workload.settled:
-            unsettled.append(workload_id)
-        await finish_removal(change, workload)
-    return unsettled
 
 
 async def answer(

@@ -75,6 +75,19 @@ async def test_a_postgres_keeps_its_data_through_its_whole_life(
     assert await marker(again) == "kept"
 
 
+def test_what_is_to_run_once_is_done_when_it_has_ended(
+    platform: Platform, new_name: NewName, image_test: str
+) -> None:
+    once = ("--restart", "never", "--", "sh", "-c")
+    name = new_name("once")
+    platform.ok("run", image_test, "--name", name, "--timeout", "30s", *once, "echo done")
+    shown = platform.json("show", name)
+    assert shown["state"] == "stopped" and shown["instances"][0]["exit_code"] == 0
+    failing = new_name("once")
+    said = platform.refused("run", image_test, "--name", failing, "--timeout", "30s", *once, "exit 7")
+    assert "exited with 7" in said and platform.json("show", failing)["state"] == "failed"
+
+
 async def test_a_postgres_is_reached_only_with_its_ca_and_its_password(
     platform: Platform, new_name: NewName
 ) -> None:

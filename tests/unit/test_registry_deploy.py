@@ -54,6 +54,7 @@ from services.registry import (
     workload_create,
     workloads,
 )
+from services.registry.following import follow_up
 from services.registry.image_pinning import Answer, RegistryAnswer
 from services.registry.relay import Relay
 from services.registry.sweep import Sweep
@@ -364,7 +365,8 @@ async def remove_its_node(world: World) -> None:
     async with world.deps.change(CALLER, action="node.remove") as change:
         node = await change.tx.get(NodeRow, NODE, lock=True)
         assert node is not None
-        await node_removal.forget(change, node)
+        touched = await node_removal.forget(change, node)
+    await follow_up(world.deps, touched)
 
 
 async def test_a_removal_ends_with_its_node(world: World) -> None:
@@ -512,6 +514,26 @@ async def test_operations_of_a_crash_loop_fail_with_the_reason(world: World) -> 
         row = await tx.get(OperationRow, accepted.operation.id)
     assert row is not None and row.state == "failed" and row.problem is not None
     assert row.problem["detail"] == "exited with 1"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "phase", "operation", "workload"),
+    [
+        (0, Phase.STOPPED, OperationState.SUCCEEDED, WorkloadState.STOPPED),
+        (1, Phase.FAILED, OperationState.FAILED, WorkloadState.FAILED),
+    ],
+    ids=["well", "badly"],
+)
+async def test_what_is_to_run_once_is_done_when_it_has_ended(
+    world: World, exit_code: int, phase: Phase, operation: OperationState, workload: WorkloadState
+) -> None:
+    accepted = await world.create(name="once", image="app:1", restart={"policy": "never"})
+    await world.place_all()
+    document = await world.document()
+    seen = running(document, phase=phase, health=Health.UNKNOWN, exit_code=exit_code, ended=True)
+    await world.report(seen, generation=document.generation)
+    assert await world.operation(accepted) is operation
+    assert (await reading.get_workload(world.deps, GetByName(ref="once"))).state is workload
 
 
 async def test_the_same_key_makes_a_project_and_a_secret_version_once(world: World) -> None:

@@ -90,8 +90,14 @@ def test_silence_hides_a_cordon_but_not_the_other_way_round() -> None:
 @given(st.lists(st.sampled_from(InstanceState), max_size=5), st.integers(0, 5))
 def test_a_workload_runs_when_enough_of_it_runs(instances: list[InstanceState], replicas: int) -> None:
     state = workload_state(DesiredState.RUNNING, replicas, instances)
-    enough = instances.count(InstanceState.RUNNING) >= replicas
+    running, ended = instances.count(InstanceState.RUNNING), instances.count(InstanceState.STOPPED)
+    enough = running >= replicas or (running > 0 and running + ended >= replicas)
     assert (state is WorkloadState.RUNNING) == enough
+
+
+def test_what_has_ended_well_is_not_missed() -> None:
+    assert workload_state(DesiredState.RUNNING, 1, [InstanceState.STOPPED]) is WorkloadState.STOPPED
+    assert workload_state(DesiredState.RUNNING, 2, [InstanceState.STOPPED]) is not WorkloadState.STOPPED
 
 
 def test_ready_needs_a_healthy_check() -> None:

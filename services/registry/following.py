@@ -1,0 +1,44 @@
+"""What follows when something was learned of a workload: its operations, its goal and its removal are brought on, in a change of their own.
+
+The change that learned it is over by then: it held the node's lock, and the workload's comes before it (`tables.LOCK_ORDER`).  What a crash in
+between leaves undone, the sweep does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from loguru import logger
+
+from lattice.errors import StaleVersion, Temporary
+from services.registry import converging, operations
+from services.registry.change import SYSTEM, Change, Deps
+from services.registry.operations import Kind
+from services.registry.tables import WorkloadRow
+from services.registry.workload_rows import nodes_away
+from services.registry.workloads import finish_removal
+
+
+async def follow_up(
+    deps: Deps, workload_ids: Iterable[str], *, heard: str = "", unsettle: bool = False
+) -> None:
+    """Bring on these workloads.  `heard` is the node that has just reported; `unsettle` where instances have to leave their node."""
+    for workload_id in sorted(set(workload_ids)):
+        try:
+            async with deps.change(SYSTEM, action="workload.follow_up") as change:
+                await _follow_up(change, workload_id, heard=heard, unsettle=unsettle)
+        except (Temporary, StaleVersion) as error:
+            logger.info("workload {} is looked at again soon: {}", workload_id, error)
+
+
+async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: bool) -> None:
+    workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
+    if workload is None or workload.removed_at is not None:
+        return
+    if unsettle and workload.settled:
+        change.tx.update(workload, settled=False)
+    await converging.bring_on(change, workload)
+    away = await nodes_away(change.tx) - {heard}
+    if Kind.DEPLOY in await operations.advance(change, workload_id, away=away):
+        change.tx.update(workload, stable_revision=workload.revision)
+    await finish_removal(change, workload)
