@@ -168,6 +168,11 @@ class UpdateSpec(SpecModel):
     healthy_deadline: Annotated[DurationS, Field(ge=1)] = Field(
         120, description="how long a new instance may take to become healthy"
     )
+    healthy_for: DurationS | None = Field(
+        None,
+        le=3600,
+        description="how long a new instance must stay healthy to count; without a health check 5 s, else 0",
+    )
 
 
 class NodeLossMode(StrEnum):

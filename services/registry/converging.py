@@ -6,55 +6,19 @@ for workloads that are not settled.  The operations that wait for the goal are b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from lattice.contracts.messages import RunSpec
-from lattice.contracts.nouns import DesiredState, Health, Phase, RolloutState, VolumeState
-from lattice.contracts.spec import UpdateSpec, WorkloadSpec
-from lattice.contracts.states import serves
+from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
 from services.registry import accept, displacing, operations
 from services.registry.change import Change
 from services.registry.displacement import Displaced, Displacement
-from services.registry.displacing import Sights
-from services.registry.lifecycle import Goal, Moves, Replica, converge
+from services.registry.lifecycle import Moves, converge
 from services.registry.operations import CONVERGING, Kind
-from services.registry.rollout import Newcomer, Verdict, goal_of, judge
-from services.registry.tables import InstanceRow, RevisionRow, RolloutRow, VolumeRow, WorkloadRow
+from services.registry.rollout import Verdict, judge
+from services.registry.standing import Standing
+from services.registry.tables import InstanceRow, RolloutRow, VolumeRow, WorkloadRow
 from services.registry.workload_rows import bury, current_revision, lock_instances, newest_epochs, nodes_away
 
 # Each look follows from what the one before did: take away, make, turn back, take away.
 _AT_MOST = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A workload with all that its next step depends on."""
-
-    workload: WorkloadRow
-    revision: RevisionRow
-    instances: Sequence[InstanceRow]
-    rollout: RolloutRow | None
-    away: frozenset[str]
-    sights: Sights
-
-    @property
-    def spec(self) -> WorkloadSpec:
-        return WorkloadSpec.model_validate(self.revision.spec)
-
-    @property
-    def update(self) -> UpdateSpec:
-        return self.spec.update
-
-    @property
-    def run(self) -> RunSpec:
-        return RunSpec.model_validate(self.revision.run)
-
-    @property
-    def goal(self) -> Goal:
-        return goal_of(
-            replicas=self.workload.replicas, revision=self.revision.number, update=self.update, run=self.run
-        )
 
 
 async def bring_on(change: Change, workload: WorkloadRow) -> None:
@@ -125,19 +89,19 @@ async def _load(change: Change, workload: WorkloadRow) -> Standing:
         await active_rollout(change, workload.id),
         await nodes_away(change.tx),
         await displacing.see(change.tx),
+        change.now,
     )
 
 
 async def _move(change: Change, standing: Standing) -> Moves:
     """Make and take away what is due now."""
-    spec = standing.spec
-    why = {row.id: standing.sights.of(row, spec, change.now) for row in standing.instances}
-    seen = [_replica(row, standing.away, why[row.id].how) for row in standing.instances]
-    moves = converge(standing.goal, seen)
+    moves = converge(standing.goal, standing.replicas)
+    for row in standing.newly_proven:
+        change.tx.update(row, proven=True)
     if moves.retire:
         retired = [row for row in standing.instances if row.id in moves.retire]
         for row in retired:
-            _say_displaced(change, row, why[row.id])
+            _say_displaced(change, row, standing.displaced[row.id])
         await bury(change, retired)
     if moves.create_slots:
         epochs = await newest_epochs(change.tx, standing.workload)
@@ -163,50 +127,23 @@ def _say_displaced(change: Change, row: InstanceRow, why: Displaced) -> None:
     )
 
 
-def _replica(row: InstanceRow, away: frozenset[str], how: Displacement) -> Replica:
-    return Replica(
-        id=row.id,
-        slot=row.slot,
-        revision=row.revision,
-        leaving=row.desired == DesiredState.REMOVED,
-        ready=row.node_id not in away and serves(Phase(row.phase), Health(row.health), ended=row.ended),
-        node_away=row.node_id in away,
-        displaced=how is Displacement.DRAINED,
-        lost=how is Displacement.LOST,
-    )
-
-
-def _judge(change: Change, standing: Standing, moves: Moves) -> Verdict | None:
+def _judge(standing: Standing, moves: Moves) -> Verdict | None:
     rollout = standing.rollout
     if rollout is None:
         return None
     return judge(
         RolloutState(rollout.state),
-        standing.update,
-        [_newcomer(row, standing) for row in standing.instances if _is_new(row, standing)],
+        standing.spec.update,
+        standing.newcomers,
         has_way_back=rollout.from_revision is not None,
         settled=moves.settled,
-        now=change.now,
-    )
-
-
-def _is_new(row: InstanceRow, standing: Standing) -> bool:
-    return row.revision == standing.revision.number and row.desired == DesiredState.RUNNING
-
-
-def _newcomer(row: InstanceRow, standing: Standing) -> Newcomer:
-    seen = operations.watch(row, away=standing.away)
-    return Newcomer(
-        slot=row.slot,
-        unready_since=row.unready_since,
-        hopeless=seen.phase is Phase.FAILED and operations.is_hopeless(seen),
-        reason=seen.reason or seen.progress,
+        now=standing.now,
     )
 
 
 async def _turn(change: Change, standing: Standing, moves: Moves) -> bool:
     """Write what has become of the update; True where that sets another goal: on the way back it is the earlier revision, at once."""
-    rollout, verdict = standing.rollout, _judge(change, standing, moves)
+    rollout, verdict = standing.rollout, _judge(standing, moves)
     if rollout is None or verdict is None or verdict.state == rollout.state:
         return False
     ended = change.now if verdict.state.ended else None
@@ -248,22 +185,10 @@ async def _tell_operations(change: Change, standing: Standing, moves: Moves) -> 
     for row in await operations.open_operations(change, standing.workload.id):
         if Kind(row.kind) in CONVERGING:
             step = operations.convergence_step(
-                _outcome(standing, moves),
+                standing.outcome(moves),
                 ready=moves.ready,
                 replicas=standing.workload.replicas,
                 deadline=row.deadline,
                 now=change.now,
             )
             operations.apply_step(change, row, step)
-
-
-def _outcome(standing: Standing, moves: Moves) -> operations.Convergence:
-    rollout = standing.rollout
-    waiting = next((row for row in standing.instances if _is_new(row, standing) and row.unready_since), None)
-    doing = operations.watch(waiting, away=standing.away) if waiting else None
-    return operations.Convergence(
-        settled=moves.settled,
-        state=RolloutState(rollout.state) if rollout else None,
-        reason=rollout.reason if rollout else "",
-        now=(doing.progress or doing.reason) if doing else "",
-    )

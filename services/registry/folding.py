@@ -31,7 +31,7 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
     reported = {
         "phase": phase,
         "health": seen.health,
-        "unready_since": None if serves(phase, seen.health, ended=seen.ended) else row.unready_since or now,
+        **_since(row, seen, now, serves=serves(phase, seen.health, ended=seen.ended)),
         "reason": seen.reason,
         "progress": seen.progress,
         "container_id": seen.container_id,
@@ -47,6 +47,16 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
     }
     changes = {name: value for name, value in reported.items() if getattr(row, name) != value}
     return Folded(changes, tuple(_verbs(row, phase, seen)))
+
+
+def _since(
+    row: InstanceRow, seen: ObservedContainer, now: datetime, *, serves: bool
+) -> dict[str, datetime | None]:
+    """Since when it serves or does not; a restart begins anew, also one that was over before anybody heard of it."""
+    if not serves:
+        return {"ready_since": None, "unready_since": row.unready_since or now}
+    began_anew = seen.restarts > row.restarts
+    return {"ready_since": now if began_anew else row.ready_since or now, "unready_since": None}
 
 
 def _verbs(row: InstanceRow, phase: Phase, seen: ObservedContainer) -> list[str]:

@@ -13,7 +13,6 @@ from loguru import logger
 from lattice.errors import StaleVersion, Temporary
 from services.registry import converging, operations
 from services.registry.change import SYSTEM, Change, Deps
-from services.registry.operations import Kind
 from services.registry.tables import WorkloadRow
 from services.registry.workload_rows import nodes_away
 from services.registry.workloads import finish_removal
@@ -39,6 +38,5 @@ async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: 
         change.tx.update(workload, settled=False)
     await converging.bring_on(change, workload)
     away = await nodes_away(change.tx) - {heard}
-    if Kind.DEPLOY in await operations.advance(change, workload_id, away=away):
-        change.tx.update(workload, stable_revision=workload.revision)
+    await operations.advance(change, workload_id, away=away)
     await finish_removal(change, workload)

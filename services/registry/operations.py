@@ -241,10 +241,8 @@ async def begin_for_node(
     return change.tx.add(row)
 
 
-async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> list[Kind]:
-    """Bring the open operations of a workload up to date; returns the kinds of those that succeeded.  `away` are the nodes that cannot
-    be reached."""
-    succeeded = []
+async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> None:
+    """Bring the open operations of a workload up to date; `away` are the nodes that cannot be reached."""
     for row in await open_operations(change, workload_id):
         if Kind(row.kind) in CONVERGING:
             continue  # `converging` brings them on
@@ -252,9 +250,6 @@ async def advance(change: Change, workload_id: str, *, away: frozenset[str]) -> 
         watched = [watch(instance, away=away) for instance in instances]
         step = next_step(Kind(row.kind), watched, deadline=row.deadline, now=change.now)
         apply_step(change, row, step)
-        if step.state is OperationState.SUCCEEDED:
-            succeeded.append(Kind(row.kind))
-    return succeeded
 
 
 def watch(instance: InstanceRow, *, away: frozenset[str]) -> Watched:

@@ -11,13 +11,16 @@ from lattice.contracts.nouns import RolloutState
 from lattice.contracts.spec import UpdateOrder, UpdateSpec
 from services.registry.lifecycle import Goal
 
+# As Docker Swarm watches a new task by default (its `--update-monitor`).
+UNCHECKED_FOR = timedelta(seconds=5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Newcomer:
-    """An instance of the revision that is rolled out; `unready_since` is None while it serves."""
+    """An instance of the revision that is rolled out; `waited_for_since` is None while it counts as healthy."""
 
     slot: int
-    unready_since: datetime | None
+    waited_for_since: datetime | None
     hopeless: bool = False
     reason: str = ""
 
@@ -50,6 +53,13 @@ def goal_of(*, replicas: int, revision: int, update: UpdateSpec, run: RunSpec) -
     )
 
 
+def healthy_for(update: UpdateSpec, run: RunSpec) -> timedelta:
+    """How long a new instance must have served to count: where no check says that it works, it must at least stay up for a while."""
+    if update.healthy_for is not None:
+        return timedelta(seconds=update.healthy_for)
+    return UNCHECKED_FOR if run.health is None else timedelta(0)
+
+
 def judge(
     state: RolloutState,
     update: UpdateSpec,
@@ -77,11 +87,11 @@ def judge(
 
 def _trouble(newcomers: Sequence[Newcomer], patience: timedelta, now: datetime) -> str | None:
     for newcomer in newcomers:
-        if newcomer.unready_since is None:
+        if newcomer.waited_for_since is None:
             continue
         if newcomer.hopeless:
             return newcomer.reason or "its container does not stay up"
-        if now - newcomer.unready_since >= patience:
+        if now - newcomer.waited_for_since >= patience:
             why = f": {newcomer.reason}" if newcomer.reason else ""
             return f"not healthy within {patience.total_seconds():g} s{why}"
     return None

@@ -213,8 +213,11 @@ class InstanceRow(Row, table=True):
     node_id: str | None = None
     phase: str = "pending"
     health: str = "unknown"
-    # since when it does not serve; null while it does
+    # since when it serves without a restart, and since when it does not; one of both is null
+    ready_since: datetime | None = _at(nullable=True)
     unready_since: datetime | None = _at(nullable=True)
+    # it has served for as long as an update asks for
+    proven: bool = False
     reason: str = ""
     progress: str = ""
     container_id: str = ""

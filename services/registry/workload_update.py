@@ -32,7 +32,15 @@ from services.registry.idempotency import remember, replay
 from services.registry.merge_patch import merge_patch
 from services.registry.operations import Kind
 from services.registry.rollout import order_of
-from services.registry.tables import InstanceRow, NodeRow, RevisionRow, RolloutRow, SecretRow, WorkloadRow
+from services.registry.tables import (
+    InstanceRow,
+    NodeRow,
+    OperationRow,
+    RevisionRow,
+    RolloutRow,
+    SecretRow,
+    WorkloadRow,
+)
 from services.registry.workload_create import Prepared, WorkloadDeps, prepare, write_revision
 from services.registry.workload_rows import current_revision, find_workload, lock_instances
 from services.registry.workload_views import node_words, workload_view
@@ -77,8 +85,13 @@ async def _update(
     current = await current_revision(change.tx, workload)
     replaces = await _replaces(change.tx, current, wanted.spec, prepared)
     same_spec = WorkloadSpec.model_validate(current.spec) == wanted.spec
-    if not replaces and same_spec and await converging.active_rollout(change, workload.id) is None:
-        return await _nothing_to_do(change, Kind.UPDATE, workload, current)
+    if not replaces:
+        rollout = await converging.active_rollout(change, workload.id)
+        if same_spec and rollout is None:
+            return await _nothing_to_do(change, Kind.UPDATE, workload, current)
+        if same_spec and rollout is not None and rollout.to_revision == current.number:
+            return await _under_way(change, workload, current, rollout)
+        await refuse_during_update(change, workload)
     number = await _next_number(change.tx, workload)
     if replaces:
         revision = await write_revision(deps, change, wanted, prepared, workload, number=number)
@@ -226,8 +239,10 @@ async def _aim(change: Change, workload: WorkloadRow, before: RevisionRow, targe
     revision = target.revision
     spec = WorkloadSpec.model_validate(revision.spec)
     _record(change, workload, before, target)
+    stable = await _stable_revision(change, workload, before)
     if not target.replaces:
         await _take_over(change, workload, revision)
+        stable = revision.number if stable == before.number else stable
     await operations.supersede(change, workload.id, by=target.kind)
     await converging.supersede(change, workload)
     operation = operations.begin(
@@ -246,6 +261,7 @@ async def _aim(change: Change, workload: WorkloadRow, before: RevisionRow, targe
         generation=workload.generation + 1,
         updated_at=change.now,
         settled=False,
+        stable_revision=stable,
     )
     if target.replaces:
         _begin_rollout(change, workload, revision, operation.id)
@@ -285,6 +301,20 @@ async def _take_over(change: Change, workload: WorkloadRow, revision: RevisionRo
             change.tx.update(row, revision=revision.number)
 
 
+async def _stable_revision(change: Change, workload: WorkloadRow, before: RevisionRow) -> int | None:
+    """The revision that may be gone back to: what serves now, however young, unless it is an update that is not through yet."""
+    if await converging.active_rollout(change, workload.id) is not None:
+        return workload.stable_revision
+    serving = [
+        row
+        for row in await lock_instances(change, workload.id)
+        if row.revision == before.number and row.unready_since is None and (row.proven or not row.restarts)
+    ]
+    for row in serving:
+        change.tx.update(row, proven=True)
+    return before.number if serving else workload.stable_revision
+
+
 def _begin_rollout(change: Change, workload: WorkloadRow, revision: RevisionRow, operation_id: str) -> None:
     run = RunSpec.model_validate(revision.run)
     order, reason = order_of(WorkloadSpec.model_validate(revision.spec).update, run)
@@ -303,7 +333,7 @@ def _begin_rollout(change: Change, workload: WorkloadRow, revision: RevisionRow,
     )
 
 
-def _end_at_rest(change: Change, operation: Any) -> None:
+def _end_at_rest(change: Change, operation: OperationRow) -> None:
     """Nothing runs, so nothing has to be replaced: the goal counts from the next start on."""
     step = operations.Step(OperationState.SUCCEEDED, "", 100, result={"instances": 0})
     operations.apply_step(change, operation, step)
@@ -319,6 +349,16 @@ def _fact(change: Change, workload: WorkloadRow, verb: str, data: dict[str, Any]
         project=workload.project,
         data=data,
     )
+
+
+async def _under_way(
+    change: Change, workload: WorkloadRow, revision: RevisionRow, rollout: RolloutRow
+) -> Accepted:
+    """The same was asked for before and is being rolled out: the operation that watches it is the answer."""
+    operation = await change.tx.get(OperationRow, rollout.operation_id)
+    if operation is None:
+        raise NotFound(f"operation {rollout.operation_id} is gone")
+    return await _answer(change, workload, revision, operation)
 
 
 async def _nothing_to_do(
@@ -340,7 +380,9 @@ async def _nothing_to_do(
     return await _answer(change, workload, revision, operation)
 
 
-async def _answer(change: Change, workload: WorkloadRow, revision: RevisionRow, operation: Any) -> Accepted:
+async def _answer(
+    change: Change, workload: WorkloadRow, revision: RevisionRow, operation: OperationRow
+) -> Accepted:
     await change.tx.flush()
     instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None)
     nodes = node_words(await change.tx.find(NodeRow, removed_at=None))

@@ -74,6 +74,8 @@ async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
         found = await load(change, request)
+        if found.workload.desired == DesiredState.RUNNING:
+            await refuse_during_update(change, found.workload)
         workload = _set_desired(change, found.workload, DesiredState.RUNNING)
         live = _live(found.instances)
         for instance in live:

@@ -132,7 +132,7 @@ async def fleet(world: World) -> AsyncIterator[Fleet]:
 
 
 async def web(fleet: Fleet, **more: Any) -> None:
-    await fleet.world.create(**({"name": "web", "image": "app:1"} | more))
+    await fleet.world.create(**({"name": "web", "image": "app:1", "update": {"healthy_for": 0}} | more))
     await fleet.act()
 
 

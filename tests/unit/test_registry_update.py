@@ -80,7 +80,8 @@ def node(world: World) -> Node:
 
 
 def spec(version: str = "1", **more: Any) -> dict[str, Any]:
-    return {"name": "web", "image": "app:1", "env": {"V": version}, **more}
+    at_once = {"healthy_for": 0}
+    return {"name": "web", "image": "app:1", "env": {"V": version}, "update": at_once, **more}
 
 
 async def deployed(world: World, node: Node, **more: Any) -> WorkloadView:
@@ -199,6 +200,42 @@ async def test_what_is_not_healthy_in_time_goes_back(world: World, node: Node) -
     assert "not healthy within 30 s" in rollout.reason
 
 
+async def test_what_starts_and_ends_again_was_never_healthy(world: World, node: Node) -> None:
+    """Without a check it is healthy as soon as it runs: so it must run for a while."""
+    before = await deployed(world, node, update={"healthy_for": "5s"})
+    accepted = await to_version(world, "2")
+    await node.act()
+    found = await operation(world, accepted)
+    assert found.state is OperationState.RUNNING and "watching it for 5 s" in found.progress
+    node.broken.add("2")
+    await node.settle()
+    assert (await operation(world, accepted)).state is OperationState.FAILED
+    assert [i.id for i in (await shown(world)).instances] == [i.id for i in before.instances]
+
+
+async def test_what_stays_up_is_trusted(world: World, node: Node) -> None:
+    await deployed(world, node, update={"healthy_for": "5s"})
+    accepted = await to_version(world, "2")
+    await node.act()
+    world.clock.jump(5)
+    await Sweep(world.deps).round(everything=False)
+    await node.settle()
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+
+
+async def test_what_flaps_is_not_waited_for_for_ever(world: World, node: Node) -> None:
+    await deployed(world, node, update={"healthy_for": "5s", "healthy_deadline": "30s"})
+    await to_version(world, "2")
+    for _ in range(10):
+        await node.act()
+        world.clock.jump(2)
+        await node.act(ready=False)
+        world.clock.jump(2)
+        await Sweep(world.deps).round(everything=False)
+    rollout = (await shown(world)).rollout
+    assert rollout is not None and rollout.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK)
+
+
 async def test_without_room_it_goes_back(world: World, node: Node) -> None:
     await deployed(world, node, resources={"cpu": 3})
     accepted = await to_version(world, "2")
@@ -239,6 +276,26 @@ async def test_a_newer_update_takes_over(world: World, node: Node) -> None:
     assert (await operation(world, first)).state is OperationState.CANCELLED
     assert (await operation(world, second)).state is OperationState.SUCCEEDED
     assert [i.revision for i in (await shown(world)).instances] == [3]
+
+
+async def test_the_same_update_again_is_the_one_under_way(world: World, node: Node) -> None:
+    """Found by simulation (seed 3): asked for twice, a version that cannot run was no longer watched, and stayed."""
+    await deployed(world, node)
+    node.broken.add("2")
+    first = await to_version(world, "2")
+    assert (await to_version(world, "2")).operation.id == first.operation.id
+    await node.settle()
+    assert (await operation(world, first)).state is OperationState.FAILED
+    assert [i.revision for i in (await shown(world)).instances] == [1]
+
+
+async def test_what_the_update_is_about_is_not_changed_under_it(world: World, node: Node) -> None:
+    await deployed(world, node)
+    await to_version(world, "2")
+    with pytest.raises(Conflict, match="being updated"):
+        await patch(world, replicas=2)
+    with pytest.raises(Conflict, match="being updated"):
+        await workloads.start_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
 
 
 async def test_a_cancelled_update_goes_back(world: World, node: Node) -> None:

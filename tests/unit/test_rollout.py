@@ -8,8 +8,8 @@ import pytest
 
 from lattice.contracts.messages import RunSpec, RunVolume
 from lattice.contracts.nouns import RolloutState
-from lattice.contracts.spec import UpdateOrder, UpdateSpec
-from services.registry.rollout import Newcomer, Verdict, goal_of, judge, order_of
+from lattice.contracts.spec import HealthSpec, TcpCheck, UpdateOrder, UpdateSpec
+from services.registry.rollout import Newcomer, Verdict, goal_of, healthy_for, judge, order_of
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 PLAIN = RunSpec(image="app", cpu_millis=100, memory_bytes=1, pids=1)
@@ -25,10 +25,10 @@ def verdict(*newcomers: Newcomer, update: UpdateSpec = UPDATE, **seen: object) -
 
 
 def unready(seconds: float, **more: object) -> Newcomer:
-    return Newcomer(slot=0, unready_since=NOW - timedelta(seconds=seconds), **more)  # type: ignore[arg-type]
+    return Newcomer(slot=0, waited_for_since=NOW - timedelta(seconds=seconds), **more)  # type: ignore[arg-type]
 
 
-READY = Newcomer(slot=0, unready_since=None)
+READY = Newcomer(slot=0, waited_for_since=None)
 
 
 def test_it_goes_on_while_there_is_time() -> None:
@@ -67,6 +67,13 @@ def test_without_a_way_back_it_fails(update: UpdateSpec, has_way_back: bool, why
 )
 def test_it_ends_when_all_is_as_wanted(state: RolloutState, end: RolloutState) -> None:
     assert verdict(READY, state=state, settled=True) == Verdict(state=end)
+
+
+def test_without_a_check_it_has_to_stay_up_for_a_while() -> None:
+    checked = PLAIN.model_copy(update={"health": HealthSpec(tcp=TcpCheck(port="http"))})
+    assert healthy_for(UPDATE, PLAIN) == timedelta(seconds=5)
+    assert healthy_for(UPDATE, checked) == timedelta(0)
+    assert healthy_for(UPDATE.model_copy(update={"healthy_for": 9.0}), checked) == timedelta(seconds=9)
 
 
 def test_the_way_back_has_no_way_back() -> None:

@@ -1,0 +1,135 @@
+"""A workload as its next step depends on it, read from rows: what `lifecycle` and `rollout` are asked about, and what operations are told.
+
+Nothing here loads or writes; `converging` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from lattice.contracts.messages import RunSpec
+from lattice.contracts.nouns import DesiredState, Health, Phase, RolloutState
+from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.states import serves
+from services.registry import operations
+from services.registry.displacement import Displaced, Displacement
+from services.registry.displacing import Sights
+from services.registry.lifecycle import Goal, Moves, Replica
+from services.registry.operations import Convergence
+from services.registry.rollout import Newcomer, goal_of, healthy_for
+from services.registry.tables import InstanceRow, RevisionRow, RolloutRow, WorkloadRow
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A workload with all that its next step depends on, at one moment."""
+
+    workload: WorkloadRow
+    revision: RevisionRow
+    instances: Sequence[InstanceRow]
+    rollout: RolloutRow | None
+    away: frozenset[str]
+    sights: Sights
+    now: datetime
+
+    @cached_property
+    def spec(self) -> WorkloadSpec:
+        return WorkloadSpec.model_validate(self.revision.spec)
+
+    @cached_property
+    def run(self) -> RunSpec:
+        return RunSpec.model_validate(self.revision.run)
+
+    @property
+    def goal(self) -> Goal:
+        """How many of which revision, and how they take the place of others."""
+        update, number = self.spec.update, self.revision.number
+        return goal_of(replicas=self.workload.replicas, revision=number, update=update, run=self.run)
+
+    @cached_property
+    def displaced(self) -> dict[str, Displaced]:
+        """Whether an instance has to leave its node, by instance id."""
+        return {row.id: self.sights.of(row, self.spec, self.now) for row in self.instances}
+
+    @cached_property
+    def _is_replacing(self) -> bool:
+        """Whether something new takes the place of what serves, or of a revision that has worked: then it has to prove itself."""
+        moving = any(each.how is not Displacement.NONE for each in self.displaced.values())
+        return self.rollout is not None or moving or self.workload.stable_revision != self.revision.number
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """The instances as `lifecycle` sees them."""
+        return [self._replica(row) for row in self.instances]
+
+    def _replica(self, row: InstanceRow) -> Replica:
+        how = self.displaced[row.id].how
+        return Replica(
+            id=row.id,
+            slot=row.slot,
+            revision=row.revision,
+            leaving=row.desired == DesiredState.REMOVED,
+            ready=self.counts(row),
+            node_away=row.node_id in self.away,
+            displaced=how is Displacement.DRAINED,
+            lost=how is Displacement.LOST,
+        )
+
+    def counts(self, row: InstanceRow) -> bool:
+        """Whether an instance serves, and has for long enough where that matters."""
+        if row.node_id in self.away or not _serves(row):
+            return False
+        return row.proven or row.ended or not self._is_replacing or self._has_served(row)
+
+    def _has_served(self, row: InstanceRow) -> bool:
+        return row.ready_since is not None and self.now - row.ready_since >= self._healthy_for
+
+    @property
+    def _healthy_for(self) -> timedelta:
+        return healthy_for(self.spec.update, self.run)
+
+    @property
+    def newly_proven(self) -> list[InstanceRow]:
+        """The instances that have served long enough for the first time."""
+        return [row for row in self.instances if not row.proven and self.counts(row)]
+
+    @property
+    def newcomers(self) -> list[Newcomer]:
+        """The instances of the goal's revision as `rollout` sees them."""
+        return [self._newcomer(row) for row in self.instances if self._is_new(row)]
+
+    def _is_new(self, row: InstanceRow) -> bool:
+        return row.revision == self.revision.number and row.desired == DesiredState.RUNNING
+
+    def _newcomer(self, row: InstanceRow) -> Newcomer:
+        seen = operations.watch(row, away=self.away)
+        began = (row.unready_since or self.now) if row.proven else row.created_at + self._healthy_for
+        return Newcomer(
+            slot=row.slot,
+            waited_for_since=None if self.counts(row) else began,
+            hopeless=seen.phase is Phase.FAILED and operations.is_hopeless(seen),
+            reason=seen.reason or seen.progress,
+        )
+
+    def outcome(self, moves: Moves) -> Convergence:
+        """What operations that wait for the goal are told."""
+        waiting = next((row for row in self.instances if self._is_new(row) and not self.counts(row)), None)
+        return Convergence(
+            settled=moves.settled,
+            state=RolloutState(self.rollout.state) if self.rollout else None,
+            reason=self.rollout.reason if self.rollout else "",
+            now=self._doing(waiting) if waiting else "",
+        )
+
+    def _doing(self, row: InstanceRow) -> str:
+        if _serves(row):
+            return f"watching it for {self._healthy_for.total_seconds():g} s"
+        seen = operations.watch(row, away=self.away)
+        return seen.progress or seen.reason
+
+
+def _serves(row: InstanceRow) -> bool:
+    return serves(Phase(row.phase), Health(row.health), ended=row.ended)
