@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from standalone.detached import log_as_supervisor
 from standalone.preparation import Options
 from standalone.reports import teller
 from standalone.running import run_platform
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--no-agent", action="store_true")
     given = parser.parse_args()
+    log_as_supervisor()
     options = Options(given.data_dir, given.port, with_agent=not given.no_agent)
     return run_platform(options, StandaloneSettings(), teller(sys.stdout))
 

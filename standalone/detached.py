@@ -5,12 +5,15 @@ The supervisor is a fresh process rather than a fork of the command: it keeps no
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from lattice.errors import Temporary
+from lattice.process_log import set_up_logging
+from lattice.settings import ProcessSettings
 from standalone.data_dir import DataDir
 from standalone.log_files import open_log, tail
 from standalone.preparation import Options
@@ -21,6 +24,12 @@ from standalone.settings import ambient_environment
 def supervisor_log(data_dir: DataDir) -> Path:
     """What the supervisor itself says."""
     return data_dir.logs / "supervisor.log"
+
+
+def log_as_supervisor(*, to: Path | None = None) -> None:
+    """Log as every process does, to standard error or to this file."""
+    stream = None if to is None else io.TextIOWrapper(open_log(to), encoding="utf-8", write_through=True)
+    set_up_logging("supervisor", ProcessSettings(), stream=stream)
 
 
 def start_detached(data_dir: DataDir, options: Options) -> Iterator[News]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 
-from loguru import logger
-
 from lattice.errors import Conflict, LatticeError, Temporary
 from standalone import printing
 from standalone.announcement import Announcement, read_announcement
 from standalone.data_dir import DataDir, open_data_dir, read_ports
-from standalone.detached import start_detached, supervisor_log
+from standalone.detached import log_as_supervisor, start_detached, supervisor_log
 from standalone.preparation import Options
 from standalone.printing import say
 from standalone.reports import Kind, News
@@ -27,8 +25,7 @@ def up_here(options: Options, settings: StandaloneSettings, *, output: str) -> i
     data_dir = open_data_dir(options.data_dir)
     if _running(data_dir) is not None:
         return _already(data_dir, options, settings, wait=False, output=output)
-    logger.remove()
-    logger.add(supervisor_log(data_dir), format="{time:YYYY-MM-DDTHH:mm:ss.SSSZ} {level} {message}")
+    log_as_supervisor(to=supervisor_log(data_dir))
     say(f"Starting Lattice in {data_dir.root}; Ctrl-C stops it.")
 
     def tell(news: News) -> None:

@@ -15,7 +15,14 @@ from services.registry.operations import CONVERGING, Kind
 from services.registry.rollout import Verdict, judge
 from services.registry.standing import Standing
 from services.registry.tables import InstanceRow, RolloutRow, VolumeRow, WorkloadRow
-from services.registry.workload_rows import bury, current_revision, lock_instances, newest_epochs, nodes_away
+from services.registry.workload_rows import (
+    bury,
+    current_revision,
+    lock_instances,
+    newest_epochs,
+    nodes_away,
+    tell,
+)
 
 # Each look follows from what the one before did: take away, make, turn back, take away.
 _AT_MOST = 5
@@ -158,14 +165,11 @@ async def _turn(change: Change, standing: Standing, moves: Moves) -> bool:
 
 def _tell(change: Change, workload: WorkloadRow, rollout: RolloutRow, state: RolloutState) -> None:
     change.operation_id = rollout.operation_id
-    change.fact(
-        "workload",
+    tell(
+        change,
+        workload,
         f"update_{state}",
-        entity_id=workload.id,
-        entity_name=workload.name,
-        workload_id=workload.id,
-        project=workload.project,
-        data={"from": rollout.from_revision, "to": rollout.to_revision, "reason": rollout.reason},
+        {"from": rollout.from_revision, "to": rollout.to_revision, "reason": rollout.reason},
     )
 
 

@@ -16,7 +16,7 @@ from lattice.contracts.states import serves
 from lattice.contracts.views import OperationView
 from lattice.storage import In
 from services.registry.change import Change
-from services.registry.tables import InstanceRow, NodeRow, OperationRow
+from services.registry.tables import InstanceRow, NodeRow, OperationRow, WorkloadRow
 
 # A container that ended this often by itself will not become ready by being started again.
 CRASHES_TO_FAIL = 3
@@ -183,11 +183,9 @@ def _has_left(kind: Kind, instance: Watched) -> bool:
 def begin(
     change: Change,
     kind: Kind,
+    workload: WorkloadRow,
     *,
-    project: str,
-    workload_id: str,
-    workload_name: str,
-    instance_ids: Sequence[str],
+    instance_ids: Sequence[str] = (),
     takes: timedelta | None = None,
 ) -> OperationRow:
     """A new operation about instances of a workload; it `takes` at most its kind's usual time, if nothing else is said."""
@@ -195,10 +193,10 @@ def begin(
         id=change.new_id("op"),
         kind=kind,
         state=OperationState.PENDING,
-        project=project,
+        project=workload.project,
         subject_kind="workload",
-        subject_id=workload_id,
-        subject_name=workload_name,
+        subject_id=workload.id,
+        subject_name=workload.name,
         instance_ids=list(instance_ids),
         created_at=change.now,
         created_by=change.caller.actor,

@@ -33,6 +33,7 @@ from services.registry.operations import Kind
 from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow, WorkloadRow
 from services.registry.template import Template
 from services.registry.vault import Vault
+from services.registry.workload_rows import tell
 from services.registry.workload_views import workload_view
 
 
@@ -149,19 +150,10 @@ async def _accept(
     operation = operations.begin(
         change,
         Kind.DEPLOY,
-        project=project,
-        workload_id=workload.id,
-        workload_name=workload.name,
+        workload,
         instance_ids=[instance.id for instance in instances],
     )
-    change.fact(
-        "workload",
-        "created",
-        entity_id=workload.id,
-        entity_name=workload.name,
-        workload_id=workload.id,
-        project=project,
-    )
+    tell(change, workload, "created")
     after = spec.model_dump(mode="json")
     change.audit("workload", workload.id, entity_name=workload.name, project=project, after=after)
     change.wake_scheduler(workload.id)

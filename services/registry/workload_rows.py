@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lattice.contracts.nouns import DesiredState, Liveness, Phase
 from lattice.errors import NotFound
 from lattice.storage import In, Transaction
@@ -40,6 +43,19 @@ async def newest_epochs(tx: Transaction, workload: WorkloadRow) -> dict[int, int
     """slot -> the newest epoch that it ever had."""
     rows = await tx.find(InstanceRow, workload_id=workload.id, order_by=("epoch",))
     return {row.slot: row.epoch for row in rows}
+
+
+def tell(change: Change, workload: WorkloadRow, verb: str, data: Mapping[str, Any] | None = None) -> None:
+    """Say what happened to a workload."""
+    change.fact(
+        "workload",
+        verb,
+        entity_id=workload.id,
+        entity_name=workload.name,
+        workload_id=workload.id,
+        project=workload.project,
+        data=data,
+    )
 
 
 async def bury(change: Change, instances: list[InstanceRow]) -> None:

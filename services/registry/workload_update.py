@@ -42,7 +42,7 @@ from services.registry.tables import (
     WorkloadRow,
 )
 from services.registry.workload_create import Prepared, WorkloadDeps, prepare, write_revision
-from services.registry.workload_rows import current_revision, find_workload, lock_instances
+from services.registry.workload_rows import current_revision, find_workload, lock_instances, tell
 from services.registry.workload_views import node_words, workload_view
 from services.registry.workloads import load, refuse_during_update
 
@@ -248,10 +248,7 @@ async def _aim(change: Change, workload: WorkloadRow, before: RevisionRow, targe
     operation = operations.begin(
         change,
         target.kind,
-        project=workload.project,
-        workload_id=workload.id,
-        workload_name=workload.name,
-        instance_ids=[],
+        workload,
         takes=_takes(spec, target),
     )
     change.tx.update(
@@ -266,7 +263,7 @@ async def _aim(change: Change, workload: WorkloadRow, before: RevisionRow, targe
     if target.replaces:
         _begin_rollout(change, workload, revision, operation.id)
     verb = {Kind.SCALE: "scaled", Kind.ROLLBACK: "rolling_back"}.get(target.kind, "updated")
-    _fact(change, workload, verb, {"from": before.number, "to": revision.number})
+    tell(change, workload, verb, {"from": before.number, "to": revision.number})
     await change.tx.flush()
     if workload.desired == DesiredState.RUNNING:
         await converging.bring_on(change, workload)
@@ -339,18 +336,6 @@ def _end_at_rest(change: Change, operation: OperationRow) -> None:
     operations.apply_step(change, operation, step)
 
 
-def _fact(change: Change, workload: WorkloadRow, verb: str, data: dict[str, Any]) -> None:
-    change.fact(
-        "workload",
-        verb,
-        entity_id=workload.id,
-        entity_name=workload.name,
-        workload_id=workload.id,
-        project=workload.project,
-        data=data,
-    )
-
-
 async def _under_way(
     change: Change, workload: WorkloadRow, revision: RevisionRow, rollout: RolloutRow
 ) -> Accepted:
@@ -368,10 +353,7 @@ async def _nothing_to_do(
     operation = operations.begin(
         change,
         kind,
-        project=workload.project,
-        workload_id=workload.id,
-        workload_name=workload.name,
-        instance_ids=[],
+        workload,
     )
     result = {"instances": workload.replicas, "changed": False}
     operations.apply_step(

@@ -26,6 +26,7 @@ from services.registry.workload_rows import (
     lock_instances,
     newest_epochs,
     nodes_away,
+    tell,
     touch_nodes,
 )
 from services.registry.workload_views import node_words, workload_view
@@ -171,14 +172,7 @@ async def finish_removal(change: Change, workload: WorkloadRow) -> None:
     if await change.tx.count(InstanceRow, workload_id=workload.id, gone_at=None):
         return
     change.tx.update(workload, removed_at=change.now)
-    change.fact(
-        "workload",
-        "removed",
-        entity_id=workload.id,
-        entity_name=workload.name,
-        workload_id=workload.id,
-        project=workload.project,
-    )
+    tell(change, workload, "removed")
 
 
 async def answer(
@@ -190,19 +184,10 @@ async def answer(
     operation = operations.begin(
         change,
         kind,
-        project=workload.project,
-        workload_id=workload.id,
-        workload_name=workload.name,
+        workload,
         instance_ids=[instance.id for instance in instances],
     )
-    change.fact(
-        "workload",
-        verb,
-        entity_id=workload.id,
-        entity_name=workload.name,
-        workload_id=workload.id,
-        project=workload.project,
-    )
+    tell(change, workload, verb)
     away = await nodes_away(change.tx)
     watched = [operations.watch(instance, away=away) for instance in instances]
     operations.apply_step(

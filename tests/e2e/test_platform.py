@@ -123,6 +123,7 @@ def test_in_the_foreground_ctrl_c_stops_it(new_platform: NewPlatform) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0 and not any(runs(pid) for pid in ours)
+    assert "stopping the platform" in {line["message"] for line in supervisors_log(platform)}
     assert not (platform.root / "run" / "platform.json").exists()
 
 
@@ -136,6 +137,16 @@ def test_the_supervisor_can_be_found(platform: Platform) -> None:
     pid = supervised(platform).pid
     command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     assert b"standalone" in command and os.getsid(pid) == pid
+
+
+def supervisors_log(platform: Platform) -> list[Json]:
+    """Each line of it is JSON, as with every process."""
+    return [json.loads(line) for line in (platform.root / "logs" / "supervisor.log").read_text().splitlines()]
+
+
+def test_the_supervisor_logs_as_every_process_does(platform: Platform) -> None:
+    lines = supervisors_log(platform)
+    assert lines and {line["service"] for line in lines} == {"supervisor"}
 
 
 # --- what outlives a restart -------------------------------------------------------------------------------

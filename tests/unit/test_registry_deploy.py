@@ -119,17 +119,7 @@ async def test_an_incomplete_report_removes_nothing(world: World) -> None:
     await deployed(world, name="db", template="postgres")
     accepted = await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="db"))
     newer = await world.document()
-    world.counter += 1
-    blind = ObservedDocument(
-        node_id=NODE,
-        boot_id="b1",
-        session=1,
-        counter=world.counter,
-        era=1,
-        generation=newer.generation,
-        complete=False,
-    )
-    await observed.take_observed(world.deps, Received(blind, "", {"node_id": NODE}))
+    await world.report(generation=newer.generation, complete=False)
     assert await world.operation(accepted) is OperationState.RUNNING
 
 

@@ -16,7 +16,6 @@ from lattice.contracts.messages import (
     GetByName,
     ListFacts,
     NodeCommand,
-    ObservedDocument,
     OperationCommand,
     Placement,
     SchedulingQuery,
@@ -25,9 +24,8 @@ from lattice.contracts.messages import (
 from lattice.contracts.nouns import Health, Liveness, NodeState, ObservedContainer, OperationState, Phase
 from lattice.contracts.views import Accepted, OperationView, WorkloadView
 from lattice.errors import Conflict
-from lattice.messaging import Received
 from lattice.sealing import new_sealing_key
-from services.registry import belongings, nodes, observed, reading, scheduling, workload_update
+from services.registry import belongings, nodes, reading, scheduling, workload_update
 from services.registry.change import SYSTEM
 from services.registry.drains import OnNode, drain_step
 from services.registry.judging import _say
@@ -35,7 +33,7 @@ from services.registry.liveness import MassLoss
 from services.registry.node_deps import NodeDeps
 from services.registry.node_rows import become, find_node
 from services.registry.sweep import Sweep
-from tests.fixtures.registry_world import CALLER, INVENTORY, NODE, OTHER, World, node_row
+from tests.fixtures.registry_world import CALLER, NODE, OTHER, World, node_row
 
 
 class Fleet:
@@ -44,7 +42,6 @@ class Fleet:
     def __init__(self, world: World, node_deps: NodeDeps) -> None:
         self.world, self.nodes = world, node_deps
         self.away: set[str] = set()
-        self._counter = 0
 
     async def place(self) -> None:
         """What the scheduler does: the ready node with the fewest instances."""
@@ -82,25 +79,13 @@ class Fleet:
         document = await self.document(node_id)
         if document is None:
             return
-        self._counter += 1
         seen = tuple(
             ObservedContainer(
                 key=instance.key, instance_id=instance.instance_id, phase=Phase.RUNNING, health=Health.HEALTHY
             )
             for instance in document.instances
         )
-        report = ObservedDocument(
-            node_id=node_id,
-            boot_id="b1",
-            session=1,
-            counter=self._counter,
-            era=1,
-            generation=document.generation,
-            complete=True,
-            containers=seen,
-            inventory=INVENTORY,
-        )
-        await observed.take_observed(self.world.deps, Received(report, "", {"node_id": node_id}))
+        await self.world.report(*seen, generation=document.generation, node_id=node_id)
 
     async def document(self, node_id: str) -> DesiredDocument | None:
         received = await self.world.bus.last(DESIRED_DOCUMENT, node_id=node_id)
