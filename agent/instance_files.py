@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lattice.contracts.messages import DesiredInstance, FileMount, RunSpec, SealedValue
-from lattice.errors import Invalid
+from lattice.errors import Forbidden, Invalid
 from lattice.runtime import FileBind, RegistryAuth
 from lattice.sealing import SealingKey, unseal
 
@@ -89,8 +89,14 @@ def _place(path: Path, content: bytes, mount: FileMount) -> None:
         return
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        if (mount.uid, mount.gid) != (os.geteuid(), os.getegid()):
-            os.fchown(descriptor, mount.uid, mount.gid)
-        os.fchmod(descriptor, mount.mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if (mount.uid, mount.gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, mount.uid, mount.gid)
+            os.fchmod(descriptor, mount.mode)
+            file.write(content)
+    except PermissionError:
+        path.unlink()  # else the next attempt would take it for right
+        raise Forbidden(
+            f"the agent does not run as root, so it cannot give {mount.path} to user {mount.uid} of the container: run the agent as root"
+        ) from None
