@@ -81,6 +81,27 @@ def check_request(request: Mapping[str, Any], *, files_root: Path) -> None:
             raise _refused("HostConfig.Mounts", mount.get("Source"))
 
 
+def files_request(image: str, folder: Path, *, inside: str) -> Request:
+    """The body that makes a container, never to be started, through which files are put into `folder`."""
+    mount = {"Type": "bind", "Source": str(folder), "Target": inside, "ReadOnly": False}
+    return {
+        "Image": image,
+        "Cmd": ["-"],
+        "Labels": {},
+        "HostConfig": {"NetworkMode": "none", "CapDrop": ["ALL"], "Mounts": [mount]},
+    }
+
+
+def check_files_request(request: Mapping[str, Any], *, files_root: Path) -> None:
+    """Raises Forbidden unless the only thing that such a container gets is a folder inside `files_root`."""
+    _check("", request, {"Image": _text, "Cmd": _is(["-"]), "Labels": _is({}), "HostConfig": _any_object})
+    host = request["HostConfig"]
+    _check("HostConfig.", host, {"NetworkMode": _is("none"), "CapDrop": _is(["ALL"]), "Mounts": _one})
+    (mount,) = host["Mounts"]
+    if mount["Type"] != "bind" or not _lies_in(Path(mount["Source"]), files_root):
+        raise _refused("HostConfig.Mounts", mount["Source"])
+
+
 def _check(where: str, given: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     for name, value in given.items():
         rule = rules.get(name)
@@ -97,6 +118,14 @@ def _refused(name: str, value: object) -> Forbidden:
 
 def _is(expected: object) -> Rule:
     return lambda value: value == expected and type(value) is type(expected)
+
+
+def _any_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _one(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1
 
 
 def _positive(value: Any) -> bool:
@@ -171,7 +200,7 @@ _TOP_RULES: Mapping[str, Rule] = {
     "Labels": _labels,
     "ExposedPorts": _ports,
     "StopTimeout": lambda value: type(value) is int and value >= 0,
-    "HostConfig": lambda value: isinstance(value, dict),
+    "HostConfig": _any_object,
     "NetworkingConfig": _networking,
 }
 _HOST_RULES: Mapping[str, Rule] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,6 +21,7 @@ from agent.docker_inspect import container_of, event_of, image_of, info_of, stat
 from agent.docker_options import check_request, create_request
 from agent.docker_runtime_errors import ENGINE_ERRORS, pull_error, translated
 from agent.docker_runtime_exec import DockerExec, start_exec
+from agent.docker_runtime_files import DockerFiles
 from agent.docker_runtime_networks import DockerNetworks
 from agent.log_frames import FrameReader
 from agent.naming import CLUSTER
@@ -36,6 +37,7 @@ from lattice.runtime import (
     EngineInfo,
     ExecOptions,
     LogPiece,
+    OwnedFile,
     RegistryAuth,
 )
 
@@ -61,6 +63,7 @@ class DockerRuntime:
         self._files_root = files_root
         self._deadlines = deadlines or Deadlines()
         self._networks = DockerNetworks(docker)
+        self._files = DockerFiles(docker, files_root)
 
     # ------------------------------------------------------------------------------------ looking
 
@@ -163,6 +166,12 @@ class DockerRuntime:
             await self._change(f"removing volume {name}", self._delete(f"volumes/{name}"))
         except NotFound:
             return
+
+    async def give_files(
+        self, folder: Path, files: Sequence[OwnedFile], *, image: str, cluster_id: str
+    ) -> None:
+        writing = self._files.write(folder, files, image=image, cluster_id=cluster_id)
+        await self._change(f"giving files to the user of {image}", writing)
 
     async def create(self, options: ContainerOptions) -> Container:
         request = create_request(options)

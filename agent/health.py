@@ -1,7 +1,8 @@
 """Whether instances work: a check per running container, and the rules that turn single answers into healthy or unhealthy.
 
 Until the first success checks come fast (0.1 s, growing to the interval), so that a deploy is not slower than the service it starts.  Failures
-during `start_period` do not count; the first success ends it.  Without a check, running is healthy.
+during `start_period` do not count; the first success ends it.  Without a check, running is healthy; only what may end by itself must first stay
+up for a moment, else a job that fails at once would have been a success.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock
 from lattice.contracts.messages import DesiredInstance
 from lattice.contracts.nouns import Health
-from lattice.contracts.spec import HealthSpec
+from lattice.contracts.spec import HealthSpec, RestartMode
 from lattice.errors import LatticeError
 from lattice.runtime import Container, Runtime
 
 FIRST_PAUSE_S = 0.1
 _GROWTH = 1.5
+# As long as Docker Swarm watches a new task by default (its `--update-monitor`).
+SETTLES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,14 @@ def after_check(
     return replace(
         state, failures=failures, pause_s=pause_s, health=Health.UNHEALTHY, reason=f"health check: {problem}"
     )
+
+
+def unsettled_s(mode: RestartMode, started_at: datetime | None, now: datetime) -> float:
+    """How long a container without a check must still stay up to count as healthy; 0 where it is restarted whenever it ends."""
+    if mode is RestartMode.ALWAYS:
+        return 0.0
+    up_s = (now - started_at).total_seconds() if started_at is not None else 0.0
+    return max(0.0, SETTLES_S - up_s)
 
 
 Watched = tuple[str, datetime | None]
@@ -89,9 +100,23 @@ class HealthChecks:
 
     def _begin(self, watched: Watched, instance: DesiredInstance, container: Container) -> None:
         spec = instance.run.health
-        self._states[container.id] = CheckState() if spec else CheckState(Health.HEALTHY)
-        checking = self._check(instance, container, spec) if spec else _nothing()
+        if spec is not None:
+            self._states[container.id] = CheckState()
+            checking = self._check(instance, container, spec)
+        else:
+            wait_s = unsettled_s(instance.run.restart, container.started_at, self._clock.now())
+            settled = CheckState(Health.HEALTHY)
+            self._states[container.id] = (
+                CheckState(reason="seeing whether it stays up") if wait_s else settled
+            )
+            checking = self._settle(container.id, wait_s)
         self._tasks[watched] = asyncio.create_task(checking)
+
+    async def _settle(self, container_id: str, wait_s: float) -> None:
+        if wait_s:
+            await asyncio.sleep(wait_s)
+            self._states[container_id] = CheckState(Health.HEALTHY)
+            self._changed()
 
     async def _check(self, instance: DesiredInstance, container: Container, spec: HealthSpec) -> None:
         probe = Probe(self._runtime, instance.run, container, spec)
@@ -105,10 +130,6 @@ class HealthChecks:
                 if (after.health, after.reason) != (before.health, before.reason):
                     self._changed()
                 await asyncio.sleep(after.pause_s)
-
-
-async def _nothing() -> None:
-    """What there is to check where there is no check."""
 
 
 async def _ask(probe: Probe, spec: HealthSpec) -> str:

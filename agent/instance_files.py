@@ -2,7 +2,8 @@
 
 Files lie in memory only (`/run/lattice/<cluster>/<instance>/`, 0700) and are mounted read-only, one by one, into their container; after a reboot
 they are made again from the journalled document, whose secrets are still sealed.  A secret reaches the environment only where the workload
-asked for it there.  No value is ever logged or put into an error.
+asked for it there.  No value is ever logged or put into an error.  A file that belongs to a user of the container is given away by the agent
+itself where it is root, by the Engine where it is not.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lattice.contracts.messages import DesiredInstance, FileMount, RunSpec, SealedValue
-from lattice.errors import Forbidden, Invalid
-from lattice.runtime import FileBind, RegistryAuth
+from lattice.errors import Invalid
+from lattice.runtime import FileBind, OwnedFile, RegistryAuth, Runtime
 from lattice.sealing import SealingKey, unseal
 
 _FOLDER_MODE = 0o700
@@ -25,18 +26,32 @@ _FOLDER_MODE = 0o700
 class InstanceFiles:
     """Makes and removes what instances need beside their image."""
 
-    def __init__(self, root: Path, key: SealingKey) -> None:
+    def __init__(self, root: Path, key: SealingKey, runtime: Runtime, cluster_id: str) -> None:
         self._root, self._key = root, key
+        self._runtime, self._cluster_id = runtime, cluster_id
 
-    def make(self, instance: DesiredInstance, sealed: Mapping[str, SealedValue]) -> tuple[FileBind, ...]:
+    async def make(
+        self, instance: DesiredInstance, sealed: Mapping[str, SealedValue]
+    ) -> tuple[FileBind, ...]:
         """Write the instance's files and say where they go.  Raises Invalid or Unauthenticated for a secret that cannot be opened."""
+        run = instance.run
+        if not run.files:
+            return ()
         folder = self._folder(instance.instance_id)
-        binds = []
-        for number, mount in enumerate(instance.run.files):
-            source = folder / f"{number}"
-            _place(source, self._content(mount, sealed), mount)
-            binds.append(FileBind(source=str(source), path=mount.path))
-        return tuple(binds)
+        files = [self._file(f"{number}", mount, sealed) for number, mount in enumerate(run.files)]
+        missing = [file for file in files if not _is_there(folder / file.name, file.content)]
+        foreign = [file for file in missing if not _place(folder / file.name, file)]
+        if foreign:
+            image = run.image_id or run.image
+            await self._runtime.give_files(folder, foreign, image=image, cluster_id=self._cluster_id)
+        return tuple(
+            FileBind(source=str(folder / file.name), path=mount.path)
+            for file, mount in zip(files, run.files, strict=True)
+        )
+
+    def _file(self, name: str, mount: FileMount, sealed: Mapping[str, SealedValue]) -> OwnedFile:
+        content = self._content(mount, sealed)
+        return OwnedFile(name=name, content=content, uid=mount.uid, gid=mount.gid, mode=mount.mode)
 
     def variables(self, run: RunSpec, sealed: Mapping[str, SealedValue]) -> dict[str, str]:
         """The environment with the secrets that were asked for there."""
@@ -83,20 +98,28 @@ class InstanceFiles:
             raise Invalid(f"secret {secret_id} arrived damaged: deploy again") from None
 
 
-def _place(path: Path, content: bytes, mount: FileMount) -> None:
-    """Write a file under its final owner and mode; one that is right already stays, because running containers hold it by its inode."""
-    if path.exists() and path.read_bytes() == content:
-        return
+def _is_there(path: Path, content: bytes) -> bool:
+    """Whether the file is right already: then it stays, because a running container holds it by its inode.
+
+    One that was given away cannot be read by an agent that is not root, and is written anew.
+    """
+    try:
+        return path.read_bytes() == content
+    except (FileNotFoundError, PermissionError):
+        return False
+
+
+def _place(path: Path, file: OwnedFile) -> bool:
+    """Write a file under its owner and mode; False, and nothing is written, where only the Engine may give it to that owner."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            if (mount.uid, mount.gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, mount.uid, mount.gid)
-            os.fchmod(descriptor, mount.mode)
-            file.write(content)
-    except PermissionError:
-        path.unlink()  # else the next attempt would take it for right
-        raise Forbidden(
-            f"the agent does not run as root, so it cannot give {mount.path} to user {mount.uid} of the container: run the agent as root"
-        ) from None
+    with os.fdopen(descriptor, "wb") as opened:
+        try:
+            if (file.uid, file.gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, file.uid, file.gid)
+        except PermissionError:
+            path.unlink()  # else the next attempt would take it for right
+            return False
+        os.fchmod(descriptor, file.mode)
+        opened.write(file.content)
+    return True

@@ -83,13 +83,13 @@ class Launcher:
         """Make the container with all that it needs; start nothing."""
         await self._ensure_network(instance.project)
         await self._ensure_volumes(instance, known_volumes)
-        binds = self._files.make(instance, sealed)
+        binds = await self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
         return await self._runtime.create(container_options(self._cluster_id, instance, ports, binds, env))
 
-    def make_files(self, instance: DesiredInstance, sealed: Sealed) -> None:
+    async def make_files(self, instance: DesiredInstance, sealed: Sealed) -> None:
         """Have the instance's files, as they were when its container was made."""
-        self._files.make(instance, sealed)
+        await self._files.make(instance, sealed)
 
     def remove_files(self, instance_id: str) -> None:
         """Remove what was made for an instance that is gone."""

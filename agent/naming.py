@@ -58,6 +58,11 @@ def network_name(cluster_id: str, project: str) -> str:
     return f"lattice-{cluster_id}-{project}"
 
 
+def files_container_name(cluster_id: str) -> str:
+    """The container, never started, through which files get an owner that the agent may not give them."""
+    return f"lattice-{cluster_id}-files"
+
+
 def network_labels(cluster_id: str, project: str) -> dict[str, str]:
     return {CLUSTER: cluster_id, PROJECT: project}
 

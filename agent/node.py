@@ -76,7 +76,7 @@ class NodeAgent:
         self.events = NodeEvents(who.node_id, bus, clock, config.new_id)
         self.logs = LogShipping(who.node_id, runtime, bus, self.journal, self.events)
         self.health = HealthChecks(runtime, clock, self._changed)
-        files = InstanceFiles(config.files_root, who.sealing_key)
+        files = InstanceFiles(config.files_root, who.sealing_key, runtime, who.cluster_id)
         launcher = Launcher(runtime, who.cluster_id, files, chance=chance, port_is_free=config.port_is_free)
         steps = StepTaker(
             runtime,

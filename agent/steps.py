@@ -158,7 +158,7 @@ class StepTaker:
 
     async def _start(self, name: str, instance: DesiredInstance, *, restart: bool) -> None:
         if instance.run.files:  # a reboot empties the folder in memory
-            self._launcher.make_files(instance, self._sealed())
+            await self._launcher.make_files(instance, self._sealed())
         try:
             await self._world.act(name, self._runtime.start(name))
         except PortTaken as error:

@@ -87,6 +87,18 @@ def failure(operation: Json, workload: Json | None, *, what: str) -> CliError:
     )
 
 
+def ended_badly(workload: Json) -> CliError:
+    """Of a workload that was as wanted when its operation succeeded, and has failed since."""
+    reasons = [str(each["reason"]) for each in workload.get("instances") or () if each.get("reason")]
+    name = workload["name"]
+    return CliError(
+        f"{name} has failed since it started.",
+        why=reasons[0] if reasons else "",
+        details=tuple(_last_log_lines(workload)),
+        todo=f"`lattice show {name}` and `lattice logs {name}` tell more",
+    )
+
+
 def _next_look(operation: Json, name: object) -> str:
     if operation.get("subject_kind") == "node":
         return f"`lattice node show {name}`"

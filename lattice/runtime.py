@@ -7,10 +7,11 @@ that hangs answers nothing for ever: it then raises `EngineHangs`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from lattice.contracts.nouns import LocalImage
@@ -57,6 +58,17 @@ class FileBind:
 
     source: str
     path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedFile:
+    """A file that is to belong to a user of a container: `name` is a plain name in its folder, `mode` the permission bits."""
+
+    name: str
+    content: bytes = field(repr=False)  # may be a secret
+    uid: int
+    gid: int
+    mode: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +247,11 @@ class Runtime(Protocol):
 
     async def remove_volume(self, name: str) -> None:
         """Remove a volume with its data; one that is gone is fine.  Raises Conflict while a container uses it."""
+
+    async def give_files(
+        self, folder: Path, files: Sequence[OwnedFile], *, image: str, cluster_id: str
+    ) -> None:
+        """Write files into a folder of the agent's own, under owners that only the Engine may give; `image` is any that is on the node."""
 
     async def create(self, options: ContainerOptions) -> Container:
         """Make a container; if one of this name exists, that one is meant (names are unique for all time).  Raises ImageNotFound, Invalid."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.docker_runtime import DockerRuntime
+from agent.naming import files_container_name
 from lattice.errors import LatticeError, Temporary
 from standalone.data_dir import CLUSTER_ID_FILE, OWN_ENTRIES, DataDir, exclusive, find_data_dir
 from standalone.engine import open_engine
@@ -103,6 +104,7 @@ async def _remove(data_dir: DataDir, memory: Path, engine: DockerRuntime) -> Non
 async def _remove_from_engine(cluster_id: str, engine: DockerRuntime) -> None:
     for container in await engine.containers(cluster_id):
         await engine.remove(container.name)
+    await engine.remove(files_container_name(cluster_id))  # of an agent that was killed while it wrote files
     for network in await engine.networks(cluster_id):
         await engine.remove_network(network)
     for volume in await engine.volumes(cluster_id):

@@ -195,6 +195,7 @@ def schema_of(session: Session, template: str) -> TemplateSchema:
 
 def create(session: Session, spec: Json, *, project: str, adopt: bool, wait: bool, timeout: str) -> None:
     """Sends the spec and, if asked to, watches the workload start."""
+    from cli import waiting
     from cli.progress import finish
     from cli.times import parse_duration_s
 
@@ -210,6 +211,8 @@ def create(session: Session, spec: Json, *, project: str, adopt: bool, wait: boo
     workload = session.client.get(path_of("workloads", name), project=project)
     if not session.screen.data(workload):
         _report(session, workload)
+    if workload["state"] == "failed":  # it was up for a while, and has ended since
+        raise waiting.ended_badly(workload)
 
 
 def _report(session: Session, workload: Json) -> None:

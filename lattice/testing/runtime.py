@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.nouns import LocalImage
@@ -25,6 +26,7 @@ from lattice.runtime import (
     ExecOptions,
     ImageNotFound,
     LogPiece,
+    OwnedFile,
     PortTaken,
     RegistryAuth,
     RunState,
@@ -64,6 +66,8 @@ class FakeRuntime:
         """While true no call is answered: each raises EngineHangs, as it would after its deadline."""
         self.away = False
         self.calls: list[tuple[str, str]] = []
+        self.given: dict[str, OwnedFile] = {}
+        """Path -> the file that was given away there; only root could really do it."""
 
     # ------------------------------------------------------------------------------------ faults and events to order
 
@@ -174,6 +178,19 @@ class FakeRuntime:
             if any(mount.volume == name for mount in kept.options.volumes):
                 raise Conflict(f"volume {name} is in use by {kept.shown.name}")
         self._volumes.pop(name, None)
+
+    async def give_files(
+        self, folder: Path, files: Sequence[OwnedFile], *, image: str, cluster_id: str
+    ) -> None:
+        await self._enter("give_files", str(folder))
+        if await self.image_id(image) is None:
+            raise ImageNotFound(f"image {image} is not on this node")
+        for file in files:
+            path = folder / file.name
+            path.unlink(missing_ok=True)
+            path.write_bytes(file.content)
+            path.chmod(file.mode)
+            self.given[str(path)] = file
 
     async def create(self, options: ContainerOptions) -> Container:
         await self._enter("create", options.name)

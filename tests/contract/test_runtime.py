@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent.docker_runtime import open_docker
-from agent.naming import CLUSTER
+from agent.naming import CLUSTER, files_container_name
 from agent.ports import free_port
 from lattice.errors import Conflict, LatticeError, NotFound
 from lattice.runtime import (
@@ -25,6 +26,7 @@ from lattice.runtime import (
     FileBind,
     ImageNotFound,
     LogPiece,
+    OwnedFile,
     PortTaken,
     PublishedPort,
     RunState,
@@ -181,6 +183,31 @@ async def test_files_are_mounted_from_the_agents_own_folder(bench: Bench) -> Non
     file.write_text("content")
     container = await bench.run(files=(FileBind(source=str(file), path="/etc/one"),))
     assert container.is_up
+
+
+async def test_files_are_given_to_users_of_the_container(bench: Bench) -> None:
+    """What is there under the same name is replaced, also where it belongs to somebody else already."""
+    folder = bench.files / "in-1"
+    folder.mkdir()
+    for content in (b"old", b"s3cret"):
+        file = OwnedFile(name="0", content=content, uid=os.geteuid(), gid=4711, mode=0o440)
+        await bench.runtime.give_files(folder, (file,), image=bench.image, cluster_id=bench.cluster)
+    given = (folder / "0").stat()
+    assert ((folder / "0").read_bytes(), given.st_mode & 0o777) == (b"s3cret", 0o440)
+    assert given.st_gid == 4711 or isinstance(bench.runtime, FakeRuntime)
+    assert await bench.runtime.container(files_container_name(bench.cluster)) is None
+    container = await bench.run(files=(FileBind(source=str(folder / "0"), path="/etc/one"),))
+    assert container.is_up
+
+
+async def test_files_are_given_only_where_the_image_is(bench: Bench) -> None:
+    file = OwnedFile(name="0", content=b"x", uid=1, gid=1, mode=0o400)
+    (bench.files / "in-1").mkdir()
+    with pytest.raises(ImageNotFound):
+        await bench.runtime.give_files(
+            bench.files / "in-1", (file,), image="lattice.local/nothing:1", cluster_id=bench.cluster
+        )
+    assert list((bench.files / "in-1").iterdir()) == []
 
 
 async def test_events_say_what_happens_after_listening(bench: Bench) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -164,6 +166,18 @@ async def test_files_are_read_only_with_their_owner_and_mode(node: Node, image_t
         assert printed.split() == ["440", "70", "71", "content"]
         refused = await run_inside(node, ("sh", "-c", "echo x > /run/secrets/one || echo refused"))
         assert "refused" in refused
+
+
+async def test_an_agent_that_is_not_root_gives_files_to_the_containers_user(
+    image_test: str, cluster_id: str, tmp_path: Path
+) -> None:
+    """Without the capabilities by which root gives files away and reads other people's; the Engine has them."""
+    argv = [sys.executable, "-m", "tests.fixtures.agent_without_root", str(tmp_path), image_test, cluster_id]
+    if os.geteuid() == 0:
+        argv = ["setpriv", "--bounding-set=-chown,-dac_override,-dac_read_search,-fowner", *argv]
+    child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    said, _ = await asyncio.wait_for(child.communicate(), 60)
+    assert (child.returncode, said.decode().split()) == (0, ["400", "70", "71", "content"])
 
 
 async def test_a_broken_command_fails_in_plain_words(node: Node, image_test: str) -> None:

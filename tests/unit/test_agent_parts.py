@@ -15,12 +15,12 @@ from agent.backoff import delay_s
 from agent.docker_inspect import event_of, image_of, time_of
 from agent.docker_runtime_errors import pull_error, translated
 from agent.enrolment import plain_name
-from agent.health import CheckState, after_check
+from agent.health import SETTLES_S, CheckState, after_check, unsettled_s
 from agent.inventory import MOST_IMAGES, bounded_images
 from agent.ports import FIRST, LAST, NoPortLeft, choose
 from agent.pull_progress import PullProgress
 from lattice.contracts.nouns import NAME_PATTERN, Health, LocalImage
-from lattice.contracts.spec import BackoffSpec, HealthSpec, TcpCheck
+from lattice.contracts.spec import BackoffSpec, HealthSpec, RestartMode, TcpCheck
 from lattice.errors import Conflict, Invalid, LatticeError, NotFound, Temporary
 from lattice.runtime import EngineAway, EngineHangs, ImageDenied, ImageNotFound, NoSpace, PortTaken
 
@@ -81,6 +81,13 @@ def test_health_counts_failures_only_after_the_start() -> None:
     assert after_check(twice, "", spec, NOW, NOW).health is Health.HEALTHY
     late = after_check(CheckState(failures=1), "x", spec, NOW, NOW + timedelta(seconds=31))
     assert late.health is Health.UNHEALTHY
+
+
+def test_what_may_end_by_itself_first_stays_up() -> None:
+    """A command that failed after a second had been a successful deploy when a report came in between."""
+    assert unsettled_s(RestartMode.ALWAYS, NOW, NOW) == 0
+    assert unsettled_s(RestartMode.NEVER, NOW, NOW + timedelta(seconds=2)) == SETTLES_S - 2
+    assert unsettled_s(RestartMode.ON_FAILURE, NOW, NOW + timedelta(minutes=1)) == 0
 
 
 def test_only_named_images_are_reported_and_not_too_many() -> None:
