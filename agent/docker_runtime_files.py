@@ -47,7 +47,7 @@ class DockerFiles:
         with suppress(
             *ENGINE_ERRORS
         ):  # none is there; one that stays makes the next creation fail, with its reason
-            await self._docker.containers.container(name).delete(force=True)
+            await self._docker.containers.container(name).delete(force=True, v=True)
 
 
 def archive_of(files: Sequence[OwnedFile]) -> bytes:

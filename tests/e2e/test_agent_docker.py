@@ -15,7 +15,11 @@ import aiodocker
 import pytest
 import zstandard
 
-from agent.docker_runtime import open_docker
+from agent.docker_runtime import DockerRuntime, open_docker
+from infra.images.ensure import ensure_image
+from infra.images.recipes import POSTGRES
+from infra.images.registry import Registry
+from infra.setup.places import workshop
 from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT
 from lattice.contracts.messages import (
     ExecRequest,
@@ -30,6 +34,7 @@ from lattice.contracts.nouns import DesiredState, Health, ObservedContainer, Pha
 from lattice.contracts.spec import BackoffSpec, ExecCheck, HealthSpec, HttpCheck, PortProtocol, TcpCheck
 from lattice.ids import new_id
 from lattice.messaging import Received
+from lattice.runtime import OwnedFile
 from tests.fixtures.agent import Node, eventually, instance_of, key_of, tombstone_of
 
 HTTP = RunPort(name="http", container_port=8080, protocol=PortProtocol.HTTP)
@@ -178,6 +183,28 @@ async def test_an_agent_that_is_not_root_gives_files_to_the_containers_user(
     child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     said, _ = await asyncio.wait_for(child.communicate(), 60)
     assert (child.returncode, said.decode().split()) == (0, ["400", "70", "71", "content"])
+
+
+async def test_giving_files_leaves_no_volume_behind(
+    docker: aiodocker.Docker, cluster_id: str, tmp_path: Path
+) -> None:
+    """An image that declares volumes gets one, without a name, for each container that is made of it."""
+    image = ensure_image(POSTGRES, workshop(), Registry()).image
+    made: list[str] = []
+    create = docker.containers.create
+
+    async def noting(*args: Any, **more: Any) -> Any:
+        container = await create(*args, **more)
+        made.extend(mount["Name"] for mount in (await container.show())["Mounts"] if mount.get("Name"))
+        return container
+
+    docker.containers.create = noting  # type: ignore[method-assign]
+    (tmp_path / "in-1").mkdir()
+    file = OwnedFile(name="0", content=b"x", uid=1, gid=1, mode=0o400)
+    runtime = DockerRuntime(docker, files_root=tmp_path)
+    await runtime.give_files(tmp_path / "in-1", (file,), image=image, cluster_id=cluster_id)
+    left = {each["Name"] for each in (await docker.volumes.list())["Volumes"] or ()}
+    assert made and not left & set(made)
 
 
 async def test_a_broken_command_fails_in_plain_words(node: Node, image_test: str) -> None:
