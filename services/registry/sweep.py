@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from loguru import logger
 
 from lattice.contracts.nouns import DesiredState
 from lattice.errors import StaleVersion, Temporary
-from lattice.storage import Lt, Not
+from lattice.storage import Lt
 from services.registry import drains
 from services.registry.change import SYSTEM, Deps
 from services.registry.displacing import workloads_to_move
 from services.registry.following import follow_up
 from services.registry.operations import Kind
+from services.registry.retention import drop_old, drop_passing
 from services.registry.tables import (
-    FactRow,
-    IdempotencyRow,
     InstanceRow,
     OperationRow,
     RolloutRow,
@@ -31,8 +29,7 @@ from services.registry.tables import (
 
 DEADLINE_EVERY_S = 1.0
 ALL_EVERY = 10  # rounds
-FACTS_KEPT = timedelta(days=30)
-KEYS_KEPT = timedelta(hours=24)
+OLD_EVERY = 300  # rounds: it reads whole tables
 _AT_ONCE = 200
 
 
@@ -54,6 +51,8 @@ class Sweep:
         while held:
             try:
                 await self.round(everything=round_ % ALL_EVERY == 0)
+                if round_ % OLD_EVERY == 0:
+                    await self.forget()
             except (Temporary, StaleVersion) as error:
                 logger.info("the sweep begins anew: {}", error)
                 return
@@ -68,7 +67,8 @@ class Sweep:
         await self._converge(everything=everything)
         if everything:
             await self._wake_for_unplaced()
-            await self._forget()
+            async with self.deps.store.transaction() as tx:
+                await drop_passing(tx, self.deps.now())
 
     async def _move(self) -> None:
         """Take work off nodes that are lost or drained."""
@@ -115,14 +115,7 @@ class Sweep:
                 for workload_id in sorted({row.workload_id for row in rows}):
                     change.wake_scheduler(workload_id)
 
-    async def _forget(self) -> None:
-        now = self.deps.now()
+    async def forget(self) -> None:
+        """Drop what is over and too old to be asked for."""
         async with self.deps.store.transaction() as tx:
-            old_facts = await tx.find(
-                FactRow, created_at=Lt(now - FACTS_KEPT), published_at=Not(None), limit=_AT_ONCE
-            )
-            for row in [
-                *old_facts,
-                *await tx.find(IdempotencyRow, created_at=Lt(now - KEYS_KEPT), limit=_AT_ONCE),
-            ]:
-                tx.delete(row)
+            await drop_old(tx, self.deps.now())
