@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from agent.backoff import delay_s
+from agent.dead_runs import note_dead
 from agent.exits import exit_reason, note_exits
 from agent.facts import key_text
 from agent.health import HealthChecks
@@ -83,6 +84,7 @@ class Executor:
         """Forgive what the Engine's outage did, before anything is decided anew."""
         self._outage = outage
         self._paused.clear()
+        self._health.forgive()
         await self._journal.keep(forgive(self._journal.facts, outage))
 
     def wake(self) -> None:
@@ -125,6 +127,7 @@ class Executor:
         if not self._world.complete:
             return  # what is there is not known: a container that is not seen may well be running
         await self._note_exits()
+        await self._note_dead()
         plan = self._plan()
         self._tell_refusals(plan)
         for slot, slot_plan in plan.slots.items():
@@ -227,12 +230,29 @@ class Executor:
         wanted = self._wanted()
         for container in fresh:
             instance = wanted[container.name]
-            reason = exit_reason(container, instance)
+            reason = exit_reason(container, instance, facts.record(instance.key))
             if self._outage is not None and self._outage.covers(container.finished_at):
                 reason = f"{reason}, with the Docker Engine"
             logger.info("{} {}", container.name, reason)
             type_ = "oom" if container.oom_killed else "exit"
             self._events.tell(type_, reason, key=instance.key, exit_code=container.exit_code)
+
+    async def _note_dead(self) -> None:
+        """Give up the runs of which their liveness check says so; the plan then ends them."""
+        facts, fresh = note_dead(
+            self._journal.document,
+            self._world.containers,
+            self._journal.facts,
+            self._health.dead,
+            self._clock.now(),
+        )
+        if fresh:
+            await self._journal.keep(facts)
+        for instance in fresh:
+            dead = facts.record(instance.key).dead
+            reason = dead.reason if dead else ""
+            logger.warning("{} is ended: {}", key_text(instance.key), reason)
+            self._events.tell("liveness_failed", reason, key=instance.key)
 
     def _tell_refusals(self, plan: Plan) -> None:
         refusals = [each.refusal for each in plan.slots.values() if each.refusal is not None]

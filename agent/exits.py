@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from agent.backoff import crashes_in_a_row, delay_s, restart_delay_s
+from agent.dead_runs import is_dead
 from agent.facts import Facts, Failure, InstanceRecord
 from agent.naming import key_from
 from agent.outages import Outage
@@ -33,6 +34,11 @@ def will_restart(mode: RestartMode, container: Container) -> bool:
     if mode is RestartMode.ON_FAILURE:
         return container.exit_code != 0 or container.oom_killed
     return mode is RestartMode.ALWAYS
+
+
+def starts_again(instance: DesiredInstance, record: InstanceRecord, container: Container) -> bool:
+    """Whether an ended container is to run again; one that its liveness check gave up is, however it ended."""
+    return is_dead(record, container) or will_restart(instance.run.restart, container)
 
 
 def note_exits(
@@ -101,11 +107,13 @@ def is_crash_looping(record: InstanceRecord, now: datetime) -> bool:
     return sum(now - at <= CRASH_LOOP_WINDOW for at in record.recent_exits) >= CRASH_LOOP_EXITS
 
 
-def exit_reason(container: Container, instance: DesiredInstance) -> str:
+def exit_reason(container: Container, instance: DesiredInstance, record: InstanceRecord) -> str:
     """How a container ended, in plain words."""
     if container.oom_killed:
         limit = format_size(instance.run.memory_bytes)
         return f"out of memory: it used more than its limit of {limit}; raise resources.memory"
+    if record.dead is not None and is_dead(record, container):
+        return record.dead.reason
     if container.error:
         return f"exited with {container.exit_code}: {container.error}"
     return f"exited with {container.exit_code}"
@@ -121,9 +129,14 @@ def _exit_id(container: Container) -> str:
     return f"{container.id}@{ended}"
 
 
+def is_noted(record: InstanceRecord, container: Container) -> bool:
+    """Whether this exit was counted, so that the pause that follows from it is known."""
+    return record.noticed_exit == _exit_id(container)
+
+
 def _is_news(instance: DesiredInstance, record: InstanceRecord, container: Container) -> bool:
     wanted_up = instance.desired is DesiredState.RUNNING and not record.stopped_by_us
-    return wanted_up and has_ended(container) and record.noticed_exit != _exit_id(container)
+    return wanted_up and has_ended(container) and not is_noted(record, container)
 
 
 def _ran_s(container: Container) -> float:
@@ -148,7 +161,8 @@ def _with_engine_exit(record: InstanceRecord, container: Container) -> InstanceR
 def _with_exit(
     record: InstanceRecord, instance: DesiredInstance, container: Container, now: datetime, chance: float
 ) -> InstanceRecord:
-    ran_s = _ran_s(container)
+    gave_up = record.dead if is_dead(record, container) else None
+    ran_s = gave_up.worked_s if gave_up else _ran_s(container)
     crashes = crashes_in_a_row(record.crashes, ran_s, record.delay_s)
     pause = restart_delay_s(crashes, ran_s, instance.run.backoff, chance)
     return record.model_copy(

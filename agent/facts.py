@@ -27,6 +27,15 @@ class Failure(Noun):
     final: bool = False
 
 
+class DeadRun(Noun):
+    """A run of a container that its liveness check gave up: it is ended, and counts as a crash whatever code it leaves."""
+
+    run: str = Field(description="container and start")
+    reason: str
+    noted_at: datetime
+    worked_s: float = Field(0.0, description="how long after the start the check last succeeded")
+
+
 class InstanceRecord(Noun):
     """What the agent remembers of one instance."""
 
@@ -41,6 +50,7 @@ class InstanceRecord(Noun):
     was_made: bool = False
     stopped_by_us: bool = False
     failure: Failure | None = None
+    dead: DeadRun | None = None
     recent_exits: tuple[datetime, ...] = ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.exits import exit_reason, has_ended, is_crash_looping, will_restart
+from agent.exits import exit_reason, has_ended, is_crash_looping, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
 from agent.naming import INSTANCE, Slot
 from agent.reconcile import SlotPlan, SlotView, Verb, refusal_of
@@ -149,7 +149,7 @@ def _rests(instance: DesiredInstance, container: Container | None, record: Insta
     if container is None or not has_ended(container) or record.stopped_by_us:
         return False
     wanted = instance.desired is DesiredState.RUNNING and record.failure is None
-    return wanted and not will_restart(instance.run.restart, container)
+    return wanted and not starts_again(instance, record, container)
 
 
 def _after_failure(record: InstanceRecord, *, vanished: bool) -> tuple[Phase, str]:
@@ -169,8 +169,8 @@ def _after_failure(record: InstanceRecord, *, vanished: bool) -> tuple[Phase, st
 def _after_exit(
     instance: DesiredInstance, container: Container, record: InstanceRecord, now: datetime
 ) -> tuple[Phase, str]:
-    reason = exit_reason(container, instance)
-    if not will_restart(instance.run.restart, container):
+    reason = exit_reason(container, instance, record)
+    if not starts_again(instance, record, container):
         ended_well = container.exit_code == 0 and not container.oom_killed
         return (Phase.STOPPED if ended_well else Phase.FAILED), reason
     if is_crash_looping(record, now):

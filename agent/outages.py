@@ -45,14 +45,16 @@ def _forgiven(record: InstanceRecord, of: Outage) -> InstanceRecord:
     kept = tuple(at for at in record.recent_exits if not of.covers(at))
     exits = len(record.recent_exits) - len(kept)
     failed = record.failure is not None and not record.failure.final and of.covers(record.noticed_at)
+    gave_up = not exits and record.dead is not None and of.covers(record.dead.noted_at)
     if not exits and not failed:
-        return record
+        return record.model_copy(update={"dead": None}) if gave_up else record
     crashes = max(0, record.crashes - exits)
     return record.model_copy(
         update={
             "crashes": crashes,
             "failures": max(0, record.failures - failed),
             "failure": None if failed else record.failure,
+            "dead": None if gave_up else record.dead,
             "recent_exits": kept,
             "delay_s": record.delay_s / 2**exits if crashes else 0.0,  # each exit had doubled it
             "noticed_at": None,

@@ -7,7 +7,8 @@ One function serves start-up, a new document, an Engine event and the periodic l
 - an epoch below the highest ever ordered for its slot is refused;
 - only a tombstone, or a newer epoch of the same slot, removes a container; absence from the document never does;
 - a container of this cluster that no document knows is quarantined: shown, untouched;
-- one that ends by itself is started again after a pause; one that we stopped, at once.
+- one that ends by itself is started again after a pause; one that we stopped, at once;
+- one that its liveness check gave up is ended, and then as if it had ended by itself; what any other check says ends nothing.
 
 Each step says why.  The steps of one slot are in order, and each is decided anew before it is taken.
 """
@@ -19,7 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from agent.exits import will_restart
+from agent.dead_runs import is_dead
+from agent.exits import has_ended, is_noted, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
 from agent.naming import Slot, key_from, slot_of
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, Tombstone
@@ -236,8 +238,10 @@ def _bring_up(
     container = _own(view, instance)
     older = _supersede(view)
     if container is not None and container.is_up:
-        return SlotPlan(slot=view.slot, steps=older)
+        return SlotPlan(slot=view.slot, steps=(*older, *_end_dead(record, container)))
     if container is not None and not older and _rests(instance, record, container):
+        return SlotPlan(slot=view.slot)
+    if container is not None and _ended_by_us_unnoted(record, container):
         return SlotPlan(slot=view.slot)
     if record.not_before is not None and not _is_due(record, now):
         wait = Wait(key=instance.key, until=record.not_before, reason=_wait_reason(record, container))
@@ -251,7 +255,18 @@ def _rests(instance: DesiredInstance, record: InstanceRecord, container: Contain
     """Whether a container that has ended is to stay so."""
     if container.state is RunState.CREATED or record.stopped_by_us:
         return False
-    return not will_restart(instance.run.restart, container)
+    return not starts_again(instance, record, container)
+
+
+def _end_dead(record: InstanceRecord, container: Container) -> tuple[Step, ...]:
+    if record.dead is None or not is_dead(record, container):
+        return ()
+    return (Step(verb=Verb.STOP, key=record.key, reason=record.dead.reason, container=container),)
+
+
+def _ended_by_us_unnoted(record: InstanceRecord, container: Container) -> bool:
+    """A run that was given up has just been ended: it starts again when that is counted, since the pause follows from it."""
+    return is_dead(record, container) and has_ended(container) and not is_noted(record, container)
 
 
 def _is_due(record: InstanceRecord, now: datetime) -> bool:
@@ -272,7 +287,8 @@ def _start(instance: DesiredInstance, record: InstanceRecord, container: Contain
     elif record.stopped_by_us:
         reason, restart = "it is wanted running again", False
     else:
-        reason, restart = f"it exited with {container.exit_code}", True
+        gave_up = record.dead.reason if record.dead and is_dead(record, container) else ""
+        reason, restart = gave_up or f"it exited with {container.exit_code}", True
     return Step(
         verb=Verb.START, key=instance.key, reason=reason, instance=instance, container=container,
         restart=restart,

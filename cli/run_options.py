@@ -97,16 +97,16 @@ def without_empty(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if value not in (None, "", [], {})}
 
 
-def read_health(
-    *, http: str | None, tcp: str | None, ports: Sequence[Mapping[str, Any]]
+def read_check(
+    check: str, *, http: str | None, tcp: str | None, ports: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """`health` of a spec from `--health-http PORT/PATH` or `--health-tcp PORT`; the port must be among `ports`."""
+    """`health` or `liveness` (`check`) of a spec from `--<check>-http PORT/PATH` or `--<check>-tcp PORT`; the port must be among `ports`."""
     if http and tcp:
-        raise usage("Give --health-http or --health-tcp, not both.")
+        raise usage(f"Give --{check}-http or --{check}-tcp, not both.")
     if http:
         port, _, path = http.partition("/")
-        return {"http": {"port": _name_of(port, ports, option="--health-http"), "path": f"/{path}"}}
-    return {"tcp": {"port": _name_of(tcp, ports, option="--health-tcp")}} if tcp else None
+        return {"http": {"port": _name_of(port, ports, option=f"--{check}-http"), "path": f"/{path}"}}
+    return {"tcp": {"port": _name_of(tcp, ports, option=f"--{check}-tcp")}} if tcp else None
 
 
 def _name_of(wanted: str, ports: Sequence[Mapping[str, Any]], *, option: str) -> str:

@@ -93,6 +93,14 @@ def run(
     health_tcp: Annotated[
         str | None, typer.Option(metavar="PORT", help="Healthy when the port accepts.")
     ] = None,
+    liveness_http: Annotated[
+        str | None,
+        typer.Option(metavar="PORT/PATH", help="Restarted when a GET fails three times in a row."),
+    ] = None,
+    liveness_tcp: Annotated[
+        str | None,
+        typer.Option(metavar="PORT", help="Restarted when the port accepts nothing three times in a row."),
+    ] = None,
     public: Annotated[
         bool,
         typer.Option("--public", help="Give the ports public addresses: the default.", show_default=False),
@@ -115,7 +123,8 @@ def run(
         "secrets": run_options.read_secrets(secrets or ()),
         "volumes": [run_options.read_volume(volume) for volume in volumes or ()],
         "resources": run_options.read_resources(cpu=cpu, memory=memory),
-        "health": run_options.read_health(http=health_http, tcp=health_tcp, ports=published),
+        "health": run_options.read_check("health", http=health_http, tcp=health_tcp, ports=published),
+        "liveness": run_options.read_check("liveness", http=liveness_http, tcp=liveness_tcp, ports=published),
         "replicas": replicas,
         "restart": run_options.given(policy=restart),
         "pull": pull,

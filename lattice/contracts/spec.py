@@ -7,6 +7,7 @@ would be ignored is a field that is refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Self
@@ -232,7 +233,12 @@ class WorkloadSpec(SpecModel):
     ports: Annotated[tuple[PortSpec, ...], Field(max_length=32)] = ()
     volumes: Annotated[tuple[VolumeSpec, ...], Field(max_length=16)] = ()
     resources: ResourceSpec | None = None
-    health: HealthSpec | None = None
+    health: HealthSpec | None = Field(
+        None, description="readiness: gates deploys and updates; never restarts anything"
+    )
+    liveness: HealthSpec | None = Field(
+        None, description="restarts the container when it fails `retries` times in a row"
+    )
     restart: RestartSpec = RestartSpec()
     update: UpdateSpec = UpdateSpec()
     placement: PlacementSpec = PlacementSpec()
@@ -264,7 +270,21 @@ class WorkloadSpec(SpecModel):
 
     @model_validator(mode="after")
     def _known_health_port(self) -> Self:
-        check = self.health and (self.health.http or self.health.tcp)
-        if check and self.template is None and check.port not in {port.name for port in self.ports}:
-            raise ValueError(f"health names port {check.port!r}, which is not in ports")
+        if self.template is None:
+            self.check_ports_of_checks({port.name for port in self.ports})
+        return self
+
+    def check_ports_of_checks(self, known: Collection[str]) -> None:
+        """ValueError where a check asks a port that is not among `known`."""
+        for name, spec in (("health", self.health), ("liveness", self.liveness)):
+            check = spec and (spec.http or spec.tcp)
+            if check and check.port not in known:
+                raise ValueError(f"{name} names port {check.port!r}, which is not in ports")
+
+    @model_validator(mode="after")
+    def _liveness_restarts(self) -> Self:
+        if self.liveness is not None and self.restart.policy is RestartMode.NEVER:
+            raise ValueError(
+                "liveness restarts the container, and restart.policy never forbids that: leave one of them out"
+            )
         return self

@@ -233,6 +233,7 @@ def run_spec(
         memory_bytes=expansion.resources.memory,
         pids=expansion.resources.pids,
         health=expansion.health,
+        liveness=expansion.liveness,
         restart=spec.restart.policy,
         backoff=spec.restart.backoff,
         stop_timeout_s=expansion.stop_timeout_s,

@@ -38,6 +38,7 @@ class Expansion:
     volumes: tuple[VolumeSpec, ...]
     resources: ResourceSpec
     health: HealthSpec | None
+    liveness: HealthSpec | None
     stop_timeout_s: int
     access: Access | None
     uses_tls: bool
@@ -49,6 +50,7 @@ def expand(spec: WorkloadSpec, templates: Mapping[str, Template]) -> Expansion:
     values = complete_values(template, spec.values)
     places = {f"values.{name}": value for name, value in values.items() if isinstance(value, str)}
     _check_replicas(spec, template)
+    _check_ports_of_checks(spec, template)
     return Expansion(
         image=_image(spec, template, places),
         command=_command(spec, template, places),
@@ -61,6 +63,7 @@ def expand(spec: WorkloadSpec, templates: Mapping[str, Template]) -> Expansion:
         volumes=_merge_volumes(template, spec),
         resources=spec.resources or template.resources,
         health=spec.health or fill_health(template.health, places),
+        liveness=spec.liveness,
         stop_timeout_s=template.stop_timeout_s,
         access=template.access or _plain_access(spec),
         uses_tls=template.uses_tls,
@@ -92,6 +95,16 @@ def _check_replicas(spec: WorkloadSpec, template: Template) -> None:
     if spec.replicas > 1 and (spec.volumes or template.volumes):
         detail = "at most 1 with a volume: each instance would have data of its own"
         raise Invalid(f"replicas: {detail}", errors=[FieldError(pointer="/replicas", detail=detail)])
+
+
+def _check_ports_of_checks(spec: WorkloadSpec, template: Template) -> None:
+    known = {port.name for port in (*template.ports, *spec.ports)}
+    try:
+        spec.check_ports_of_checks(known)
+    except ValueError as error:
+        pointer = f"/{str(error).split(' ', maxsplit=1)[0]}"
+        detail = f"{error} ({', '.join(sorted(known)) or 'there are none'})"
+        raise Invalid(detail, errors=[FieldError(pointer=pointer, detail=detail)]) from None
 
 
 def _image(spec: WorkloadSpec, template: Template, places: Mapping[str, str]) -> ImageChoice:

@@ -20,7 +20,15 @@ from lattice.contracts.messages import (
 )
 from lattice.contracts.nouns import DesiredState, Health, Phase
 from lattice.contracts.spec import BackoffSpec, ExecCheck, HealthSpec, PortProtocol, PullPolicy, RestartMode
-from lattice.runtime import ContainerOptions, EngineAway, ImageNotFound, NoSpace, PortTaken, RunState
+from lattice.runtime import (
+    ContainerOptions,
+    EngineAway,
+    EngineHangs,
+    ImageNotFound,
+    NoSpace,
+    PortTaken,
+    RunState,
+)
 from lattice.sealing import seal
 from lattice.testing import FakeRuntime
 from tests.fixtures.agent import IMAGE, Node, eventually, instance_of, key_of, tombstone_of
@@ -208,6 +216,55 @@ async def test_a_crash_is_restarted_counted_and_told(node: Node, runtime: FakeRu
     async with node.run():
         seen = await node.until(key_of(), running)
         assert seen.restarts == 2, "restarts are remembered"
+
+
+LIVENESS = HealthSpec(exec=ExecCheck(command=("alive",)), interval=0.2, start_period=0, retries=2)
+
+
+async def test_what_is_not_alive_any_more_is_restarted_and_told(node: Node, runtime: FakeRuntime) -> None:
+    async with node.run():
+        await node.want(instance_of(key_of(), liveness=LIVENESS, backoff=FAST))
+        first = await node.until(key_of(), lambda c: running(c) and c.health is Health.HEALTHY)
+        runtime.exec_reply = lambda options, stdin: (b"deadlock", b"", 1)
+        await node.until(key_of(), lambda c: running(c) and c.restarts >= 1)
+        runtime.exec_reply = lambda options, stdin: (b"", b"", 0)
+        again = await node.until(key_of(), lambda c: running(c) and c.health is Health.HEALTHY)
+        assert again.container_id == first.container_id and again.started_at != first.started_at
+        told = await eventually(lambda: node.told("liveness_failed"))
+    assert told[0].detail == "liveness check failed: alive exited with 1: deadlock"
+    reasons = {each.reason for report in node.bus.sent(STATUS) for each in report.containers}
+    assert any(reason.startswith(f"{told[0].detail}; restarting after a pause") for reason in reasons)
+
+
+async def test_what_is_not_ready_is_never_restarted(node: Node, runtime: FakeRuntime) -> None:
+    runtime.exec_reply = lambda options, stdin: (b"", b"", int(options.argv == ("ready",)))
+    ready = HealthSpec(exec=ExecCheck(command=("ready",)), interval=0.2, start_period=0, retries=1)
+    async with node.run() as agent:
+        await node.want(instance_of(key_of(), health=ready, liveness=LIVENESS))
+        seen = await node.until(key_of(), lambda c: running(c) and c.health is Health.UNHEALTHY)
+        assert seen.reason == "health check: ready exited with 1"
+        asked = runtime.calls.count(("exec", name()))
+        await eventually(lambda: runtime.calls.count(("exec", name())) >= asked + 6)
+        assert await agent.executor.settled()
+    assert ("stop", name()) not in runtime.calls
+
+
+async def test_an_engine_that_does_not_answer_is_no_reason_to_restart(
+    node: Node, runtime: FakeRuntime
+) -> None:
+    async with node.run() as agent:
+        await node.want(instance_of(key_of(), liveness=LIVENESS))
+        await node.until(key_of(), lambda c: running(c) and c.health is Health.HEALTHY)
+        runtime.exec_reply = lambda options, stdin: (b"", b"", 1)
+        runtime.fail_next("exec", EngineHangs("no answer"))
+        runtime.hung = True
+        asked = runtime.calls.count(("exec", name()))
+        await eventually(lambda: runtime.calls.count(("exec", name())) >= asked + 6)
+        runtime.exec_reply = lambda options, stdin: (b"", b"", 0)
+        runtime.hung = False
+        await eventually(lambda: not agent.engine.problem)
+        await eventually(lambda: runtime.calls.count(("exec", name())) >= asked + 9)
+    assert ("stop", name()) not in runtime.calls and not node.told("liveness_failed")
 
 
 async def test_a_crash_loop_is_named_with_its_last_lines(node: Node, runtime: FakeRuntime) -> None:

@@ -15,7 +15,7 @@ from agent.backoff import delay_s
 from agent.docker_inspect import event_of, image_of, time_of
 from agent.docker_runtime_errors import pull_error, translated
 from agent.enrolment import plain_name
-from agent.health import SETTLES_S, CheckState, after_check, unsettled_s
+from agent.health import SETTLES_S, Check, CheckState, after_check, together, unasked, unsettled_s
 from agent.inventory import MOST_IMAGES, bounded_images
 from agent.ports import FIRST, LAST, NoPortLeft, choose
 from agent.pull_progress import PullProgress
@@ -81,6 +81,18 @@ def test_health_counts_failures_only_after_the_start() -> None:
     assert after_check(twice, "", spec, NOW, NOW).health is Health.HEALTHY
     late = after_check(CheckState(failures=1), "x", spec, NOW, NOW + timedelta(seconds=31))
     assert late.health is Health.UNHEALTHY
+
+
+def test_which_check_said_it_and_what_could_not_be_asked_says_nothing() -> None:
+    spec = HealthSpec(tcp=TcpCheck(port="http"), interval=5, start_period=0, retries=2)
+    ready, live = after_check(CheckState(), "", spec, NOW, NOW), CheckState()
+    for second in (1, 6):
+        assert together(ready, live) == (Health.HEALTHY, "")
+        live = after_check(live, "refused", spec, NOW, NOW + timedelta(seconds=second), check=Check.LIVENESS)
+    assert together(ready, live) == (Health.UNHEALTHY, "liveness check failed: refused")
+    assert together(after_check(ready, "slow", spec, NOW, NOW), None) == (Health.HEALTHY, "")
+    once = after_check(CheckState(), "refused", spec, NOW, NOW, check=Check.LIVENESS)
+    assert unasked(once, spec).failures == 0, "only failures in a row count"
 
 
 def test_what_may_end_by_itself_first_stays_up() -> None:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.exits import note_exits, note_failure
+from agent.dead_runs import Verdict, note_dead, run_id
+from agent.exits import exit_reason, note_exits, note_failure
 from agent.facts import PORTS_REMEMBERED, Facts, Failure, InstanceRecord, accepts, key_text, learn
 from agent.naming import container_labels, key_from, slot_of
 from agent.outages import forgive, outage
@@ -189,6 +190,57 @@ def test_restart_policies() -> None:
 
     assert [starts(mode, 0) for mode in RestartMode] == [True, False, False]
     assert [starts(mode, 3) for mode in RestartMode] == [True, True, False]
+
+
+def given_up(wanted: DesiredDocument, there: Container, *, worked_s: float = 0.0) -> Facts:
+    """What is remembered after its liveness check gave a run up."""
+    assert there.started_at is not None
+    verdict = Verdict("liveness check failed: refused", there.started_at + timedelta(seconds=worked_s))
+    facts, fresh = note_dead(wanted, [there], known(wanted), {run_id(there): verdict}, NOW)
+    assert [each.key for each in fresh] == [key()]
+    assert note_dead(wanted, [there], facts, {run_id(there): verdict}, NOW)[1] == (), "it is noted once"
+    return facts
+
+
+@given(st.sampled_from([RestartMode.ALWAYS, RestartMode.ON_FAILURE]), st.sampled_from([0, 137, 143]))
+def test_a_run_that_is_given_up_ends_counts_as_a_crash_and_starts_again(mode: RestartMode, code: int) -> None:
+    wanted, there = document(instance(key(), restart=mode)), container(key())
+    facts = given_up(wanted, there)
+    assert verbs(diff(wanted, [there], facts, NOW)) == [(Verb.STOP, 1)]
+    ended = replace(there, state=RunState.EXITED, exit_code=code, finished_at=NOW)
+    assert diff(wanted, [ended], facts, NOW).idle, "the pause is not known before the exit is counted"
+    facts, _ = note_exits(wanted, [ended], facts, NOW, 0.0)
+    record = facts.record(key())
+    assert (record.crashes, record.delay_s) == (1, 1.0), "a run that never worked is no stable one"
+    assert exit_reason(ended, wanted.instances[0], record) == "liveness check failed: refused"
+    assert diff(wanted, [ended], facts, NOW).idle
+    assert verbs(diff(wanted, [ended], facts, NOW + timedelta(seconds=1))) == [(Verb.START, 1)]
+    again = replace(there, started_at=NOW + timedelta(seconds=1))
+    assert diff(wanted, [again], facts, NOW + timedelta(seconds=2)).idle, (
+        "the verdict was about the other run"
+    )
+
+
+def test_a_run_that_worked_for_long_and_hangs_starts_again_at_once() -> None:
+    wanted, there = document(instance(key())), container(key())
+    facts = given_up(wanted, there, worked_s=60)
+    ended = replace(there, state=RunState.EXITED, exit_code=143, finished_at=NOW)
+    facts, _ = note_exits(wanted, [ended], facts, NOW, 0.0)
+    assert verbs(diff(wanted, [ended], facts, NOW)) == [(Verb.START, 1)]
+
+
+def test_what_is_given_up_while_the_engine_goes_away_is_forgiven() -> None:
+    wanted, there = document(instance(key())), container(key())
+    facts = forgive(given_up(wanted, there), AWAY)
+    assert diff(wanted, [there], facts, AWAY.until).idle
+
+
+@given(st.sampled_from([RunState.CREATED, RunState.EXITED, RunState.DEAD]))
+def test_only_what_runs_is_given_up(state: RunState) -> None:
+    wanted, there = document(instance(key())), container(key(), state)
+    assert note_dead(wanted, [there], known(wanted), {run_id(there): Verdict("x")}, NOW)[1] == ()
+    stopped = document(instance(key(), desired=DesiredState.STOPPED))
+    assert note_dead(stopped, [container(key())], known(stopped), {run_id(there): Verdict("x")}, NOW)[1] == ()
 
 
 def test_a_vanished_container_is_made_again_and_counts_as_restart() -> None:

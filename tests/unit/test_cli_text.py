@@ -151,17 +151,22 @@ def test_volumes() -> None:
 
 def test_health_names_a_port_that_is_there() -> None:
     ports = run_options.read_ports(["8080"])
-    assert run_options.read_health(http="8080/up", tcp=None, ports=ports) == {
+    assert run_options.read_check("health", http="8080/up", tcp=None, ports=ports) == {
         "http": {"port": "http", "path": "/up"}
     }
-    assert run_options.read_health(http="http", tcp=None, ports=ports) == {
+    assert run_options.read_check("health", http="http", tcp=None, ports=ports) == {
         "http": {"port": "http", "path": "/"}
     }
-    assert run_options.read_health(http=None, tcp="8080", ports=ports) == {"tcp": {"port": "http"}}
-    assert run_options.read_health(http=None, tcp=None, ports=ports) is None
+    assert run_options.read_check("health", http=None, tcp="8080", ports=ports) == {"tcp": {"port": "http"}}
+    assert run_options.read_check("health", http=None, tcp=None, ports=ports) is None
     for http, tcp in (("81/up", None), (None, "81"), ("8080/", "8080")):
         with pytest.raises(CliError):
-            run_options.read_health(http=http, tcp=tcp, ports=ports)
+            run_options.read_check("health", http=http, tcp=tcp, ports=ports)
+    assert run_options.read_check("liveness", http="8080/live", tcp=None, ports=ports) == {
+        "http": {"port": "http", "path": "/live"}
+    }
+    with pytest.raises(CliError, match="--liveness-tcp names port '81'"):
+        run_options.read_check("liveness", http=None, tcp="81", ports=ports)
 
 
 def test_pairs() -> None:

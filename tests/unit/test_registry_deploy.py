@@ -306,6 +306,16 @@ async def test_a_newer_command_ends_what_was_under_way(world: World, command: An
     assert await world.operation(newer) is OperationState.RUNNING
 
 
+async def test_a_liveness_check_reaches_the_node_and_names_a_port_that_is_there(world: World) -> None:
+    check = {"tcp": {"port": "postgres"}, "interval": "1s"}
+    _, document = await deployed(world, name="db", template="postgres", liveness=check)
+    run = document.instances[0].run
+    assert run.liveness is not None and run.liveness.tcp is not None and run.liveness.interval == 1.0
+    assert run.health is not None and run.health != run.liveness, "the template's readiness stays as it is"
+    with pytest.raises(Invalid, match="liveness names port 'http', which is not in ports"):
+        await world.create(name="db2", template="postgres", liveness={"tcp": {"port": "http"}})
+
+
 async def test_a_node_reports_for_itself_only(world: World) -> None:
     """The bus guards the subject; what stands in the payload is the node's own word."""
     _, document = await deployed(world, name="web", template="web")

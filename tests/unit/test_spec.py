@@ -71,6 +71,8 @@ def test_cores_survive_their_own_writing(millis: int) -> None:
         ({"health": {}}, "health"),
         ({"health": {"tcp": {"port": "http"}, "http": {"port": "http"}}}, "health"),
         ({"health": {"tcp": {"port": "other"}}}, ""),
+        ({"liveness": {"tcp": {"port": "other"}}}, ""),
+        ({"liveness": {"exec": {"command": ["true"]}}, "restart": {"policy": "never"}}, ""),
         ({"placement": {"constraints": ["rm -rf"]}}, "placement"),
         ({"command": ["a\x00b"]}, "command"),
         ({"pull": "sometimes"}, "pull"),

@@ -62,6 +62,7 @@ class RunSpec(Noun):
     memory_bytes: int
     pids: int
     health: HealthSpec | None = None
+    liveness: HealthSpec | None = None
     restart: RestartMode = RestartMode.ALWAYS
     backoff: BackoffSpec = BackoffSpec()
     stop_timeout_s: int = 10
