@@ -17,10 +17,11 @@ from loguru import logger
 
 from agent.backoff import delay_s
 from agent.dead_runs import note_dead
-from agent.exits import exit_reason, note_exits
-from agent.facts import key_text
+from agent.exits import note_exits
+from agent.facts import Facts, key_text
 from agent.health import HealthChecks
 from agent.journal import Journal
+from agent.last_exits import VANISHED, note_vanished, with_last_words
 from agent.log_shipping import LogShipping
 from agent.naming import Slot, key_from, slot_of
 from agent.node_events import NodeEvents
@@ -225,17 +226,27 @@ class Executor:
             self._chance.random(),
             outage=self._outage,
         )
-        if fresh:
+        facts, vanished = note_vanished(
+            self._journal.document, self._world.containers, facts, self._clock.now()
+        )
+        facts = self._with_last_words(facts)
+        if facts is not self._journal.facts:
             await self._journal.keep(facts)
+        for gone in vanished:
+            self._events.tell("vanished", VANISHED, key=gone.key)
         wanted = self._wanted()
         for container in fresh:
             instance = wanted[container.name]
-            reason = exit_reason(container, instance, facts.record(instance.key))
-            if self._outage is not None and self._outage.covers(container.finished_at):
-                reason = f"{reason}, with the Docker Engine"
+            last = facts.record(instance.key).last_exit
+            reason = last.reason if last else ""
             logger.info("{} {}", container.name, reason)
             type_ = "oom" if container.oom_killed else "exit"
             self._events.tell(type_, reason, key=instance.key, exit_code=container.exit_code)
+
+    def _with_last_words(self, facts: Facts) -> Facts:
+        ids = [record.last_exit.container_id for record in facts.records.values() if record.last_exit]
+        up = {container.id for container in self._world.containers if container.is_up}
+        return with_last_words(facts, self._logs.tails(ids), up=up)
 
     async def _note_dead(self) -> None:
         """Give up the runs of which their liveness check says so; the plan then ends them."""

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from agent.backoff import crashes_in_a_row, delay_s, restart_delay_s
 from agent.dead_runs import is_dead
 from agent.facts import Facts, Failure, InstanceRecord
+from agent.last_exits import last_exit_of
 from agent.naming import key_from
 from agent.outages import Outage
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import ContainerKey, DesiredState
-from lattice.contracts.quantities import format_size
 from lattice.contracts.spec import RestartMode
 from lattice.runtime import Container, RunState
 
@@ -60,7 +60,7 @@ def note_exits(
             continue
         record = facts.record(instance.key)
         if outage is not None and outage.covers(container.finished_at):
-            facts = facts.with_record(_with_engine_exit(record, container))
+            facts = facts.with_record(_with_engine_exit(record, instance, container, now))
         else:
             facts = facts.with_record(_with_exit(record, instance, container, now, chance))
         fresh.append(container)
@@ -88,10 +88,11 @@ def note_failure(
     )
 
 
-def note_started(record: InstanceRecord, *, restart: bool) -> InstanceRecord:
+def note_started(record: InstanceRecord, *, restart: bool, container_id: str = "") -> InstanceRecord:
     """The record after its container was started."""
     return record.model_copy(
         update={
+            "running_id": container_id,
             "restarts": record.restarts + restart,
             "failures": 0,
             "failure": None,
@@ -105,18 +106,6 @@ def note_started(record: InstanceRecord, *, restart: bool) -> InstanceRecord:
 def is_crash_looping(record: InstanceRecord, now: datetime) -> bool:
     """Whether it ended so often of late that people should be told."""
     return sum(now - at <= CRASH_LOOP_WINDOW for at in record.recent_exits) >= CRASH_LOOP_EXITS
-
-
-def exit_reason(container: Container, instance: DesiredInstance, record: InstanceRecord) -> str:
-    """How a container ended, in plain words."""
-    if container.oom_killed:
-        limit = format_size(instance.run.memory_bytes)
-        return f"out of memory: it used more than its limit of {limit}; raise resources.memory"
-    if record.dead is not None and is_dead(record, container):
-        return record.dead.reason
-    if container.error:
-        return f"exited with {container.exit_code}: {container.error}"
-    return f"exited with {container.exit_code}"
 
 
 def describe_key(key: ContainerKey) -> str:
@@ -145,10 +134,15 @@ def _ran_s(container: Container) -> float:
     return max(0.0, (container.finished_at - container.started_at).total_seconds())
 
 
-def _with_engine_exit(record: InstanceRecord, container: Container) -> InstanceRecord:
+def _with_engine_exit(
+    record: InstanceRecord, instance: DesiredInstance, container: Container, now: datetime
+) -> InstanceRecord:
     """Nothing is counted, and the container is due at once."""
+    last = last_exit_of(container, instance, record, now)
     return record.model_copy(
         update={
+            "last_exit": last.model_copy(update={"reason": f"{last.reason}, with the Docker Engine"}),
+            "running_id": "",
             "noticed_at": None,
             "noticed_exit": _exit_id(container),
             "not_before": None,
@@ -167,6 +161,8 @@ def _with_exit(
     pause = restart_delay_s(crashes, ran_s, instance.run.backoff, chance)
     return record.model_copy(
         update={
+            "last_exit": last_exit_of(container, instance, record, now),
+            "running_id": "",
             "crashes": crashes,
             "noticed_at": now,
             "noticed_exit": _exit_id(container),

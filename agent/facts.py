@@ -13,7 +13,7 @@ from pydantic import Field
 
 from agent.naming import Slot, slot_of
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
-from lattice.contracts.nouns import ContainerKey, DesiredState, Noun
+from lattice.contracts.nouns import ContainerKey, DesiredState, LastExit, Noun
 
 # Slots that nothing fills any more, and whose ports are still kept for whatever fills them next.
 PORTS_REMEMBERED = 256
@@ -51,6 +51,8 @@ class InstanceRecord(Noun):
     stopped_by_us: bool = False
     failure: Failure | None = None
     dead: DeadRun | None = None
+    last_exit: LastExit | None = None
+    running_id: str = Field("", description="the container that runs, until its end was noted")
     recent_exits: tuple[datetime, ...] = ()
 
 
@@ -131,5 +133,9 @@ def _ordered(record: InstanceRecord, instance: DesiredInstance) -> InstanceRecor
     if instance.desired is not DesiredState.STOPPED:
         return record
     return InstanceRecord(
-        key=record.key, restarts=record.restarts, was_made=record.was_made, stopped_by_us=True
-    )  # fmt: skip
+        key=record.key,
+        restarts=record.restarts,
+        was_made=record.was_made,
+        stopped_by_us=True,
+        last_exit=record.last_exit,
+    )

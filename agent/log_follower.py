@@ -53,6 +53,8 @@ class LogFollower:
         self.position = position
         self.drained = asyncio.Event()
         """Set while everything that the container wrote in its last run is shipped."""
+        self.read_out = asyncio.Event()
+        """Set while everything that the container wrote in its last run was read, shipped or not."""
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._run_wanted: datetime | None = None
         self._run_read: datetime | None = None
@@ -64,6 +66,7 @@ class LogFollower:
         if started_at != self._run_wanted:
             self._run_wanted = started_at
             self.drained.clear()
+            self.read_out.clear()
             self._poked.set()
 
     async def run(self) -> None:
@@ -77,6 +80,7 @@ class LogFollower:
                 await self._read_to_end()
             except NotFound:
                 self.drained.set()
+                self.read_out.set()
                 return
             except LatticeError:
                 await asyncio.sleep(_RETRY_S)
@@ -104,6 +108,7 @@ class LogFollower:
                 if upcoming.done():
                     pieces = upcoming.result()
                     if pieces is None:
+                        self.read_out.set()
                         await self._ship(waiting)
                         self.position = reader.position
                         return

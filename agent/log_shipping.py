@@ -19,6 +19,8 @@ from lattice.messaging import Bus
 from lattice.runtime import Container, RunState, Runtime
 
 _KEEP_EVERY_S = 1.0
+# Whose last lines are still known when the decider notes, a moment later, that they are gone.
+_GONE_REMEMBERED = 64
 
 
 class LogShipping:
@@ -30,12 +32,17 @@ class LogShipping:
         self._node_id, self._runtime, self._bus = node_id, runtime, bus
         self._journal, self._events = journal, events
         self._followers: dict[str, tuple[LogFollower, asyncio.Task[None]]] = {}
+        self._gone: dict[str, tuple[str, ...]] = {}
 
     def watch(self, containers: Iterable[Container]) -> None:
         """Follow exactly these, as far as they ever ran."""
         there = {each.id: each for each in containers if each.state is not RunState.CREATED}
         for container_id in self._followers.keys() - there.keys():
-            self._followers.pop(container_id)[1].cancel()
+            follower, task = self._followers.pop(container_id)
+            task.cancel()
+            self._gone[container_id] = tuple(follower.tail)
+        for container_id in list(self._gone)[:-_GONE_REMEMBERED]:
+            del self._gone[container_id]
         for container in there.values():
             if container.id not in self._followers:
                 self._follow(container)
@@ -43,12 +50,17 @@ class LogShipping:
                 self._followers[container.id][0].poke(container.started_at)
 
     def tails(self, container_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The last lines of these containers."""
-        return {
-            container_id: tuple(self._followers[container_id][0].tail)
-            for container_id in container_ids
-            if container_id in self._followers
-        }
+        """The last lines of these containers, also of those that are gone since a short while."""
+        known = self._gone | {each: tuple(follower.tail) for each, (follower, _) in self._followers.items()}
+        return {each: known[each] for each in container_ids if each in known}
+
+    async def read_out(self, container_id: str, *, timeout_s: float) -> None:
+        """Wait until everything that an ended container wrote was read, but not longer than `timeout_s`."""
+        found = self._followers.get(container_id)
+        if found is not None and not found[1].done():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await found[0].read_out.wait()
 
     async def drain(self, container: Container, *, timeout_s: float) -> None:
         """Wait until everything that an ended container wrote is shipped, but not longer than `timeout_s`."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.exits import exit_reason, has_ended, is_crash_looping, starts_again
+from agent.exits import has_ended, is_crash_looping, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
+from agent.last_exits import exit_reason
 from agent.naming import INSTANCE, Slot
 from agent.reconcile import SlotPlan, SlotView, Verb, refusal_of
 from lattice.contracts.messages import DesiredInstance
@@ -15,6 +16,7 @@ from lattice.contracts.nouns import (
     ContainerKey,
     DesiredState,
     Health,
+    LastExit,
     ObservedContainer,
     Phase,
     PortMapping,
@@ -118,7 +120,8 @@ def _instance(
         progress=activity.progress if activity else "",
         ended=refusal is None and _rests(instance, container, record),
         restarts=record.restarts,
-        last_log=sight.last_logs.get(container.id, ()) if container else (),
+        last_log=(last_log := sight.last_logs.get(container.id, ()) if container else ()),
+        last_exit=_last_exit(record, last_log),
         **(_of_container(container, instance) if container else {}),
     )
 
@@ -134,7 +137,7 @@ def _phase(
         up = container is not None and container.is_up
         return (Phase.STOPPING, "being stopped") if up else (Phase.STOPPED, "stopped as ordered")
     if container is not None and container.is_up:
-        return (Phase.RUNNING, "paused on the node" if container.state is RunState.PAUSED else "")
+        return Phase.RUNNING, _running_reason(container, record, now)
     if record.failure is not None:
         return _after_failure(record, vanished=container is None and record.was_made)
     if container is not None and has_ended(container) and not record.stopped_by_us:
@@ -142,6 +145,22 @@ def _phase(
     if activity is not None and activity.verb is Verb.PULL:
         return Phase.PULLING, ""
     return (Phase.STARTING, "") if container is not None or activity is not None else (Phase.PENDING, "")
+
+
+def _running_reason(container: Container, record: InstanceRecord, now: datetime) -> str:
+    """What runs at this moment and will not for long is no success."""
+    if container.state is RunState.PAUSED:
+        return "paused on the node"
+    if record.last_exit is not None and is_crash_looping(record, now):
+        return f"crash-looping: {record.last_exit.reason}; it was started again"
+    return ""
+
+
+def _last_exit(record: InstanceRecord, last_log: tuple[str, ...]) -> LastExit | None:
+    """What the container printed is told once."""
+    if record.last_exit is None or not last_log:
+        return record.last_exit
+    return record.last_exit.model_copy(update={"log": ()})
 
 
 def _rests(instance: DesiredInstance, container: Container | None, record: InstanceRecord) -> bool:

@@ -23,6 +23,7 @@ from enum import StrEnum
 from agent.dead_runs import is_dead
 from agent.exits import has_ended, is_noted, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
+from agent.last_exits import exit_words
 from agent.naming import Slot, key_from, slot_of
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, Tombstone
 from lattice.contracts.nouns import ContainerKey, DesiredState
@@ -278,7 +279,7 @@ def _is_due(record: InstanceRecord, now: datetime) -> bool:
 def _wait_reason(record: InstanceRecord, container: Container | None) -> str:
     if record.failure is not None:
         return record.failure.reason
-    return f"exited with {container.exit_code}" if container is not None else "its container vanished"
+    return exit_words(container.exit_code) if container is not None else "its container vanished"
 
 
 def _start(instance: DesiredInstance, record: InstanceRecord, container: Container) -> Step:
@@ -288,7 +289,7 @@ def _start(instance: DesiredInstance, record: InstanceRecord, container: Contain
         reason, restart = "it is wanted running again", False
     else:
         gave_up = record.dead.reason if record.dead and is_dead(record, container) else ""
-        reason, restart = gave_up or f"it exited with {container.exit_code}", True
+        reason, restart = gave_up or f"it {exit_words(container.exit_code)}", True
     return Step(
         verb=Verb.START, key=instance.key, reason=reason, instance=instance, container=container,
         restart=restart,

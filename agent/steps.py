@@ -14,6 +14,7 @@ from loguru import logger
 from agent.exits import note_failure, note_started
 from agent.facts import Failure, key_text
 from agent.journal import Journal
+from agent.last_exits import with_last_words
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
 from agent.naming import INSTANCE, PROJECT, slot_of, volume_name
@@ -26,6 +27,8 @@ from lattice.errors import Forbidden, Invalid, LatticeError, NotFound, Unauthent
 from lattice.runtime import Container, ImageNotFound, PortTaken, Runtime
 
 _DRAIN_TIMEOUT_S = 5.0
+# The Engine ends a log's stream some milliseconds after its container; a restart is not held up for more.
+_READ_OUT_S = 0.5
 _ATTEMPTS = 5
 _FINAL = (Forbidden, Invalid, NotFound, Unauthenticated)
 
@@ -157,6 +160,8 @@ class StepTaker:
             await self._world.look_at_volumes()
 
     async def _start(self, name: str, instance: DesiredInstance, *, restart: bool) -> None:
+        if restart:
+            await self._keep_last_words(name)
         if instance.run.files:  # a reboot empties the folder in memory
             await self._launcher.make_files(instance, self._sealed())
         try:
@@ -169,8 +174,23 @@ class StepTaker:
             await self._make_again(name, instance, error)
             return
         self._made_again.pop(key_text(instance.key), None)
-        record = self._journal.facts.record(instance.key)
-        await self._journal.keep(self._journal.facts.with_record(note_started(record, restart=restart)))
+        started = self._world.get(name)
+        record = note_started(
+            self._journal.facts.record(instance.key),
+            restart=restart,
+            container_id=started.id if started else "",
+        )
+        await self._journal.keep(self._journal.facts.with_record(record))
+
+    async def _keep_last_words(self, name: str) -> None:
+        """What the next run prints would push them out."""
+        ended = self._world.get(name)
+        if ended is None:
+            return
+        await self._logs.read_out(ended.id, timeout_s=_READ_OUT_S)
+        facts = with_last_words(self._journal.facts, self._logs.tails([ended.id]), up=())
+        if facts is not self._journal.facts:
+            await self._journal.keep(facts)
 
     async def _move_port(self, name: str, instance: DesiredInstance, error: PortTaken) -> None:
         """A container's ports are fixed when it is made, so it is made again with others."""

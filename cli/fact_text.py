@@ -27,8 +27,14 @@ COLUMNS = (
     Column("EVENT", lambda f, _now: f"{f['entity']} {f['verb']}", whole=True),
     Column("NAME", lambda f, _now: f.get("entity_name") or f.get("entity_id")),
     field("BY", "actor", leave_out=1),
-    field("CAUSE", "cause"),
+    Column("CAUSE", lambda f, _now: cause(f)),
 )
+
+
+def cause(fact: Json) -> str:
+    """Why it happened, or what was seen: what a node tells has its words in the data."""
+    data = fact.get("data") or {}
+    return str(fact.get("cause") or data.get("detail") or data.get("reason") or "")
 
 
 def head(session: Session) -> int:
@@ -99,5 +105,5 @@ def print_fact(session: Session, fact: Json) -> None:
 
 def line_of(fact: Json, *, now: datetime) -> str:
     name = fact.get("entity_name") or fact.get("entity_id") or ""
-    cause = f": {fact['cause']}" if fact.get("cause") else ""
-    return f"{ago(fact.get('at'), now=now):>4} ago  {fact['entity']} {fact['verb']} {name}{cause}"
+    why = f": {cause(fact)}" if cause(fact) else ""
+    return f"{ago(fact.get('at'), now=now):>4} ago  {fact['entity']} {fact['verb']} {name}{why}"

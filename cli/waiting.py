@@ -17,6 +17,7 @@ Json = Mapping[str, Any]
 
 ENDED = ("succeeded", "failed", "cancelled")
 _POLL_FIRST_S, _POLL_MAX_S = 0.15, 1.0
+_LAST_WORDS = 10
 _DIGITS = re.compile(r"[\d.]+")
 
 
@@ -82,7 +83,7 @@ def failure(operation: Json, workload: Json | None, *, what: str) -> CliError:
         status=0,
         code=str(problem.get("code") or ""),
         why=str(problem.get("detail") or operation.get("progress") or "the platform gave no reason"),
-        details=(*_place_lines(workload), *_last_log_lines(workload)),
+        details=(*_place_lines(workload), *(_problem_lines(problem) or _last_log_lines(workload))),
         todo=_next_look(operation, name),
     )
 
@@ -105,12 +106,20 @@ def _next_look(operation: Json, name: object) -> str:
     return f"`lattice show {name}` and `lattice logs {name}` tell more"
 
 
+def _problem_lines(problem: Json) -> list[str]:
+    return [f"│ {line}" for line in problem.get("log") or ()][-_LAST_WORDS:]
+
+
 def _last_log_lines(workload: Json | None) -> list[str]:
     instances = (workload or {}).get("instances") or ()
     with_log = [
         instance for instance in instances if instance.get("last_log") and instance["state"] != "running"
     ]
-    return [f"{instance['id']} │ {line}" for instance in with_log[:1] for line in instance["last_log"][-10:]]
+    return [
+        f"{instance['id']} │ {line}"
+        for instance in with_log[:1]
+        for line in instance["last_log"][-_LAST_WORDS:]
+    ]
 
 
 def _place_lines(workload: Json | None) -> list[str]:

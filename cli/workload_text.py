@@ -32,6 +32,18 @@ def source(workload: Json) -> str:
     return str(spec.get("template") or spec.get("image") or workload.get("image") or "")
 
 
+def why(workload: Json) -> str:
+    """The first part of the reason: a row has little room, and `show` tells the rest."""
+    return str(workload.get("reason") or "").partition("; ")[0][:_WHY_WIDTH]
+
+
+def columns(workloads: Sequence[Json]) -> tuple[Column, ...]:
+    """The columns of `ps`; why something is not as wanted is there only where something is not."""
+    if any(why(workload) for workload in workloads):
+        return (*COLUMNS[:-1], _WHY, COLUMNS[-1])
+    return COLUMNS
+
+
 def first_url(workload: Json) -> str:
     routes = workload.get("routes") or ()
     return str(routes[0]["url"]) if routes else ""
@@ -46,6 +58,9 @@ COLUMNS = (
     Column("AGE", lambda w, now: ago(w.get("created_at"), now=now), leave_out=3),
     Column("URL", lambda w, _now: first_url(w), whole=True),
 )
+
+_WHY_WIDTH = 60
+_WHY = Column("WHY", lambda w, _now: why(w))
 
 _INSTANCES = (
     field("SLOT", "slot", right=True, leave_out=3),
@@ -74,7 +89,7 @@ def show(screen: Screen, workload: Json, *, now: datetime) -> None:
     for place in waiting.unplaced(workload):
         _show_unplaced(screen, place)
     for instance in workload.get("instances") or ():
-        _show_last_log(screen, instance)
+        _show_last_end(screen, instance, now=now)
 
 
 def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
@@ -113,9 +128,24 @@ def _show_unplaced(screen: Screen, place: Json) -> None:
         screen.table(_REJECTED, place["rejected"], indent=2)
 
 
-def _show_last_log(screen: Screen, instance: Json) -> None:
-    if instance["state"] in _BAD and instance.get("last_log"):
+def _show_last_end(screen: Screen, instance: Json, *, now: datetime) -> None:
+    """How its container ended last, also while it runs again or has been replaced; and what it printed."""
+    last: Json = instance.get("last_exit") or {}
+    log = instance.get("last_log") if instance["state"] in _BAD else ()
+    if last:
+        screen.say("")
+        screen.say(last_end(instance, last, now=now))
+        log = log or last.get("log")
+    elif log:
         screen.say("")
         screen.say(f"Last log lines of {instance['id']}:")
-        for line in instance["last_log"]:
-            screen.say(f"  {line}")
+    for line in log or ():
+        screen.say(f"  {line}")
+
+
+def last_end(instance: Json, last: Json, *, now: datetime) -> str:
+    """`Slot 0 ended 2m ago on node attic (instance in-…, before this one): exited with 137 (SIGKILL)`."""
+    where = f" on node {last['node']}" if last.get("node") else ""
+    other = last.get("instance_id") not in ("", None, instance["id"])
+    whose = f" (instance {last['instance_id']}, before this one)" if other else ""
+    return f"Slot {instance['slot']} ended {ago(last.get('at'), now=now)} ago{where}{whose}: {last['reason']}"

@@ -31,11 +31,13 @@ def ps(
 ) -> None:
     """List the workloads."""
     from cli.tables import field
-    from cli.workload_text import COLUMNS
+    from cli.workload_text import columns as columns_of
 
     project = EVERY_PROJECT if all_projects else session.project
     data = session.client.listing(path_of("workloads"), project=project)
-    columns = (field("PROJECT", "project", whole=True), *COLUMNS) if project == EVERY_PROJECT else COLUMNS
+    columns = columns_of(data["items"])
+    if project == EVERY_PROJECT:
+        columns = (field("PROJECT", "project", whole=True), *columns)
     session.screen.listing(
         data,
         columns,

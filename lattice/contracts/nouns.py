@@ -239,6 +239,22 @@ class ContainerKey(Noun):
         return f"lattice-{cluster_id}-{self.workload_id}-{self.slot}-{self.epoch}"
 
 
+class LastExit(Noun):
+    """How the container of an instance ended last: also while it runs again, or when the container is gone."""
+
+    at: datetime
+    reason: Said
+    exit_code: int | None = Field(None, description="null where nobody saw it end: its container vanished")
+    signal: str = Field("", description="the signal's name where one ended it: `SIGKILL`")
+    oom_killed: bool = False
+    log: tuple[Said, ...] = Field((), description="the last lines that it printed")
+    instance_id: str = Field(
+        "", description="whose container it was: perhaps of the instance before this one"
+    )
+    container_id: str = ""
+    node: str = Field("", description="where it was, if not on the node of this instance")
+
+
 class ObservedContainer(Noun):
     """What the agent sees of one container of this cluster, or of one that it is about to make."""
 
@@ -260,6 +276,7 @@ class ObservedContainer(Noun):
     restarts: int = 0
     ports: tuple[PortMapping, ...] = ()
     last_log: tuple[Said, ...] = ()
+    last_exit: LastExit | None = None
 
 
 class QuarantinedContainer(Noun):

@@ -12,6 +12,7 @@ from lattice.contracts.nouns import (
     DesiredState,
     Health,
     InstanceState,
+    LastExit,
     NodeState,
     Noun,
     OperationState,
@@ -77,6 +78,7 @@ class InstanceView(Noun):
     exit_code: int | None = None
     oom_killed: bool = False
     last_log: tuple[str, ...] = ()
+    last_exit: LastExit | None = Field(None, description="how it ended last, also while it runs again")
 
 
 class RejectedNodeView(Noun):
@@ -154,6 +156,7 @@ class ProblemView(Noun):
 
     code: str
     detail: str
+    log: tuple[str, ...] = Field((), description="the last lines that the failed instance printed")
 
 
 class OperationView(Noun):

@@ -20,6 +20,7 @@ from lattice.pki import Authority, issue_workload, key_pem, new_private_key
 from services.registry.change import Change
 from services.registry.expansion import Expansion
 from services.registry.image_pinning import PinnedImage
+from services.registry.last_exits import inherited_exit
 from services.registry.node_rows import holder_of
 from services.registry.rendering import PLACEABLE_BYTES, share_bytes
 from services.registry.tables import InstanceRow, RevisionRow, SecretRow, VolumeRow, WorkloadRow
@@ -274,9 +275,9 @@ def new_instances(
     revision: RevisionRow,
     *,
     slots: Sequence[int],
-    epochs: Mapping[int, int],
+    before: Mapping[int, InstanceRow],
 ) -> list[InstanceRow]:
-    """One instance per slot, waiting for a place; `epochs` are the newest so far."""
+    """One instance per slot, waiting for a place; `before` are the newest so far, by slot."""
     run = RunSpec.model_validate(revision.run)
     return [
         change.tx.add(
@@ -286,8 +287,9 @@ def new_instances(
                 workload_name=workload.name,
                 project=workload.project,
                 slot=slot,
-                epoch=epochs.get(slot, 0) + 1,
+                epoch=before[slot].epoch + 1 if slot in before else 1,
                 revision=revision.number,
+                last_exit=inherited_exit(before.get(slot)),
                 desired=DesiredState.RUNNING,
                 cpu_millis=run.cpu_millis,
                 memory_bytes=run.memory_bytes,

@@ -6,10 +6,13 @@ for workloads that are not settled.  The operations that wait for the goal are b
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
 from services.registry import accept, displacing, operations
 from services.registry.change import Change
 from services.registry.displacement import Displaced, Displacement
+from services.registry.last_exits import newest_words
 from services.registry.lifecycle import Moves, converge
 from services.registry.operations import CONVERGING, Kind
 from services.registry.rollout import Verdict, judge
@@ -19,7 +22,7 @@ from services.registry.workload_rows import (
     bury,
     current_revision,
     lock_instances,
-    newest_epochs,
+    newest_instances,
     nodes_away,
     tell,
 )
@@ -111,9 +114,9 @@ async def _move(change: Change, standing: Standing) -> Moves:
             _say_displaced(change, row, standing.displaced[row.id])
         await bury(change, retired)
     if moves.create_slots:
-        epochs = await newest_epochs(change.tx, standing.workload)
+        before = await newest_instances(change.tx, standing.workload)
         accept.new_instances(
-            change, standing.workload, standing.revision, slots=moves.create_slots, epochs=epochs
+            change, standing.workload, standing.revision, slots=moves.create_slots, before=before
         )
         change.wake_scheduler(standing.workload.id)
     return moves
@@ -186,13 +189,23 @@ async def _settle(change: Change, standing: Standing) -> None:
 
 
 async def _tell_operations(change: Change, standing: Standing, moves: Moves) -> None:
+    words = await _last_words(change, standing.rollout)
     for row in await operations.open_operations(change, standing.workload.id):
         if Kind(row.kind) in CONVERGING:
             step = operations.convergence_step(
-                standing.outcome(moves),
+                replace(standing.outcome(moves), last_log=words),
                 ready=moves.ready,
                 replicas=standing.workload.replicas,
                 deadline=row.deadline,
                 now=change.now,
             )
             operations.apply_step(change, row, step)
+
+
+async def _last_words(change: Change, rollout: RolloutRow | None) -> tuple[str, ...]:
+    """What an update that did not last printed at its end; its instances may be gone already."""
+    if rollout is None or rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.FAILED):
+        return ()
+    return newest_words(
+        await change.tx.find(InstanceRow, workload_id=rollout.workload_id, revision=rollout.to_revision)
+    )

@@ -42,6 +42,7 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
         "finished_at": seen.finished_at,
         "exit_code": seen.exit_code,
         "oom_killed": seen.oom_killed,
+        "last_exit": seen.last_exit.model_dump(mode="json") if seen.last_exit else row.last_exit,
         "ended": seen.ended,
         "restarts": max(row.restarts, seen.restarts),
     }
@@ -110,18 +111,39 @@ def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> b
         return False
     change.tx.update(row, **folded.changes)
     for verb in folded.verbs:
-        data = {
-            "node": node.id,
-            "slot": row.slot,
-            "epoch": row.epoch,
-            "reason": row.reason,
-            "exit_code": row.exit_code,
-        }
         change.fact(
-            "instance", verb, entity_id=row.id, entity_name=row.workload_name,
-            workload_id=row.workload_id, project=row.project, data={**data, "workload_id": row.workload_id}
-        )  # fmt: skip
+            "instance",
+            verb,
+            entity_id=row.id,
+            entity_name=row.workload_name,
+            workload_id=row.workload_id,
+            project=row.project,
+            cause=_cause(row, verb),
+            data=_about(row, node),
+        )
     return True
+
+
+def _cause(row: InstanceRow, verb: str) -> str:
+    """Why it happened, for the timeline: a restart is told by how the run before it ended."""
+    if verb in ("restarted", "oom_killed"):
+        return str((row.last_exit or {}).get("reason") or row.reason)
+    return row.reason if verb in ("failed", "unhealthy", "stopped") else ""
+
+
+def _about(row: InstanceRow, node: NodeRow) -> dict[str, Any]:
+    last = row.last_exit or {}
+    return {
+        "node": node.id,
+        "workload_id": row.workload_id,
+        "slot": row.slot,
+        "epoch": row.epoch,
+        "reason": row.reason,
+        "restarts": row.restarts,
+        "exit_code": last.get("exit_code") if row.exit_code is None else row.exit_code,
+        "signal": last.get("signal", ""),
+        "oom_killed": row.oom_killed or last.get("oom_killed", False),
+    }
 
 
 def _end(change: Change, node: NodeRow, row: InstanceRow) -> None:

@@ -16,6 +16,7 @@ from lattice.contracts.states import serves
 from lattice.contracts.views import OperationView
 from lattice.storage import In
 from services.registry.change import Change
+from services.registry.last_exits import last_words
 from services.registry.tables import InstanceRow, NodeRow, OperationRow, WorkloadRow
 
 # A container that ended this often by itself will not become ready by being started again.
@@ -66,6 +67,7 @@ class Watched:
     restarts: int = 0
     exit_code: int | None = None
     ended: bool = False
+    last_log: tuple[str, ...] = ()
 
     @property
     def serves(self) -> bool:
@@ -81,7 +83,7 @@ class Step:
     progress: str
     percent: int | None = None
     result: dict[str, Any] | None = None
-    problem: dict[str, str] | None = field(default=None)
+    problem: dict[str, Any] | None = field(default=None)
 
 
 def next_step(kind: Kind, watched: Sequence[Watched], *, deadline: datetime, now: datetime) -> Step:
@@ -108,6 +110,7 @@ class Convergence:
     state: RolloutState | None
     reason: str = ""
     now: str = ""
+    last_log: tuple[str, ...] = ()
 
 
 def convergence_step(
@@ -115,9 +118,10 @@ def convergence_step(
 ) -> Step:
     """Where an operation stands that waits for a workload to be as wanted."""
     if seen.state is RolloutState.FAILED:
-        return _not_updated("update_failed", seen.reason)
+        return _not_updated("update_failed", seen.reason, seen.last_log)
     if seen.settled and seen.state is RolloutState.ROLLED_BACK:
-        return _not_updated("rolled_back", f"{seen.reason}; the earlier revision serves")
+        detail = f"{seen.reason}; the earlier revision serves"
+        return _not_updated("rolled_back", detail, seen.last_log)
     if seen.settled:
         return Step(OperationState.SUCCEEDED, "", 100, result={"instances": replicas})
     doing = f"; {seen.now}" if seen.now else ""
@@ -128,8 +132,13 @@ def convergence_step(
     return in_time(step, deadline=deadline, now=now)
 
 
-def _not_updated(code: str, reason: str) -> Step:
-    return Step(OperationState.FAILED, reason, problem={"code": code, "detail": reason})
+def _not_updated(code: str, reason: str, log: Sequence[str]) -> Step:
+    return Step(OperationState.FAILED, reason, problem=problem_of(code, reason, log))
+
+
+def problem_of(code: str, detail: str, log: Sequence[str] = ()) -> dict[str, Any]:
+    """Why an operation failed (a ProblemView), with what the failed instance printed last."""
+    return {"code": code, "detail": detail} | ({"log": list(log)} if log else {})
 
 
 def _arrival(watched: Sequence[Watched]) -> Step:
@@ -141,7 +150,7 @@ def _arrival(watched: Sequence[Watched]) -> Step:
         return Step(
             OperationState.FAILED,
             lost[0].reason,
-            problem={"code": "instance_failed", "detail": lost[0].reason},
+            problem=problem_of("instance_failed", lost[0].reason, lost[0].last_log),
         )
     waiting = next(instance for instance in watched if not instance.serves)
     return Step(OperationState.RUNNING, _progress(waiting, ready, len(watched)), 100 * ready // len(watched))
@@ -266,6 +275,7 @@ def watch(instance: InstanceRow, *, away: frozenset[str]) -> Watched:
         restarts=instance.restarts,
         exit_code=instance.exit_code,
         ended=instance.ended,
+        last_log=last_words(instance),
     )
 
 

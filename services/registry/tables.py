@@ -228,6 +228,8 @@ class InstanceRow(Row, table=True):
     finished_at: datetime | None = _at(nullable=True)
     exit_code: int | None = None
     oom_killed: bool = False
+    # how its container ended last (a LastExit), or that of the instance before it in its slot
+    last_exit: dict[str, Any] | None = _json(nullable=True)
     # it ended by itself, and its restart policy leaves it so
     ended: bool = False
     restarts: int = 0

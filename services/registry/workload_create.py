@@ -146,7 +146,7 @@ async def _accept(
         )
     )
     revision = await write_revision(deps, change, request, prepared, workload, number=1)
-    instances = accept.new_instances(change, workload, revision, slots=range(spec.replicas), epochs={})
+    instances = accept.new_instances(change, workload, revision, slots=range(spec.replicas), before={})
     operation = operations.begin(
         change,
         Kind.DEPLOY,

@@ -39,10 +39,10 @@ async def lock_instances(change: Change, workload_id: str) -> list[InstanceRow]:
     return await change.tx.find(InstanceRow, workload_id=workload_id, gone_at=None, lock=True)
 
 
-async def newest_epochs(tx: Transaction, workload: WorkloadRow) -> dict[int, int]:
-    """slot -> the newest epoch that it ever had."""
+async def newest_instances(tx: Transaction, workload: WorkloadRow) -> dict[int, InstanceRow]:
+    """slot -> the newest instance that it ever had."""
     rows = await tx.find(InstanceRow, workload_id=workload.id, order_by=("epoch",))
-    return {row.slot: row.epoch for row in rows}
+    return {row.slot: row for row in rows}
 
 
 def tell(change: Change, workload: WorkloadRow, verb: str, data: Mapping[str, Any] | None = None) -> None:

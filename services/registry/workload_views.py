@@ -9,6 +9,7 @@ from lattice.contracts.nouns import (
     DesiredState,
     Health,
     InstanceState,
+    LastExit,
     Liveness,
     Phase,
     PortMapping,
@@ -81,7 +82,18 @@ def instance_view(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> InstanceVi
         exit_code=row.exit_code,
         oom_killed=row.oom_killed,
         last_log=tuple(row.last_log),
+        last_exit=_last_exit(row, nodes),
     )
+
+
+def _last_exit(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> LastExit | None:
+    if row.last_exit is None:
+        return None
+    last = LastExit.model_validate(row.last_exit)
+    node_id = last.node or row.node_id or ""
+    name = nodes[node_id].name if node_id in nodes else node_id
+    log = last.log if last.node else last.log or tuple(row.last_log)
+    return last.model_copy(update={"node": name, "log": log})
 
 
 _AWAY = (InstanceState.LOST, InstanceState.HELD)
@@ -138,7 +150,7 @@ def workload_view(
 
 def _reason(state: WorkloadState, instances: Sequence[InstanceView]) -> str:
     if state is WorkloadState.RUNNING:
-        return ""
+        return next((view.reason for view in instances if view.reason), "")
     return next((view.reason or view.progress for view in instances if view.reason or view.progress), "")
 
 

@@ -24,7 +24,7 @@ from services.registry.workload_rows import (
     current_revision,
     find_workload,
     lock_instances,
-    newest_epochs,
+    newest_instances,
     nodes_away,
     tell,
     touch_nodes,
@@ -99,11 +99,11 @@ async def restart_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         await refuse_during_update(change, found.workload)
         workload = _set_desired(change, found.workload, DesiredState.RUNNING)
         revision = await current_revision(change.tx, workload)
-        epochs = await newest_epochs(change.tx, workload)
+        before = await newest_instances(change.tx, workload)
         live = _live(found.instances)
         await bury(change, live)
         slots = _slots_to_fill([instance.slot for instance in live], workload.replicas)
-        fresh = accept.new_instances(change, workload, revision, slots=slots, epochs=epochs)
+        fresh = accept.new_instances(change, workload, revision, slots=slots, before=before)
         change.wake_scheduler(workload.id)
         return await answer(change, Kind.RESTART, workload, fresh, "restarted")
 

@@ -8,6 +8,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from infra.images.ensure import ensure_image
 from infra.images.recipes import POSTGRES
 from infra.images.registry import Registry
 from infra.setup.places import workshop
-from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT
+from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT, STATUS
 from lattice.contracts.messages import (
     ExecRequest,
     ExecSize,
@@ -135,7 +136,30 @@ async def test_running_out_of_memory_is_named(node: Node, image_test: str) -> No
         await node.want(instance_of(key_of(), image=image_test, command=hog, backoff=SOON))
         await eventually(lambda: node.told("oom"))
         seen = await node.until(key_of(), lambda c: c.restarts >= 1)
-    assert "limit of 64 MiB" in node.told("oom")[0].detail and seen.phase in (Phase.RUNNING, Phase.FAILED)
+    told = node.told("oom")[0]
+    assert "limit of 64 MiB" in told.detail and seen.phase in (Phase.RUNNING, Phase.FAILED)
+    first = next(
+        each.last_exit
+        for report in node.bus.sent(STATUS)
+        for each in report.containers
+        if each.last_exit is not None
+    )
+    assert first.oom_killed and told.at - first.at < timedelta(seconds=10), "an OOM kill is told in 10 s"
+
+
+async def test_a_signal_and_the_last_words_are_told_while_it_runs_again(node: Node, image_test: str) -> None:
+    dies = (
+        "sh",
+        "-c",
+        "test -e /tmp/once && exec sleep 600; touch /tmp/once; echo last words; kill -SEGV $$",
+    )
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image_test, command=dies, backoff=SOON))
+        seen = await node.until(
+            key_of(), lambda c: running(c) and c.restarts == 1 and c.last_exit is not None
+        )
+    assert seen.last_exit is not None and seen.last_exit.reason == "exited with 139 (SIGSEGV)"
+    assert seen.last_exit.log == ("last words",)
 
 
 async def test_stop_and_start_keep_container_and_volume(

@@ -218,6 +218,28 @@ async def test_a_crash_is_restarted_counted_and_told(node: Node, runtime: FakeRu
         assert seen.restarts == 2, "restarts are remembered"
 
 
+async def test_how_it_ended_is_told_while_it_runs_again_and_after_it_vanished(
+    node: Node, runtime: FakeRuntime
+) -> None:
+    async with node.run() as agent:
+        await node.want(instance_of(key_of(), backoff=FAST))
+        await node.until(key_of(), running)
+        runtime.write(name(), "last words")
+        runtime.end(name(), exit_code=139)
+        seen = await node.until(key_of(), lambda c: running(c) and c.restarts == 1)
+        assert seen.last_exit is not None and seen.last_exit.log == ("last words",)
+        assert seen.last_exit.reason == "exited with 139 (SIGSEGV)" and seen.exit_code is None
+        runtime.write(name(), "unsaid")
+        await eventually(lambda: "unsaid" in agent.logs.tails([seen.container_id])[seen.container_id])
+        runtime.vanish(name())
+        seen = await node.until(key_of(), lambda c: running(c) and c.restarts == 2)
+        assert seen.last_exit is not None and seen.last_exit.log[-1] == "unsaid"
+        assert "removed by somebody else" in seen.last_exit.reason and node.told("vanished")
+    async with node.run():
+        again = await node.until(key_of(), running)
+        assert again.last_exit == seen.last_exit, "it is remembered"
+
+
 LIVENESS = HealthSpec(exec=ExecCheck(command=("alive",)), interval=0.2, start_period=0, retries=2)
 
 
@@ -288,7 +310,9 @@ async def test_a_crash_loop_is_named_with_its_last_lines(node: Node, runtime: Fa
                 None,
             )
         )
+        again = await node.until(key_of(), lambda c: running(c) and c.restarts == 5)
     assert seen.phase is Phase.FAILED and seen.exit_code == 1
+    assert again.reason == "crash-looping: exited with 1; it was started again"
 
 
 async def test_restart_never_ends_as_it_ended(node: Node, runtime: FakeRuntime) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.dead_runs import Verdict, note_dead, run_id
-from agent.exits import exit_reason, note_exits, note_failure
+from agent.exits import note_exits, note_failure, note_started
 from agent.facts import PORTS_REMEMBERED, Facts, Failure, InstanceRecord, accepts, key_text, learn
+from agent.last_exits import VANISHED, exit_reason, exit_words, note_vanished, with_last_words
 from agent.naming import container_labels, key_from, slot_of
 from agent.outages import forgive, outage
 from agent.reconcile import Plan, Step, Verb, diff
@@ -241,6 +242,51 @@ def test_only_what_runs_is_given_up(state: RunState) -> None:
     assert note_dead(wanted, [there], known(wanted), {run_id(there): Verdict("x")}, NOW)[1] == ()
     stopped = document(instance(key(), desired=DesiredState.STOPPED))
     assert note_dead(stopped, [container(key())], known(stopped), {run_id(there): Verdict("x")}, NOW)[1] == ()
+
+
+@given(st.integers(0, 255))
+def test_a_signal_is_named_where_one_ended_it(code: int) -> None:
+    known_ones = {
+        137: "SIGKILL",
+        139: "SIGSEGV",
+        143: "SIGTERM",
+        134: "SIGABRT",
+        1: "",
+        0: "",
+        128: "",
+        255: "",
+    }
+    said = exit_words(code)
+    assert said.startswith(f"exited with {code}")
+    if code in known_ones:
+        assert said == f"exited with {code}" + (f" ({known_ones[code]})" if known_ones[code] else "")
+    assert code > 128 or "(" not in said
+
+
+def test_how_it_ended_is_remembered_while_it_runs_again_and_when_it_vanishes() -> None:
+    wanted, ended = document(instance(key())), container(key(), RunState.EXITED, exit_code=139)
+    facts, _ = note_exits(wanted, [ended], known(wanted), NOW, 0.0)
+    facts = with_last_words(facts, {ended.id: ("one", "two")}, up=())
+    again = note_started(facts.record(key()), restart=True, container_id=ended.id)
+    facts = with_last_words(facts.with_record(again), {ended.id: ("of the next run",)}, up={ended.id})
+    last = facts.record(key()).last_exit
+    assert last is not None and (last.reason, last.signal) == ("exited with 139 (SIGSEGV)", "SIGSEGV")
+    assert last.log == ("one", "two"), "what the next run prints belongs to its own end"
+    assert note_vanished(wanted, [container(key())], facts, NOW) == (facts, ())
+    facts, gone = note_vanished(wanted, [], facts, NOW)
+    assert [each.key for each in gone] == [key()]
+    assert note_vanished(wanted, [], facts, NOW)[1] == (), "it is noted once"
+    last = with_last_words(facts, {ended.id: ("at the end",)}, up=()).record(key()).last_exit
+    assert last is not None and (last.reason, last.exit_code, last.log) == (VANISHED, None, ("at the end",))
+
+
+def test_a_crash_is_still_told_when_its_container_vanishes_afterwards() -> None:
+    wanted, ended = document(instance(key())), container(key(), RunState.EXITED, exit_code=3)
+    started = known(wanted).with_record(
+        note_started(known(wanted).record(key()), restart=False, container_id="x")
+    )
+    facts, _ = note_exits(wanted, [ended], started, NOW, 0.0)
+    assert note_vanished(wanted, [], facts, NOW) == (facts, ())
 
 
 def test_a_vanished_container_is_made_again_and_counts_as_restart() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -277,6 +277,29 @@ def test_progress_says_what_happens() -> None:
 def test_a_new_line_is_printed_for_a_new_step_only() -> None:
     assert waiting.step_of("pulling x: 41 %") == waiting.step_of("pulling x: 42.5 %")
     assert waiting.step_of("pulling") != waiting.step_of("starting")
+
+
+def test_ps_says_why_only_where_there_is_something_to_say() -> None:
+    fine, bad = answers.workload(), answers.workload(reason="exited with 137 (SIGKILL); restarting after 2 s")
+    assert "WHY" not in [column.title for column in workload_text.columns([fine])]
+    shown = workload_text.columns([fine, bad])
+    assert [column.title for column in shown[-2:]] == ["WHY", "URL"]
+    assert shown[-2].cell(bad, NOW) == "exited with 137 (SIGKILL)"
+
+
+def test_how_it_ended_last_is_one_line() -> None:
+    last = {
+        "at": (NOW - timedelta(minutes=2)).isoformat(),
+        "reason": "exited with 137 (SIGKILL)",
+        "node": "attic",
+    }
+    own = answers.instance()
+    assert workload_text.last_end(own, {**last, "instance_id": own["id"]}, now=NOW) == (
+        "Slot 0 ended 2m ago on node attic: exited with 137 (SIGKILL)"
+    )
+    assert "(instance in-other, before this one)" in workload_text.last_end(
+        own, {**last, "instance_id": "in-other"}, now=NOW
+    )
 
 
 def test_a_failure_tells_why_and_shows_the_last_log_lines() -> None:

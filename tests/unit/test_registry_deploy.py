@@ -35,12 +35,14 @@ from lattice.contracts.messages import (
 from lattice.contracts.nouns import (
     DesiredState,
     Health,
+    LastExit,
     ObservedContainer,
     OperationState,
     Phase,
     WorkloadState,
 )
 from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.views import InstanceView
 from lattice.errors import Conflict, Invalid, NotFound
 from lattice.messaging import MSG_ID, Received
 from lattice.sealing import unseal
@@ -502,18 +504,61 @@ def replace_relay(world: World) -> Relay:
     return Relay(world.deps, world.bus, replace(world.relay.documents))
 
 
+CRASH = LastExit(
+    at=datetime(2026, 1, 1, tzinfo=UTC),
+    reason="out of memory: it used more than its limit of 64 MiB; raise resources.memory",
+    exit_code=137,
+    signal="SIGKILL",
+    oom_killed=True,
+)
+
+
+async def test_how_it_ended_is_shown_while_it_runs_again_and_after_it_was_replaced(world: World) -> None:
+    await world.create(name="web", template="web")
+    await world.place_all()
+    document = await world.document()
+    ended = running(
+        document, phase=Phase.FAILED, oom_killed=True, exit_code=137, last_exit=CRASH, last_log=("one", "two")
+    )
+    await world.report(ended, generation=document.generation)
+    told = CRASH.model_copy(update={"log": ("one", "two"), "node": "one"})
+    assert (await shown_instance(world)).last_exit == told
+    again = running(document, restarts=1, last_exit=CRASH.model_copy(update={"log": ("one", "two")}))
+    await world.report(again, generation=document.generation)
+    assert (await shown_instance(world)).last_exit == told
+    await world.relay.round()
+    facts = await reading.list_facts(world.deps, ListFacts(after=0, limit=100))
+    causes = {fact.verb: fact for fact in facts.facts if fact.entity == "instance"}
+    assert causes["restarted"].cause == causes["oom_killed"].cause == CRASH.reason
+    assert causes["restarted"].data["signal"] == "SIGKILL"
+    command = WorkloadCommand(caller=CALLER, workload="web")
+    await workloads.restart_workload(world.deps, command)
+    replaced = (await reading.get_workload(world.deps, GetByName(ref="web"))).instances[-1]
+    assert replaced.epoch == 2 and replaced.last_exit == told
+
+
+async def shown_instance(world: World) -> InstanceView:
+    return (await reading.get_workload(world.deps, GetByName(ref="web"))).instances[0]
+
+
 async def test_operations_of_a_crash_loop_fail_with_the_reason(world: World) -> None:
     accepted = await world.create(name="web", template="web")
     await world.place_all()
     document = await world.document()
     failed = running(
-        document, phase=Phase.FAILED, health=Health.UNKNOWN, restarts=3, exit_code=1, reason="exited with 1"
+        document,
+        phase=Phase.FAILED,
+        health=Health.UNKNOWN,
+        restarts=3,
+        exit_code=1,
+        reason="exited with 1",
+        last_log=("no config",),
     )
     await world.report(failed, generation=document.generation)
     async with world.deps.store.transaction() as tx:
         row = await tx.get(OperationRow, accepted.operation.id)
     assert row is not None and row.state == "failed" and row.problem is not None
-    assert row.problem["detail"] == "exited with 1"
+    assert row.problem == {"code": "instance_failed", "detail": "exited with 1", "log": ["no config"]}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,13 @@ class Node:
         health = Health.HEALTHY if ready else Health.UNKNOWN
         state: dict[str, Any] = {"phase": Phase.RUNNING, "health": health}
         if instance.run.env.get("V") in self.broken:
-            state = {"phase": Phase.FAILED, "restarts": 3, "exit_code": 1, "reason": "exited with 1"}
+            state = {
+                "phase": Phase.FAILED,
+                "restarts": 3,
+                "exit_code": 1,
+                "reason": "exited with 1",
+                "last_log": ("no such flag",),
+            }
         return ObservedContainer(key=instance.key, instance_id=instance.instance_id, **state)
 
 
@@ -181,6 +187,7 @@ async def test_an_image_that_cannot_run_goes_back_by_itself(world: World, node: 
     found = await operation(world, accepted)
     assert found.state is OperationState.FAILED and found.problem is not None
     assert found.problem.code == "rolled_back" and "exited with 1" in found.problem.detail
+    assert found.problem.log == ("no such flag",)
     after = await shown(world)
     assert [i.id for i in after.instances] == [i.id for i in before.instances], "it was never touched"
     assert after.revision == 1 and after.state is WorkloadState.RUNNING
