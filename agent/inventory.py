@@ -86,6 +86,11 @@ def usage(data_dir: str) -> Amounts:
     )
 
 
+def disk_free_bytes(data_dir: str) -> int:
+    """What may still be written beside what `usage` counts."""
+    return psutil.disk_usage(data_dir).free
+
+
 def _nearest_folder(path: str) -> str:
     """The Engine's folder, or the nearest one above it that this process sees (an agent in a container sees less)."""
     folder = Path(path or "/")

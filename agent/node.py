@@ -19,7 +19,7 @@ from agent.exec_sessions import SILENCE_S, ExecSessions
 from agent.executor import Executor
 from agent.health import HealthChecks
 from agent.instance_files import InstanceFiles
-from agent.inventory import InventoryKeeper, usage
+from agent.inventory import InventoryKeeper, disk_free_bytes, usage
 from agent.journal import Journal
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
@@ -185,6 +185,7 @@ class NodeAgent:
             session=self.journal.session,
             agent_version=__version__,
             usage=usage(self.inventory.data_dir),
+            disk_free_bytes=disk_free_bytes(self.inventory.data_dir),
             docker_problem=self.engine.problem,
         )
 

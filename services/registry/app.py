@@ -33,6 +33,7 @@ from lattice.storage import Store
 from services.registry import observed
 from services.registry.accept import TlsIssuer
 from services.registry.change import SYSTEM, Deps
+from services.registry.disk_watermark import DEFAULT_WATERMARK, Watermark
 from services.registry.documents import Documents
 from services.registry.first_start import ensure_cluster
 from services.registry.handlers import serve_all
@@ -98,6 +99,7 @@ class Registry:
         cut_links: CutLinks = _nobody,
         thresholds: Thresholds = DEFAULT_THRESHOLDS,
         mass_loss_hold: timedelta = MASS_LOSS_HOLD,
+        watermark: Watermark = DEFAULT_WATERMARK,
     ) -> None:
         self.bus, clock = bus, clock or SystemClock()
         plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake)
@@ -121,6 +123,7 @@ class Registry:
             is_connected=lambda: bus.connected,
             thresholds=thresholds,
             mass_loss_hold=mass_loss_hold,
+            watermark=watermark,
         )
         self.deps = plain
         self.cluster_id = keys.issuer.cluster_id
@@ -199,6 +202,7 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
                 suspect_after_s=settings.suspect_after_s, unreachable_after_s=settings.unreachable_after_s
             ),
             mass_loss_hold=timedelta(seconds=settings.mass_loss_hold_s),
+            watermark=settings.disk_watermark,
         )
         await registry.start(background)
         await system.watch(doorkeeper.look_at)

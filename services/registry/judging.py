@@ -17,6 +17,7 @@ from lattice.contracts.nouns import Liveness, Membership
 from lattice.errors import StaleVersion, Temporary
 from lattice.storage import In
 from services.registry.change import SYSTEM, Change, Deps
+from services.registry.disk_watermark import DEFAULT_WATERMARK, DiskFull, Watermark, disk_full
 from services.registry.liveness import (
     DEFAULT_THRESHOLDS,
     Judgement,
@@ -27,7 +28,7 @@ from services.registry.liveness import (
     Transition,
     judge,
 )
-from services.registry.node_rows import become, note_docker_problem
+from services.registry.node_rows import become, note_disk_full, note_docker_problem
 from services.registry.presence import Presence
 from services.registry.tables import ClusterRow, NodeRow
 
@@ -51,11 +52,13 @@ class _Known:
 
     liveness: Liveness
     docker_problem: str
+    disk_full: DiskFull | None
     reported: bool
 
     @classmethod
     def of(cls, row: NodeRow) -> _Known:
-        return cls(Liveness(row.liveness), row.docker_problem, bool(row.boot_id))
+        full = DiskFull.read(row.disk_full) if row.disk_full else None
+        return cls(Liveness(row.liveness), row.docker_problem, full, bool(row.boot_id))
 
 
 class Judge:
@@ -71,7 +74,9 @@ class Judge:
         thresholds: Thresholds = DEFAULT_THRESHOLDS,
         pace: Pace | None = None,
         mass_loss_hold: timedelta = MASS_LOSS_HOLD,
+        watermark: Watermark = DEFAULT_WATERMARK,
     ) -> None:
+        self._watermark = watermark
         self._mass_loss_hold = mass_loss_hold
         self._deps, self._presence = deps, presence
         self._monotonic_s, self._is_connected = monotonic_s, is_connected
@@ -144,15 +149,22 @@ class Judge:
 
     async def _write(self, judgement: Judgement, heard: frozenset[str], now_s: float) -> None:
         moved = {transition.node_id: transition for transition in judgement.transitions}
-        told = {node_id for node_id in heard & self._members.keys() if self._engine_changed(node_id)}
+        told = {node_id for node_id in heard & self._members.keys() if self._says_news(node_id)}
         if moved or told or self._unsaid:
             await self._apply(moved, told)
         if now_s - self._written_s >= self._pace.write_every_s:
             await self._presence.write(self._deps.store, self._members.keys())
             self._written_s = now_s
 
-    def _engine_changed(self, node_id: str) -> bool:
-        return self._presence.docker_problem(node_id) != self._members[node_id].docker_problem
+    def _says_news(self, node_id: str) -> bool:
+        """Whether a node that was heard says something of its Engine or its disk that is not known yet."""
+        known = self._members[node_id]
+        same_engine = self._presence.newest(node_id).docker_problem == known.docker_problem
+        return not same_engine or self._disk_full(node_id, known.disk_full) != known.disk_full
+
+    def _disk_full(self, node_id: str, known: DiskFull | None) -> DiskFull | None:
+        said = self._presence.newest(node_id)
+        return disk_full(known, said.usage.disk_bytes, said.disk_free_bytes, self._watermark)
 
     async def _apply(self, moved: dict[str, Transition], told: set[str]) -> None:
         """The rows decide: where one differs from what the judge believed, it learns and decides again with the next tick."""
@@ -165,11 +177,16 @@ class Judge:
                 if row.id in moved:
                     _move(change, row, moved[row.id])
                 if row.id in told:
-                    note_docker_problem(change, row, self._presence.docker_problem(row.id))
+                    self._note(change, row)
         self._unsaid = None
         for node_id in moved:
             self._members.pop(node_id, None)
         self._members.update({row.id: _Known.of(row) for row in members})
+
+    def _note(self, change: Change, row: NodeRow) -> None:
+        note_docker_problem(change, row, self._presence.newest(row.id).docker_problem)
+        known = DiskFull.read(row.disk_full) if row.disk_full else None
+        note_disk_full(change, row, self._disk_full(row.id, known))
 
 
 def _is_member(row: NodeRow) -> bool:

@@ -7,16 +7,18 @@ is heard with each heartbeat is not among it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from lattice.contracts.nouns import Amounts, Liveness
 from lattice.errors import NotFound
 from lattice.storage import In, Transaction
 from services.registry.change import Change
+from services.registry.disk_watermark import DiskFull
 from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
 _SEEN_BY_SCHEDULER = frozenset(
-    {"membership", "liveness", "cordoned", "draining", "pool", "labels", "docker_problem"}
+    {"membership", "liveness", "cordoned", "draining", "pool", "labels", "docker_problem", "disk_full"}
 )
 _SEEN_OF_INVENTORY = ("arch", "os", "capacity", "images")
 
@@ -61,6 +63,15 @@ def note_docker_problem(change: Change, node: NodeRow, problem: str) -> NodeRow:
     verb = "degraded" if problem else "recovered"
     change.fact("node", verb, entity_id=node.id, entity_name=node.name, cause=problem)
     return write_node(change, node, docker_problem=problem)
+
+
+def note_disk_full(change: Change, node: NodeRow, found: DiskFull | None) -> NodeRow:
+    """Whether the node's disk is too full for new work; says so when it becomes so, and when it is no longer."""
+    if (node.disk_full is None) != (found is None):
+        verb = "disk_freed" if found is None else "disk_full"
+        cause = "" if found is None else found.reason
+        change.fact("node", verb, entity_id=node.id, entity_name=node.name, cause=cause)
+    return write_node(change, node, disk_full=None if found is None else asdict(found))
 
 
 async def find_node(tx: Transaction, ref: str, *, lock: bool = False) -> NodeRow:

@@ -9,6 +9,7 @@ from lattice.contracts.messages import SchedulableNode
 from lattice.contracts.nouns import Amounts, Inventory, Liveness, Membership, NodeState, QuarantinedContainer
 from lattice.contracts.states import node_state
 from lattice.contracts.views import NodeView
+from services.registry.disk_watermark import DiskFull
 from services.registry.tables import NodePresenceRow, NodeRow
 
 # A node that is here but whose Engine cannot be used: people see `ready` with the reason, the scheduler this word.
@@ -54,6 +55,8 @@ def reason_of(node: NodeRow) -> str:
     said = [node.reason or _EXPLAINED.get(state, "")]
     if node.membership == Membership.APPROVED and node.docker_problem:
         said.append(f"its Docker Engine cannot be used: {node.docker_problem}")
+    if node.membership == Membership.APPROVED and node.disk_full:
+        said.append(DiskFull.read(node.disk_full).reason)
     return "; ".join(filter(None, said))
 
 
@@ -108,6 +111,7 @@ def schedulable_node(
         reserved=reserved,
         held_by_stopped=held_by_stopped,
         document_free_bytes=document_free_bytes,
+        disk_problem=DiskFull.read(node.disk_full).reason if node.disk_full else "",
         image_ids=frozenset(image.id for image in inventory.images),
         workloads=dict(workloads),
     )

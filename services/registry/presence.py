@@ -54,9 +54,9 @@ class Presence:
         heard, self._since_tick = frozenset(self._since_tick), set()
         return heard
 
-    def docker_problem(self, node_id: str) -> str:
-        """What a node that was heard last said of its Engine."""
-        return self._newest[node_id].heartbeat.docker_problem
+    def newest(self, node_id: str) -> Heartbeat:
+        """What a node that was heard said last."""
+        return self._newest[node_id].heartbeat
 
     async def write(self, store: Store, members: Collection[str]) -> None:
         """Write what came since the last time, of members only; kept for the next time if the database is away."""

@@ -28,6 +28,7 @@ from lattice.errors import Conflict
 from lattice.storage import In, Transaction
 from services.registry import operations
 from services.registry.change import SYSTEM, Change, Deps
+from services.registry.disk_watermark import DiskFull
 from services.registry.node_views import schedulable_node
 from services.registry.rendering import PLACEABLE_BYTES
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
@@ -223,6 +224,8 @@ def _problem(
         return "the node is gone"
     if seen[node.id] != placement.placement_version:
         return f"node {node.name} changed meanwhile"
+    if node.disk_full:
+        return f"node {node.name} takes no new work: {DiskFull.read(node.disk_full).reason}"
     return None
 
 

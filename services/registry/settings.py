@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from lattice.settings import BusSettings, DatabaseSettings, ProcessSettings
+from services.registry.disk_watermark import DEFAULT_WATERMARK, Watermark
 
 
 class RegistrySettings(ProcessSettings):
@@ -31,4 +33,30 @@ class RegistrySettings(ProcessSettings):
     mass_loss_hold_s: float = Field(
         900.0, ge=0, description="how long no work moves after many nodes vanished together"
     )
+    disk_refuse_above_percent: int = Field(
+        DEFAULT_WATERMARK.refuse_above_percent,
+        ge=1,
+        le=100,
+        description="a node whose disk is fuller takes no new work; 100 for no such limit",
+    )
+    disk_accept_below_percent: int = Field(
+        DEFAULT_WATERMARK.accept_below_percent,
+        ge=1,
+        le=100,
+        description="such a node takes work again when its disk is emptier",
+    )
     credential_ttl_s: float = Field(86_400, gt=0, description="life of a node's certificate and ticket")
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> Self:
+        if self.disk_accept_below_percent > self.disk_refuse_above_percent:
+            raise ValueError("disk_accept_below_percent must not be above disk_refuse_above_percent")
+        return self
+
+    @property
+    def disk_watermark(self) -> Watermark:
+        """How full a node's disk may be."""
+        return Watermark(
+            refuse_above_percent=self.disk_refuse_above_percent,
+            accept_below_percent=self.disk_accept_below_percent,
+        )

@@ -103,6 +103,8 @@ class NodeRow(Row, table=True):
     labels: dict[str, str] = _json_with(dict)
     inventory: dict[str, Any] = _json_with(dict)
     docker_problem: str = ""
+    # too full for new work: a `disk_watermark.DiskFull`; null while it is not
+    disk_full: dict[str, Any] | None = _json(nullable=True)
     quarantined: list[dict[str, Any]] = _json_with(list)
     # identity
     fingerprint: str

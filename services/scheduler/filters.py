@@ -74,6 +74,30 @@ class StateFilter:
         return [Group(count, f"is {state}", f"are {state}") for state, count in sorted(counts.items())]
 
 
+class DiskFilter:
+    """The node's disk has not passed the watermark above which it takes no new work."""
+
+    name = "disk_watermark"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return True
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return not candidate.node.disk_problem
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"cannot take it: {candidate.node.disk_problem}"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        return [
+            Group(
+                len(rejected),
+                f"has too full a disk ({rejected[0].node.disk_problem})",
+                "have too full a disk for new work",
+            )
+        ]
+
+
 class PoolFilter:
     """The node belongs to one of the pools that the workload names."""
 
@@ -237,6 +261,7 @@ def _cores(millis: int) -> str:
 
 FILTERS: tuple[Filter, ...] = (
     StateFilter(),
+    DiskFilter(),
     PoolFilter(),
     ArchFilter(),
     ConstraintFilter(),

@@ -19,6 +19,13 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
         ({}, {"state": "unreachable"}, "a is unreachable"),
         ({}, {"state": "degraded", "reason": "its Engine is away"}, "a is degraded: its Engine is away"),
     ],
+    "disk_watermark": [
+        (
+            {},
+            {"disk_problem": "disk 91 % full, new work is refused above 85 %"},
+            "a cannot take it: disk 91 % full, new work is refused above 85 %",
+        ),
+    ],
     "pool": [
         ({}, {"pool": "edge"}, "a is in pool edge, and default is wanted"),
         ({"pools": ("big", "gpu")}, {}, "a is in pool default, and big or gpu is wanted"),
@@ -129,7 +136,7 @@ def test_a_node_passes(asked: dict[str, Any], node: dict[str, Any]) -> None:
 
 def test_only_what_was_asked_for_matters() -> None:
     matters = [one.name for one in FILTERS if one.matters(a_request(reserve=amounts(cpu=1)))]
-    assert matters == ["state", "pool", "cpu"]
+    assert matters == ["state", "disk_watermark", "pool", "cpu"]
 
 
 def test_the_commonest_reason_comes_first() -> None:

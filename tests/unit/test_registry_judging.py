@@ -15,6 +15,7 @@ from lattice.messaging import Received
 from lattice.testing import ManualClock, MemoryDatabase, MemoryStore
 from services.registry.change import Deps
 from services.registry.judging import Judge
+from services.registry.node_views import reason_of
 from services.registry.presence import Presence
 from services.registry.tables import FactRow, NodePresenceRow, NodeRow
 
@@ -134,6 +135,30 @@ async def test_a_broken_engine_is_told_and_moves_the_placement_version(replica: 
     await pass_s(1, replica, speaking=NAMES)
     assert (await row_of(replica, "nd-a")).docker_problem == ""
     assert await facts(replica) == [("nd-a", "degraded"), ("nd-a", "recovered")]
+
+
+def disk(used_percent: int) -> dict[str, Any]:
+    return {"usage": Amounts(disk_bytes=used_percent), "disk_free_bytes": 100 - used_percent}
+
+
+async def test_a_full_disk_is_told_and_moves_the_placement_version_until_it_is_freed(
+    replica: Replica,
+) -> None:
+    async def report(used_percent: int) -> NodeRow:
+        await replica.hear("nd-a", **disk(used_percent))
+        await pass_s(1, replica)
+        return await row_of(replica, "nd-a")
+
+    assert (await report(85)).disk_full is None
+    row = await report(91)
+    assert "disk 91 % full, new work is refused above 85 %" in reason_of(row)
+    assert row.placement_version == 2
+    assert await report(92) == row  # a percent more or less is not worth a write
+    assert "disk 82 % full, new work is refused until it is below 80 %" in reason_of(await report(82))
+    freed = await report(79)
+    assert (freed.disk_full, reason_of(freed)) == (None, "")
+    assert freed.placement_version > row.placement_version
+    assert await facts(replica) == [("nd-a", "disk_full"), ("nd-a", "disk_freed")]
 
 
 async def test_a_mass_loss_is_said_once(replica: Replica) -> None:

@@ -30,6 +30,9 @@ class Heartbeat(Noun):
     session: int
     agent_version: str
     usage: Amounts = Amounts()
+    disk_free_bytes: int | None = Field(
+        None, description="what can still be written where `usage.disk_bytes` is used; null where unknown"
+    )
     docker_problem: Said = Field(
         "", description="why the Engine cannot be used, in plain words; empty when it can"
     )

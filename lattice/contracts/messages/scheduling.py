@@ -32,6 +32,7 @@ class SchedulableNode(Noun):
     held_by_stopped: Amounts = Field(
         Amounts(), description="the part of `reserved` that stopped instances keep"
     )
+    disk_problem: str = Field("", description="why its disk is too full for new work; empty when it is not")
     document_free_bytes: int = Field(0, description="what its desired document can still take")
     image_ids: frozenset[str] = frozenset()
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
