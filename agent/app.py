@@ -6,11 +6,13 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from agent.data_lock import held
 from agent.docker_runtime import Deadlines, open_docker
 from agent.enrolment import Enrolment, plain_name
 from agent.identity_store import IdentityStore
+from agent.image_collection import CollectionRules
 from agent.node import AgentConfig, NodeSelf, open_agent
 from agent.settings import AgentSettings
 from lattice.background import Background
@@ -71,4 +73,10 @@ def _config(settings: AgentSettings, who: NodeSelf) -> AgentConfig:
         report_s=settings.report_s,
         fetch_s=settings.fetch_s,
         ping_s=settings.docker_ping_s,
+        collection=CollectionRules(
+            high_percent=settings.image_high_percent,
+            low_percent=settings.image_low_percent,
+            min_age=timedelta(seconds=settings.image_min_age_s),
+        ),
+        collect_every_s=settings.image_look_s,
     )

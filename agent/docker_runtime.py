@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import aiohttp
 from aiodocker import Docker
 
-from agent.docker_inspect import container_of, event_of, image_of, info_of, stats_of
+from agent.docker_inspect import container_of, event_of, info_of, stats_of
 from agent.docker_options import check_request, create_request
-from agent.docker_runtime_errors import ENGINE_ERRORS, pull_error, translated
+from agent.docker_runtime_errors import ENGINE_ERRORS, translated
 from agent.docker_runtime_exec import DockerExec, start_exec
 from agent.docker_runtime_files import DockerFiles
+from agent.docker_runtime_images import DockerImages
 from agent.docker_runtime_networks import DockerNetworks
 from agent.log_frames import FrameReader
 from agent.naming import CLUSTER
-from agent.pull_progress import PullProgress
 from lattice.contracts.nouns import LocalImage
-from lattice.errors import Conflict, NotFound, Temporary
+from lattice.errors import Conflict, NotFound
 from lattice.runtime import (
     LISTENING,
     Container,
@@ -63,6 +63,7 @@ class DockerRuntime:
         self._files_root = files_root
         self._deadlines = deadlines or Deadlines()
         self._networks = DockerNetworks(docker)
+        self._images = DockerImages(docker)
         self._files = DockerFiles(docker, files_root)
 
     # ------------------------------------------------------------------------------------ looking
@@ -97,8 +98,10 @@ class DockerRuntime:
         return str(shown["Id"])
 
     async def images(self) -> tuple[LocalImage, ...]:
-        listed = await self._look("listing images", self._docker.images.list(digests=True))
-        return tuple(image_of(each) for each in listed)
+        return await self._look("listing images", self._images.held())
+
+    async def images_in_use(self) -> frozenset[str]:
+        return await self._look("listing containers", self._images.in_use())
 
     async def volumes(self, cluster_id: str) -> Mapping[str, Mapping[str, str]]:
         params = {"filters": _label_filter(cluster_id)}
@@ -127,27 +130,10 @@ class DockerRuntime:
     async def pull(
         self, reference: str, *, progress: Callable[[str], None], auth: RegistryAuth | None = None
     ) -> None:
-        image = _with_registry(reference) if auth is not None else reference
-        login = {"username": auth.username, "password": auth.password} if auth is not None else None
-        told = PullProgress()
-        pulling = self._docker.images.pull(image, auth=login, stream=True)
-        messages = cast("AsyncGenerator[dict[str, Any]]", pulling)
-        try:
-            while True:
-                async with asyncio.timeout(self._deadlines.pull_idle_s):
-                    message = await anext(messages, None)
-                if message is None:
-                    return
-                text = told.feed(message)
-                if text is not None:
-                    progress(text)
-        except TimeoutError as error:
-            idle_s = self._deadlines.pull_idle_s
-            raise Temporary(f"pulling {reference} made no progress for {idle_s:.0f} s") from error
-        except ENGINE_ERRORS as error:
-            raise pull_error(error, reference) from error
-        finally:
-            await messages.aclose()
+        await self._images.pull(reference, progress, auth, idle_s=self._deadlines.pull_idle_s)
+
+    async def remove_image(self, reference: str) -> None:
+        await self._change(f"removing image {reference}", self._images.remove(reference))
 
     async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         async with self._calls(f"making network {name}", self._deadlines.change_s):
@@ -305,11 +291,3 @@ def open_docker(url: str, *, files_root: Path, deadlines: Deadlines | None = Non
 
 def _label_filter(cluster_id: str) -> str:
     return json.dumps({"label": [f"{CLUSTER}={cluster_id}"]})
-
-
-def _with_registry(reference: str) -> str:
-    """The reference with its registry's host, which the client wants with credentials: `acme/api` is on Docker's own."""
-    host, slash, _ = reference.partition("/")
-    if slash and ("." in host or ":" in host or host == "localhost"):
-        return reference
-    return f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"

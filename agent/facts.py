@@ -56,6 +56,14 @@ class InstanceRecord(Noun):
     recent_exits: tuple[datetime, ...] = ()
 
 
+class PulledImage(Noun):
+    """An image that the agent pulled and that was not on the node before."""
+
+    references: tuple[str, ...] = Field((), description="the names that it was pulled by")
+    pulled_at: datetime
+    unused_since: datetime | None = Field(None, description="null while a container of anybody uses it")
+
+
 class Facts(Noun):
     """Everything that the agent remembers."""
 

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,20 @@ from lattice.runtime import EngineInfo, Runtime
 # An observed document must stay below 1 MB, and images that nobody named cannot be asked for.
 MOST_IMAGES = 400
 _MOST_REFERENCES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """The disk on which the Engine keeps images; `used_percent` as `df` shows it."""
+
+    free_bytes: int
+    used_percent: float
+
+
+def disk_space(folder: str) -> DiskSpace:
+    """The disk that a folder is on."""
+    usage = psutil.disk_usage(folder)
+    return DiskSpace(free_bytes=usage.free, used_percent=usage.percent)
 
 
 class InventoryKeeper:

@@ -1,4 +1,5 @@
-"""What survives a kill at any point: the newest desired document, the agent's facts, the session counter, how far logs were shipped.
+"""What survives a kill at any point: the newest desired document, the agent's facts, the session counter, how far logs were shipped,
+which images were pulled.
 
 Each file is replaced in one durable step, and written before anything is done that it must explain.  The agent starts from here after a reboot
 without network.  A file that cannot be read is set aside under another name and told about, never a reason not to start: the document comes
@@ -16,13 +17,14 @@ from typing import TypeVar
 from loguru import logger
 from pydantic import ValidationError
 
-from agent.facts import Facts, accepts, learn
+from agent.facts import Facts, PulledImage, accepts, learn
 from agent.log_lines import LogPosition
 from lattice.contracts.messages import DesiredDocument
 from lattice.contracts.nouns import Noun
 from lattice.files import flush_folder, write_durably
 
 DOCUMENT, FACTS, SESSION, POSITIONS = "document.json", "facts.json", "session.json", "log-positions.json"
+IMAGES = "images.json"
 _KEPT_ASIDE = 5
 
 N = TypeVar("N", bound=Noun)
@@ -40,6 +42,12 @@ class LogPositions(Noun):
     containers: dict[str, LogPosition] = {}
 
 
+class Images(Noun):
+    """What the agent pulled, by image id."""
+
+    pulled: dict[str, PulledImage] = {}
+
+
 class Journal:
     """The agent's memory in one folder."""
 
@@ -51,6 +59,7 @@ class Journal:
         # A kill between the two files may have left the facts behind the document.
         self.facts = learn(facts, self.document) if self.document else facts
         self.positions = (_read(folder / POSITIONS, LogPositions) or LogPositions()).containers
+        self.images = (_read(folder / IMAGES, Images) or Images()).pulled
         self.boot_id = secrets.token_hex(8)
         self.session = 0
 
@@ -85,6 +94,12 @@ class Journal:
         """Keep how far logs are shipped."""
         self.positions = positions
         await asyncio.to_thread(_write, self._folder / POSITIONS, LogPositions(containers=positions))
+
+    async def keep_images(self, images: dict[str, PulledImage]) -> None:
+        """Keep which images were pulled here."""
+        self.images = images
+        async with self._lock:
+            await asyncio.to_thread(_write, self._folder / IMAGES, Images(pulled=self.images))
 
 
 def _write(path: Path, value: Noun) -> None:

@@ -16,6 +16,7 @@ from agent.naming import (
     volume_name,
 )
 from agent.ports import IsFree, choose, is_free
+from agent.pulled_images import PulledImages
 from lattice.contracts.messages import DesiredInstance, SealedValue
 from lattice.contracts.spec import PullPolicy
 from lattice.errors import Invalid
@@ -40,11 +41,12 @@ class Launcher:
         runtime: Runtime,
         cluster_id: str,
         files: InstanceFiles,
+        images: PulledImages,
         *,
         chance: random.Random,
         port_is_free: IsFree = is_free,
     ) -> None:
-        self._runtime, self._cluster_id, self._files = runtime, cluster_id, files
+        self._runtime, self._cluster_id, self._files, self._images = runtime, cluster_id, files, images
         self._chance, self._port_is_free = chance, port_is_free
         self._networks: set[str] = set()
 
@@ -53,7 +55,7 @@ class Launcher:
     ) -> None:
         """Have the image on the node.  Raises ImageNotFound, ImageDenied, NoSpace, Temporary."""
         run = instance.run
-        present = await self._runtime.image_id(run.image_id or run.image) is not None
+        present = await self._images.is_here(run.image_id or run.image)
         if present and (run.image_id is not None or not _asks_registry(run.pull, run.image)):
             return
         if run.image_id is not None:
@@ -63,7 +65,7 @@ class Launcher:
                 f"image {run.image} is not on this node, and `pull: never` forbids fetching it"
             )
         auth = self._files.registry_auth(run, sealed)
-        await self._runtime.pull(run.image, progress=progress, auth=auth)
+        await self._images.pull(run.image, progress=progress, auth=auth)
 
     def choose_ports(self, instance: DesiredInstance, facts: Facts) -> dict[str, int]:
         """Host ports for the instance: its slot's own while they are free.  Raises NoPortLeft."""

@@ -7,7 +7,7 @@ async with open_agent(who, config, bus=bus, runtime=runtime) as agent:
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,16 @@ from agent.engine_watch import EngineWatch
 from agent.exec_sessions import SILENCE_S, ExecSessions
 from agent.executor import Executor
 from agent.health import HealthChecks
+from agent.image_collection import CollectionRules
 from agent.instance_files import InstanceFiles
-from agent.inventory import InventoryKeeper, disk_free_bytes, usage
+from agent.inventory import DiskSpace, InventoryKeeper, disk_free_bytes, disk_space, usage
 from agent.journal import Journal
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
 from agent.node_events import NodeEvents
 from agent.ports import IsFree, is_free
+from agent.pulled_images import EVERY_S as COLLECT_EVERY_S
+from agent.pulled_images import PulledImages
 from agent.reporter import Reporter
 from agent.steps import StepTaker
 from agent.world import World
@@ -63,6 +66,9 @@ class AgentConfig:
     chance: random.Random = field(default_factory=random.Random)
     new_id: NewId = new_id
     port_is_free: IsFree = is_free
+    collection: CollectionRules = field(default_factory=CollectionRules)
+    collect_every_s: float = COLLECT_EVERY_S
+    disk_space: Callable[[str], DiskSpace] = disk_space
 
 
 class NodeAgent:
@@ -75,9 +81,21 @@ class NodeAgent:
         self.world = World(runtime, who.cluster_id)
         self.events = NodeEvents(who.node_id, bus, clock, config.new_id)
         self.logs = LogShipping(who.node_id, runtime, bus, self.journal, self.events)
+        self.inventory = InventoryKeeper(runtime)
+        self.images = PulledImages(
+            runtime,
+            self.journal,
+            self.events,
+            clock=clock,
+            space=lambda: config.disk_space(self.inventory.data_dir),
+            rules=config.collection,
+            every_s=config.collect_every_s,
+        )
         self.health = HealthChecks(runtime, clock, self._changed)
         files = InstanceFiles(config.files_root, who.sealing_key, runtime, who.cluster_id)
-        launcher = Launcher(runtime, who.cluster_id, files, chance=chance, port_is_free=config.port_is_free)
+        launcher = Launcher(
+            runtime, who.cluster_id, files, self.images, chance=chance, port_is_free=config.port_is_free
+        )
         steps = StepTaker(
             runtime,
             self.journal,
@@ -101,7 +119,6 @@ class NodeAgent:
             chance=chance,
             changed=self.reporter.changed,
         )
-        self.inventory = InventoryKeeper(runtime)
         self.engine = EngineWatch(
             runtime,
             self.world,
@@ -149,6 +166,7 @@ class NodeAgent:
         background.start("engine ping", self.engine.ping)
         background.start("executor", self.executor.run)
         background.start("node events", self.events.run)
+        background.start("image collection", self.images.run)
         background.start("log positions", self.logs.run)
         background.start("reports", self.reporter.run)
         background.start("heartbeats", self._beat)

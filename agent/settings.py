@@ -26,6 +26,15 @@ class AgentSettings(ProcessSettings):
     report_s: float = Field(30.0, gt=0)
     fetch_s: float = Field(60.0, gt=0)
     docker_ping_s: float = Field(5.0, gt=0)
+    image_high_percent: float = Field(
+        85.0,
+        gt=0,
+        le=100,
+        description="from here on unused images that the agent pulled are removed; 100: never",
+    )
+    image_low_percent: float = Field(80.0, ge=0, le=100, description="until the disk is less full than this")
+    image_min_age_s: float = Field(120.0, ge=0, description="how long an image must have been unused")
+    image_look_s: float = Field(300.0, gt=0, description="how often the agent looks whether images may go")
     docker_timeout_s: float = Field(
         10.0, gt=0, description="how long the Engine may take to answer a question"
     )

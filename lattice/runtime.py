@@ -233,6 +233,13 @@ class Runtime(Protocol):
     async def images(self) -> tuple[LocalImage, ...]:
         """The images that the node holds."""
 
+    async def images_in_use(self) -> frozenset[str]:
+        """The content ids of the images of every container on the Engine, running or not, whoever made it."""
+
+    async def remove_image(self, reference: str) -> None:
+        """Take one name (or the id of an image without a name) away, and the image with its last name.  Never by force: raises Conflict
+        while a container uses it.  One that is gone is fine."""
+
     async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a bridge network of its own, unless there is one of this name."""
 

@@ -116,6 +116,10 @@ class FakeRuntime:
             queue.put_nowait(None)
         self._wake()
 
+    def tag(self, reference: str, name: str) -> None:
+        """Give an image one more name, as a person would."""
+        self._images[name] = self._images[reference]
+
     def options_of(self, name: str) -> ContainerOptions:
         """What a container was made from."""
         return self._kept(name).options
@@ -153,7 +157,27 @@ class FakeRuntime:
 
     async def images(self) -> tuple[LocalImage, ...]:
         await self._enter("images", "")
-        return tuple(LocalImage(id=image_id, references=(name,)) for name, image_id in self._images.items())
+        names: dict[str, list[str]] = {}
+        for name, image_id in self._images.items():
+            names.setdefault(image_id, []).append(name)
+        return tuple(LocalImage(id=image_id, references=tuple(held)) for image_id, held in names.items())
+
+    async def images_in_use(self) -> frozenset[str]:
+        await self._enter("images_in_use", "")
+        return frozenset(kept.shown.image_id for kept in self._containers.values())
+
+    async def remove_image(self, reference: str) -> None:
+        await self._enter("remove_image", reference)
+        image_id = self._images.get(reference, reference)
+        names = [name for name, each in self._images.items() if each == image_id]
+        if reference == image_id and len(names) > 1:
+            raise Conflict(f"image {image_id} has several names: remove them one by one")
+        using = [kept.shown.name for kept in self._containers.values() if kept.shown.image_id == image_id]
+        if using and len(names) <= 1:
+            raise Conflict(f"image {reference} is in use by {using[0]}")
+        for name in names:
+            if reference in (name, image_id):
+                del self._images[name]
 
     async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         await self._enter("ensure_network", name)

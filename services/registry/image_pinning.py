@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from lattice.contracts.nouns import LocalImage
 from lattice.contracts.spec import PullPolicy
+from lattice.image_reference import ImageReference, parse_reference
 from services.registry.expansion import ImageChoice
-from services.registry.image_reference import ImageReference, parse_reference
 
 
 class Answer(StrEnum):

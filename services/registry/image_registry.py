@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from lattice.image_reference import DEFAULT_HOST, ImageReference
 from services.registry.image_pinning import Answer, RegistryAnswer
-from services.registry.image_reference import DEFAULT_HOST, ImageReference
 
 _MANIFESTS = ", ".join(
     (

@@ -13,6 +13,7 @@ from lattice.contracts.messages import CreateWorkload
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Membership
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
+from lattice.image_reference import parse_reference
 from lattice.storage import Transaction
 from services.registry import accept, operations
 from services.registry.capacity import NodeSize, why_never
@@ -27,7 +28,6 @@ from services.registry.image_pinning import (
     needs_registry,
     pin,
 )
-from services.registry.image_reference import parse_reference
 from services.registry.image_registry import ImageRegistries
 from services.registry.operations import Kind
 from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow, WorkloadRow

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import secrets
+import subprocess
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -312,3 +315,51 @@ async def test_a_network_asked_for_many_times_at_once_is_one(bench: Bench) -> No
     await asyncio.gather(*(bench.runtime.ensure_network(name, {CLUSTER: bench.cluster}) for _ in range(8)))
     containers = [await bench.run(each, network=name) for each in ("a", "b")]
     assert all(container.is_up for container in containers)
+
+
+async def own_image(bench: Bench) -> str:
+    """The name of an image that only this test knows, with one more name `…:2`."""
+    name = f"lattice-test-{secrets.token_hex(6)}"
+    if isinstance(bench.runtime, FakeRuntime):
+        bench.runtime.registry[f"{name}:1"] = None
+        await bench.runtime.pull(f"{name}:1", progress=lambda _: None)
+        bench.runtime.tag(f"{name}:1", f"{name}:2")
+    else:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo(name))
+        await asyncio.to_thread(_import, archive.getvalue(), name)
+    return name
+
+
+def _import(archive: bytes, name: str) -> None:
+    docker = ["docker", "import", "--change", 'CMD ["/none"]', "-", f"{name}:1"]
+    subprocess.run(docker, input=archive, check=True, capture_output=True)
+    subprocess.run(["docker", "tag", f"{name}:1", f"{name}:2"], check=True, capture_output=True)
+
+
+async def test_an_image_goes_with_its_last_name(bench: Bench) -> None:
+    name = await own_image(bench)
+    image_id = await bench.runtime.image_id(f"{name}:1")
+    await bench.runtime.remove_image(f"{name}:1")
+    assert await bench.runtime.image_id(f"{name}:1") is None
+    assert await bench.runtime.image_id(f"{name}:2") == image_id
+    await bench.runtime.remove_image(f"{name}:2")
+    assert image_id not in {image.id for image in await bench.runtime.images()}
+    await bench.runtime.remove_image(f"{name}:2")
+
+
+async def test_an_image_that_a_container_uses_is_not_removed(bench: Bench) -> None:
+    name = await own_image(bench)
+    image_id = await bench.runtime.image_id(f"{name}:1")
+    await bench.runtime.remove_image(f"{name}:2")
+    assert image_id not in await bench.runtime.images_in_use()
+    options = await bench.options(image=f"{name}:1")
+    await bench.runtime.create(options)  # not even started
+    assert image_id in await bench.runtime.images_in_use()
+    with pytest.raises(Conflict):
+        await bench.runtime.remove_image(f"{name}:1")
+    assert await bench.runtime.image_id(f"{name}:1") == image_id
+    await bench.runtime.remove(options.name)
+    await bench.runtime.remove_image(f"{name}:1")
+    assert await bench.runtime.image_id(f"{name}:1") is None

@@ -17,6 +17,8 @@ import pytest
 import zstandard
 
 from agent.docker_runtime import DockerRuntime, open_docker
+from agent.image_collection import CollectionRules
+from agent.inventory import DiskSpace
 from infra.images.ensure import ensure_image
 from infra.images.recipes import POSTGRES
 from infra.images.registry import Registry
@@ -37,6 +39,7 @@ from lattice.ids import new_id
 from lattice.messaging import Received
 from lattice.runtime import OwnedFile
 from tests.fixtures.agent import Node, eventually, instance_of, key_of, tombstone_of
+from tests.fixtures.registry import ImageRegistry
 
 HTTP = RunPort(name="http", container_port=8080, protocol=PortProtocol.HTTP)
 SERVE = ("sh", "-c", "mkdir -p /www && echo hello > /www/index.html && exec httpd -f -p 8080 -h /www")
@@ -327,3 +330,37 @@ async def run_inside(node: Node, argv: tuple[str, ...]) -> str:
     end = await eventually(lambda: terminal.end)
     assert not end.error, end.error
     return terminal.printed.decode()
+
+
+async def test_a_full_disk_loses_only_what_was_pulled_here(
+    node: Node, image_test: str, registry: ImageRegistry, docker: aiodocker.Docker
+) -> None:
+    ours = registry.push(image_test, f"acme/{node.cluster}:1")
+    base = await docker.images.inspect(image_test)
+    own_content = await _changed_image(docker, image_test, node.cluster)
+    pushed = registry.push(own_content, f"acme/{node.cluster}:2")
+    await docker.images.delete(own_content)
+    node.config |= {
+        "collection": CollectionRules(min_age=timedelta(0)),
+        "disk_space": lambda _: DiskSpace(free_bytes=2**40, used_percent=99.0),
+    }
+    async with node.run() as agent:
+        await node.want(*(instance_of(key_of(slot=n), image=name) for n, name in enumerate((ours, pushed))))
+        await node.until(key_of(slot=0), running)
+        await node.until(key_of(slot=1), running)
+        assert await agent.images.collect() == []
+        await node.want(tombstones=(tombstone_of(key_of(slot=0)), tombstone_of(key_of(slot=1))))
+        await node.until_gone(key_of(slot=1))
+        assert await agent.images.collect() == [pushed]
+        await eventually(lambda: node.told("images_removed"))
+    assert await node.runtime.image_id(pushed) is None
+    assert await node.runtime.image_id(ours) == base["Id"], "its content was here before"
+    await docker.images.delete(ours)
+
+
+async def _changed_image(docker: aiodocker.Docker, base: str, label: str) -> str:
+    """An image of the same layers and another id."""
+    made = await docker.containers.create({"Image": base, "Labels": {"lattice.test": label}})
+    await made.commit(repository=f"lattice-test-{label}", tag="1", changes=[f"LABEL lattice.test={label}"])
+    await made.delete(force=True)
+    return f"lattice-test-{label}:1"

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 
+from lattice.image_reference import ImageReference, parse_reference
 from services.registry.image_pinning import Answer
-from services.registry.image_reference import ImageReference, parse_reference
 from services.registry.image_registry import ImageRegistries
 from tests.fixtures.registry import ImageRegistry
 

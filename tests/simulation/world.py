@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from agent.inventory import DiskSpace
 from agent.naming import CLUSTER, EPOCH, SLOT, WORKLOAD
 from agent.node import AgentConfig, NodeAgent, NodeSelf, open_agent
 from lattice import pki
@@ -205,6 +206,7 @@ class AgentProcess(Process):
             chance=self.world.chance,
             new_id=self.world.new_id,
             port_is_free=lambda _: True,
+            disk_space=lambda _: DiskSpace(free_bytes=100 * 2**30, used_percent=10.0),
         )
         async with open_agent(who, config, bus=link, runtime=self.engine) as agent:
             await self._watch(agent)

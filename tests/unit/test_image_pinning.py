@@ -6,6 +6,7 @@ import pytest
 
 from lattice.contracts.nouns import LocalImage
 from lattice.contracts.spec import PullPolicy
+from lattice.image_reference import parse_reference
 from services.registry.expansion import ImageChoice
 from services.registry.image_pinning import (
     Answer,
@@ -15,7 +16,6 @@ from services.registry.image_pinning import (
     needs_registry,
     pin,
 )
-from services.registry.image_reference import parse_reference
 
 DIGEST = "sha256:" + "d" * 64
 FOUND, AWAY = RegistryAnswer(Answer.FOUND, digest=DIGEST), RegistryAnswer(Answer.AWAY, detail="no route")
