@@ -22,7 +22,7 @@ _MOST_REFERENCES = 8
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """The disk on which the Engine keeps images; `used_percent` as `df` shows it."""
+    """The disk on which the Engine keeps images; `used_percent` as `df` shows it, `free_bytes` what may still be written."""
 
     free_bytes: int
     used_percent: float
@@ -99,11 +99,6 @@ def usage(data_dir: str) -> Amounts:
         memory_bytes=memory.total - memory.available,
         disk_bytes=psutil.disk_usage(data_dir).used,
     )
-
-
-def disk_free_bytes(data_dir: str) -> int:
-    """What may still be written beside what `usage` counts."""
-    return psutil.disk_usage(data_dir).free
 
 
 def _nearest_folder(path: str) -> str:

@@ -11,6 +11,7 @@ from agent.naming import (
     container_labels,
     network_labels,
     network_name,
+    network_of,
     slot_of,
     volume_labels,
     volume_name,
@@ -83,7 +84,7 @@ class Launcher:
         known_volumes: frozenset[str],
     ) -> Container:
         """Make the container with all that it needs; start nothing."""
-        await self._ensure_network(instance.project)
+        await self._ensure_network(instance)
         await self._ensure_volumes(instance, known_volumes)
         binds = await self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
@@ -97,21 +98,22 @@ class Launcher:
         """Remove what was made for an instance that is gone."""
         self._files.remove(instance_id)
 
-    async def leave_network(self, project: str) -> None:
-        """Remove the project's network if nothing uses it: the Engine has room for some thirty only."""
-        self.doubt_network(project)
-        await self._runtime.remove_network(network_name(self._cluster_id, project))
+    async def leave_network(self, network: str) -> None:
+        """Remove a network if nothing uses it: the Engine has room for some thirty only."""
+        self.doubt_network(network)
+        await self._runtime.remove_network(network_name(self._cluster_id, network))
 
-    def doubt_network(self, project: str) -> None:
-        """Look for the project's network again before it is used next."""
-        self._networks.discard(project)
+    def doubt_network(self, network: str) -> None:
+        """Look for the network again before it is used next."""
+        self._networks.discard(network)
 
-    async def _ensure_network(self, project: str) -> None:
-        """Asked of the Engine once per project: the question costs more than making the container."""
-        if project not in self._networks:
-            labels = network_labels(self._cluster_id, project)
-            await self._runtime.ensure_network(network_name(self._cluster_id, project), labels)
-            self._networks.add(project)
+    async def _ensure_network(self, instance: DesiredInstance) -> None:
+        """Asked of the Engine once per network: the question costs more than making the container."""
+        network = network_of(instance)
+        if network not in self._networks:
+            labels = network_labels(self._cluster_id, instance.project)
+            await self._runtime.ensure_network(network_name(self._cluster_id, network), labels)
+            self._networks.add(network)
 
     async def _ensure_volumes(self, instance: DesiredInstance, known: frozenset[str]) -> None:
         if not instance.run.volumes:
@@ -143,8 +145,8 @@ def container_options(
         name=instance.key.container_name(cluster_id),
         image=run.image_id or run.image,
         labels=container_labels(cluster_id, instance),
-        network=network_name(cluster_id, instance.project),
-        aliases=(instance.workload_name,),
+        network=network_name(cluster_id, network_of(instance)),
+        aliases=tuple(dict.fromkeys((instance.workload_name, *run.aliases))),
         command=run.command,
         entrypoint=run.entrypoint,
         env=env,

@@ -20,6 +20,7 @@ EPOCH = "lattice.epoch"
 SLOT = "lattice.slot"
 REVISION = "lattice.revision"
 VOLUME = "lattice.volume"
+NETWORK = "lattice.network"
 
 Slot = tuple[str, int]
 
@@ -40,6 +41,7 @@ def container_labels(cluster_id: str, instance: DesiredInstance) -> dict[str, st
         EPOCH: str(instance.key.epoch),
         SLOT: str(instance.key.slot),
         REVISION: str(instance.revision),
+        **({NETWORK: instance.run.network} if instance.run.network else {}),
     }
 
 
@@ -53,9 +55,19 @@ def key_from(labels: Mapping[str, str]) -> ContainerKey | None:
         return None
 
 
-def network_name(cluster_id: str, project: str) -> str:
-    """Each project has its own bridge on each node."""
-    return f"lattice-{cluster_id}-{project}"
+def network_of(instance: DesiredInstance) -> str:
+    """Which network an instance is in: its app's, else its project's."""
+    return instance.run.network or instance.project
+
+
+def network_in(labels: Mapping[str, str]) -> str:
+    """The same of a container; empty for one that is not ours."""
+    return labels.get(NETWORK) or labels.get(PROJECT, "")
+
+
+def network_name(cluster_id: str, network: str) -> str:
+    """Each project, and each app, has its own bridge on each node."""
+    return f"lattice-{cluster_id}-{network}"
 
 
 def files_container_name(cluster_id: str) -> str:

@@ -20,7 +20,7 @@ from agent.executor import Executor
 from agent.health import HealthChecks
 from agent.image_collection import CollectionRules
 from agent.instance_files import InstanceFiles
-from agent.inventory import DiskSpace, InventoryKeeper, disk_free_bytes, disk_space, usage
+from agent.inventory import DiskSpace, InventoryKeeper, disk_space, usage
 from agent.journal import Journal
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
@@ -203,7 +203,7 @@ class NodeAgent:
             session=self.journal.session,
             agent_version=__version__,
             usage=usage(self.inventory.data_dir),
-            disk_free_bytes=disk_free_bytes(self.inventory.data_dir),
+            disk_free_bytes=disk_space(self.inventory.data_dir).free_bytes,
             docker_problem=self.engine.problem,
         )
 

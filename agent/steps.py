@@ -17,7 +17,7 @@ from agent.journal import Journal
 from agent.last_exits import with_last_words
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
-from agent.naming import INSTANCE, PROJECT, slot_of, volume_name
+from agent.naming import INSTANCE, network_in, network_of, slot_of, volume_name
 from agent.node_events import NodeEvents
 from agent.reconcile import Step, Verb
 from agent.world import World
@@ -53,7 +53,7 @@ class StepTaker:
         self._launcher, self._logs, self._events = launcher, logs, events
         self._cluster_id, self._clock, self._chance = cluster_id, clock, chance
         self._made_again: dict[str, int] = {}
-        self._project_locks: dict[str, asyncio.Lock] = {}
+        self._network_locks: dict[str, asyncio.Lock] = {}
         self.prepared: frozenset[str] = frozenset()
         self.progress: dict[str, str] = {}
 
@@ -117,12 +117,12 @@ class StepTaker:
         await self._logs.drain(container, timeout_s=_DRAIN_TIMEOUT_S)
         await self._world.act(name, self._gone(name))
         self._launcher.remove_files(container.labels.get(INSTANCE, ""))
-        await self._leave_network(container.labels.get(PROJECT, ""))
+        await self._leave_network(network_in(container.labels))
 
-    async def _leave_network(self, project: str) -> None:
-        async with self._project_lock(project):
-            if not any(each.labels.get(PROJECT) == project for each in self._world.containers):
-                await self._launcher.leave_network(project)
+    async def _leave_network(self, network: str) -> None:
+        async with self._network_lock(network):
+            if not any(network_in(each.labels) == network for each in self._world.containers):
+                await self._launcher.leave_network(network)
 
     async def _gone(self, name: str) -> None:
         await self._runtime.remove(name)
@@ -135,7 +135,7 @@ class StepTaker:
             record = record.model_copy(update={"restarts": record.restarts + 1})
         await self._journal.keep(facts.with_record(record))
         try:
-            async with self._project_lock(instance.project):
+            async with self._network_lock(network_of(instance)):
                 known = self._journal.facts.volumes
                 making = self._launcher.make_container(instance, self._sealed(), ports, known)
                 await self._world.act(name, making)
@@ -143,13 +143,13 @@ class StepTaker:
             self.prepared -= {key_text(instance.key)}  # it was there a moment ago: fetch it again
             raise
         except NotFound:
-            self._launcher.doubt_network(instance.project)
+            self._launcher.doubt_network(network_of(instance))
             raise
         await self._remember_made(instance)
 
-    def _project_lock(self, project: str) -> asyncio.Lock:
+    def _network_lock(self, network: str) -> asyncio.Lock:
         """A network is made and joined in one step, else the last one to leave it could remove it in between."""
-        return self._project_locks.setdefault(project, asyncio.Lock())
+        return self._network_locks.setdefault(network, asyncio.Lock())
 
     async def _remember_made(self, instance: DesiredInstance) -> None:
         facts = self._journal.facts
@@ -202,7 +202,7 @@ class StepTaker:
         """Remove a container that cannot start as it is, so that it is made anew; nothing of it is lost, volumes stay."""
         text = key_text(instance.key)
         self._made_again[text] = self._made_again.get(text, 0) + 1
-        self._launcher.doubt_network(instance.project)
+        self._launcher.doubt_network(network_of(instance))
         await self._world.act(name, self._gone(name))
         record = self._journal.facts.record(instance.key).model_copy(update={"was_made": False})
         await self._journal.keep(self._journal.facts.with_record(record))

@@ -14,6 +14,7 @@ import typer
 from cli.command import OutputOption, ProjectOption, QuietOption
 from cli.commands import (
     access,
+    apps,
     deploying,
     exec,
     lifecycle,
@@ -36,6 +37,7 @@ _IN_ORDER_OF_HELP = (
     platform,
     access,
     deploying,
+    apps,
     reading,
     logs,
     exec,

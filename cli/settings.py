@@ -49,6 +49,11 @@ def this_environment() -> Environment:
     return environment_from(os.environ, home=Path.home(), is_root=os.geteuid() == 0)
 
 
+def caller_variables() -> dict[str, str]:
+    """All variables of whoever runs the CLI: what a file that they apply may name."""
+    return dict(os.environ)
+
+
 def child_environment(**more: str) -> dict[str, str]:
     """What a process started by the CLI gets: everything this one has, and `more`."""
     return {**os.environ, **more}

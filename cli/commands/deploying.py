@@ -10,7 +10,8 @@ import typer
 
 from cli.client_paths import path_of
 from cli.command import TimeoutOption, WaitOption, command
-from cli.errors import CliError, Refused, usage
+from cli.commands.apps import AppNameOption, IgnoreOption, Sending, apply_compose, is_compose
+from cli.errors import Refused, usage
 from cli.session import Session
 from cli.setters import TemplateSchema, apply_sets
 
@@ -33,9 +34,12 @@ AdoptOption = Annotated[
 def register(app: typer.Typer) -> None:
     command(app, "deploy", example="lattice deploy postgres --name orders-db --set version=16")(deploy)
     command(app, "run", example=_RUN_EXAMPLE)(run)
-    command(app, "apply", example="lattice apply -f api.yaml\nlattice apply -f api.yaml --if-match 7")(apply)
+    command(app, "apply", example=_APPLY_EXAMPLE)(apply)
 
 
+_APPLY_EXAMPLE = """lattice apply -f api.yaml
+lattice apply -f api.yaml --if-match 7
+lattice apply -f compose.yaml --name shop"""
 _RUN_EXAMPLE = """lattice run nginx:1.27 --name web -p 80
 lattice run ghcr.io/acme/api:1.4 --name api -p 8080 -e TZ=UTC -- serve --fast"""
 
@@ -138,26 +142,38 @@ def apply(
     session: Session,
     *,
     file: Annotated[
-        str, typer.Option("--file", "-f", metavar="FILE", help="A workload in YAML; - reads stdin.")
+        str,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="A workload in YAML, or a compose file; - reads stdin."
+        ),
     ],
+    name: AppNameOption = None,
     sets: SetOption = None,
     if_match: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Only if the workload still has this version (`show -o json`)."),
+        typer.Option(
+            metavar="VERSION", help="Only if the workload or app still has this version (`show -o json`)."
+        ),
     ] = None,
+    ignore_unsupported: IgnoreOption = False,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
     timeout: TimeoutOption = _DEPLOY_TIMEOUT,
 ) -> None:
-    """Make a workload as a file describes it: new, or by updating the one of that name."""
+    """Make a workload, or an app from a compose file, as the file describes it: new, or by updating what is there."""
     from cli.yaml_files import read_mapping, read_text
 
     spec = read_mapping(file, sys.stdin.read() if file == "-" else read_text(file))
-    if "services" in spec and "template" not in spec and "image" not in spec:
-        raise CliError(
-            f"{file} is a compose file; `lattice apply` does not read compose files yet.",
-            todo="write each service as a workload of its own: name, image, ports, env, volumes",
-        )
+    if is_compose(spec):
+        if sets:
+            raise usage(
+                "--set changes the spec of a workload, and this is a compose file.", todo="change the file"
+            )
+        sending = Sending(name=name, if_match=if_match, adopt=adopt, ignore_unsupported=ignore_unsupported)
+        apply_compose(session, spec, file, sending, wait=wait, timeout=timeout)
+        return
+    if name is not None or ignore_unsupported:
+        raise usage("--name and --ignore-unsupported are for compose files; this is a workload.")
     project = session.options.project or str(spec.pop("project", None) or session.project)
     spec.pop("project", None)
     schema = schema_of(session, str(spec["template"])) if sets and spec.get("template") else None

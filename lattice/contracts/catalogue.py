@@ -297,6 +297,20 @@ ROLLBACK_WORKLOAD = _registry(
 LIST_REVISIONS = _registry(
     "list_revisions", m.GetByName, views.Listing[views.RevisionView], "The specs of a workload over time."
 )
+# As CREATE_WORKLOAD, for each service of the file at the same time.
+APPLY_APP = _registry(
+    "apply_app", m.ApplyApp, views.AppAccepted, "Make an app as a compose file describes it.", timeout_s=20
+)
+PLAN_APP = _registry(
+    "plan_app", m.ApplyApp, views.AppPlan, "What applying a compose file would do.", timeout_s=20
+)
+LIST_APPS = _registry(
+    "list_apps", m.ListInProject, views.Listing[views.AppView], "Apps of a project, or of all."
+)
+GET_APP = _registry("get_app", m.GetByName, views.AppView, "One app with its services.")
+DELETE_APP = _registry(
+    "delete_app", m.DeleteApp, views.AppAccepted, "Remove all workloads of an app; volumes only when said."
+)
 GET_CREDENTIALS = _registry(
     "get_credentials", m.GetCredentials, views.CredentialsView, "How to reach a workload. Audited."
 )

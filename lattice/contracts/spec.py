@@ -66,6 +66,14 @@ class PullPolicy(StrEnum):
     NEVER = "never"
 
 
+class Condition(StrEnum):
+    """What an instance waits for in another workload before it is made."""
+
+    STARTED = "started"
+    HEALTHY = "healthy"
+    COMPLETED = "completed"  # every instance has ended by itself, with 0
+
+
 class RestartMode(StrEnum):
     ALWAYS = "always"
     ON_FAILURE = "on-failure"
@@ -230,6 +238,9 @@ class WorkloadSpec(SpecModel):
     env: Annotated[dict[EnvName, Text], Field(max_length=256)] = {}
     secrets: Annotated[dict[EnvName, SecretRef], Field(max_length=64)] = {}
     command: Annotated[tuple[Argument, ...], Field(max_length=256)] | None = None
+    entrypoint: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = Field(
+        None, description="in place of the image's; the image's command is then not used either"
+    )
     ports: Annotated[tuple[PortSpec, ...], Field(max_length=32)] = ()
     volumes: Annotated[tuple[VolumeSpec, ...], Field(max_length=16)] = ()
     resources: ResourceSpec | None = None
@@ -243,6 +254,10 @@ class WorkloadSpec(SpecModel):
     update: UpdateSpec = UpdateSpec()
     placement: PlacementSpec = PlacementSpec()
     on_node_loss: NodeLossSpec = NodeLossSpec()
+    depends_on: Annotated[dict[Name, Condition], Field(max_length=32)] = Field(
+        {},
+        description="workloads of the project that come first: a new instance is made when they are so far",
+    )
     pull: PullPolicy = PullPolicy.MISSING
     pull_secret: Name | None = Field(None, description="a secret `user:password` for the image's registry")
 
@@ -266,6 +281,12 @@ class WorkloadSpec(SpecModel):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what} {twice[0]!r} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _not_on_itself(self) -> Self:
+        if self.name in self.depends_on:
+            raise ValueError(f"{self.name} cannot depend on itself")
         return self
 
     @model_validator(mode="after")

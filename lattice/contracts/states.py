@@ -78,6 +78,25 @@ def serves(phase: Phase, health: Health, *, ended: bool) -> bool:
     return is_ready(phase, health) or (ended and phase is Phase.STOPPED)
 
 
+def app_state(desired: DesiredState, workloads: Sequence[WorkloadState]) -> WorkloadState:
+    """The displayed state of an app: what needs attention most of its workloads' states; one that ended well is not missed."""
+    if desired is DesiredState.REMOVED:
+        return WorkloadState.REMOVING
+    present = [state for state in workloads if state is not WorkloadState.REMOVING]
+    if present and all(state is WorkloadState.STOPPED for state in present):
+        return WorkloadState.STOPPED
+    return next((state for state in _WORST_FIRST if state in present), WorkloadState.RUNNING)
+
+
+_WORST_FIRST = (
+    WorkloadState.FAILED,
+    WorkloadState.DEGRADED,
+    WorkloadState.DEPLOYING,
+    WorkloadState.PENDING,
+    WorkloadState.STOPPING,
+)
+
+
 def workload_state(desired: DesiredState, replicas: int, instances: Sequence[InstanceState]) -> WorkloadState:
     """The displayed state of a workload, from the displayed states of the instances that are not yet gone."""
     if desired is DesiredState.REMOVED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -124,6 +124,8 @@ class WorkloadView(Noun):
     id: str
     name: str
     project: str
+    app: str | None = Field(None, description="the app that it belongs to")
+    service: str | None = Field(None, description="its name within the app, which is a host name there")
     state: WorkloadState
     reason: str = ""
     desired_state: DesiredState
@@ -137,6 +139,63 @@ class WorkloadView(Noun):
     created_at: datetime
     updated_at: datetime
     version: int = Field(description="the ETag's value")
+
+
+class AppServiceView(Noun):
+    """A service of an app: the workload that it became, in short."""
+
+    service: str = Field(description="its name in the compose file, which is a host name within the app")
+    workload: str
+    state: WorkloadState
+    reason: str = ""
+    ready: int = Field(description="instances that run")
+    replicas: int
+    image: str = ""
+    nodes: tuple[str, ...] = ()
+    routes: tuple[RouteView, ...] = ()
+
+
+class AppView(Noun):
+    """Workloads that came from one compose file."""
+
+    id: str
+    name: str
+    project: str
+    state: WorkloadState
+    reason: str = ""
+    services: tuple[AppServiceView, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(description="the ETag's value; rises each time that a file is applied")
+
+
+class AppChange(Noun):
+    """What applying a compose file does to one service."""
+
+    service: str
+    workload: str
+    change: Literal["create", "update", "keep", "remove"]
+    fields: tuple[str, ...] = Field((), description="the parts of its spec that change")
+
+
+class ComposeFinding(Noun):
+    """A sentence about one place of a compose file."""
+
+    path: str = Field(description="such as services.web.ports[0]")
+    detail: str
+
+
+class AppPlan(Noun):
+    """What applying a compose file means."""
+
+    app: str
+    changes: tuple[AppChange, ...]
+    ignored: tuple[ComposeFinding, ...] = Field(
+        (), description="keys that are not honoured, and were left out because that was asked for"
+    )
+    notes: tuple[ComposeFinding, ...] = Field(
+        (), description="keys that are honoured in a way that people should know"
+    )
 
 
 class RevisionView(Noun):
@@ -185,6 +244,13 @@ class Accepted(Noun):
     operation: OperationView
     workload: WorkloadView | None = None
     node: NodeView | None = None
+
+
+class AppAccepted(AppPlan):
+    """The answer to a command about an app: one operation per workload that changes."""
+
+    operations: tuple[OperationView, ...] = ()
+    view: AppView = Field(description="the app as it is now")
 
 
 class CredentialsView(Noun):

@@ -8,11 +8,11 @@ from typing import TypeVar
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from lattice.contracts.views import Accepted, NodeView, WorkloadView
+from lattice.contracts.views import Accepted, AppAccepted, AppView, NodeView, WorkloadView
 from services.gateway.schemas import UserView
 
 JSON = "application/json"
-Versioned = TypeVar("Versioned", NodeView, WorkloadView, UserView)
+Versioned = TypeVar("Versioned", NodeView, WorkloadView, AppView, UserView)
 
 
 def answer(view: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -31,6 +31,12 @@ def accepted(view: Accepted) -> Response:
     changed = view.workload or view.node
     if changed is not None:
         headers["ETag"] = _etag(changed.version)
+    return answer(view, status=202, headers=headers)
+
+
+def accepted_app(view: AppAccepted) -> Response:
+    """Work on several workloads that goes on: 202, where the app is, and its tag."""
+    headers = {"Location": f"/v1/apps/{view.view.id}", "ETag": _etag(view.view.version)}
     return answer(view, status=202, headers=headers)
 
 

@@ -122,6 +122,7 @@ POLICY: Mapping[Route, Rule] = dict(
             "GET /v1/workloads/{id}/events",
             "GET /v1/workloads/{id}/placement",
             "GET /v1/workloads/{id}/logs",
+            "GET /v1/apps/{id}",
         ),
         *_rules(
             Scope.PROJECT,
@@ -135,13 +136,16 @@ POLICY: Mapping[Route, Rule] = dict(
             "POST /v1/workloads/{id}/start",
             "POST /v1/workloads/{id}/stop",
             "POST /v1/workloads/{id}/restart",
+            "PUT /v1/apps/{id}",
+            "POST /v1/apps/{id}/plan",
+            "DELETE /v1/apps/{id}",
             "GET /v1/workloads/{id}/credentials",
             "PUT /v1/secrets/{name}",
             "DELETE /v1/secrets/{name}",
         ),
         *_rules(Scope.PROJECT, Role.OPERATOR, "WS /v1/workloads/{id}/exec", "DELETE /v1/volumes/{id}"),
         *_rules(
-            Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/volumes", "GET /v1/secrets"
+            Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/apps", "GET /v1/volumes", "GET /v1/secrets"
         ),
         *_rules(Scope.WIDE, Role.VIEWER, "GET /v1/operations", "GET /v1/events"),
         *_rules(Scope.WIDE, Role.OPERATOR, "GET /v1/audit"),

@@ -39,6 +39,14 @@ Labels = Annotated[
     Field(max_length=64),
 ]  # fmt: skip
 SpecPatch = Annotated[dict[str, Any], Field(min_length=1, max_length=64)]
+ComposeDocument = Annotated[
+    dict[str, Any],
+    Field(
+        max_length=64,
+        description="a compose file as JSON",
+        examples=[{"services": {"web": {"image": "nginx:1.27", "ports": ["80"]}}}],
+    ),
+]
 Flag = Annotated[bool, BeforeValidator(_true_or_false)]
 PageSize = Annotated[int, Query(ge=1, le=1_000_000, description=f"at most {MAX_PAGE_SIZE} are answered")]
 PageToken = Annotated[str | None, Query(max_length=1024, pattern=r"^[A-Za-z0-9_=.:+/-]+$")]

@@ -204,6 +204,7 @@ def run_spec(
     files: Sequence[FileMount],
     volumes: Sequence[VolumeRow],
     refs: Mapping[str, SecretRow],
+    workload: WorkloadRow,
 ) -> RunSpec:
     """Everything that an agent may turn into a container."""
     by_name = {row.name: row for row in volumes}
@@ -214,6 +215,9 @@ def run_spec(
         pull=spec.pull,
         pull_secret=pull_secret.id if pull_secret else None,
         command=expansion.command,
+        entrypoint=expansion.entrypoint,
+        network=workload.app_id,
+        aliases=(workload.service,) if workload.service else (),
         env=expansion.env,
         secret_env={name: refs[f"/secrets/{name}"].id for name in expansion.secret_refs},
         files=tuple(files),
@@ -277,8 +281,12 @@ def new_instances(
     slots: Sequence[int],
     before: Mapping[int, InstanceRow],
 ) -> list[InstanceRow]:
-    """One instance per slot, waiting for a place; `before` are the newest so far, by slot."""
+    """One instance per slot, waiting for a place; `before` are the newest so far, by slot.
+
+    Where the spec depends on other workloads they wait for these too, until `releasing.look` lets them go on.
+    """
     run = RunSpec.model_validate(revision.run)
+    first = min(revision.spec.get("depends_on") or (), default=None)
     return [
         change.tx.add(
             InstanceRow(
@@ -296,6 +304,8 @@ def new_instances(
                 disk_bytes=sum(volume.size_bytes for volume in run.volumes),
                 document_bytes=share_bytes(run, len(revision.secret_versions)),
                 has_volume=bool(run.volumes),
+                waits_on=first,
+                waits_for=f"waiting for {first}" if first else "",
                 unready_since=change.now,
                 created_at=change.now,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
-from services.registry import accept, displacing, operations
+from services.registry import accept, displacing, operations, releasing
 from services.registry.change import Change
 from services.registry.displacement import Displaced, Displacement
 from services.registry.last_exits import newest_words
@@ -119,6 +119,8 @@ async def _move(change: Change, standing: Standing) -> Moves:
             change, standing.workload, standing.revision, slots=moves.create_slots, before=before
         )
         change.wake_scheduler(standing.workload.id)
+        await change.tx.flush()
+        await releasing.look(change, standing.workload)
     return moves
 
 

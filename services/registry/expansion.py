@@ -29,6 +29,7 @@ class Expansion:
 
     image: ImageChoice
     command: tuple[str, ...] | None
+    entrypoint: tuple[str, ...] | None
     env: dict[str, str]
     secret_refs: dict[str, str]
     files: tuple[TemplateFile, ...]
@@ -54,6 +55,7 @@ def expand(spec: WorkloadSpec, templates: Mapping[str, Template]) -> Expansion:
     return Expansion(
         image=_image(spec, template, places),
         command=_command(spec, template, places),
+        entrypoint=_entrypoint(spec, template),
         env={name: fill(text, places) for name, text in template.env.items()} | spec.env,
         secret_refs={name: ref.from_ for name, ref in spec.secrets.items()},
         files=_files(template, values),
@@ -121,6 +123,13 @@ def _command(spec: WorkloadSpec, template: Template, places: Mapping[str, str]) 
         detail = f"template {template.name} sets its own command"
         raise Invalid(f"command: {detail}", errors=[FieldError(pointer="/command", detail=detail)])
     return tuple(fill(part, places) for part in template.command)
+
+
+def _entrypoint(spec: WorkloadSpec, template: Template) -> tuple[str, ...] | None:
+    if spec.entrypoint is not None and template.image is not None:
+        detail = f"template {template.name} keeps its image's own"
+        raise Invalid(f"entrypoint: {detail}", errors=[FieldError(pointer="/entrypoint", detail=detail)])
+    return spec.entrypoint
 
 
 def _files(template: Template, values: Mapping[str, Any]) -> tuple[TemplateFile, ...]:

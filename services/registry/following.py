@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from loguru import logger
 
 from lattice.errors import StaleVersion, Temporary
-from services.registry import converging, operations
+from services.registry import converging, operations, releasing
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.tables import WorkloadRow
 from services.registry.workload_rows import nodes_away
@@ -21,22 +21,32 @@ from services.registry.workloads import finish_removal
 async def follow_up(
     deps: Deps, workload_ids: Iterable[str], *, heard: str = "", unsettle: bool = False
 ) -> None:
-    """Bring on these workloads.  `heard` is the node that has just reported; `unsettle` where instances have to leave their node."""
-    for workload_id in sorted(set(workload_ids)):
+    """Bring on these workloads, and those that wait for them.  `heard` is the node that has just reported; `unsettle` where instances have to
+    leave their node."""
+    wanted, seen = set(workload_ids), set[str]()
+    due = sorted(wanted)
+    while due:
+        workload_id = due.pop(0)
+        seen.add(workload_id)
         try:
             async with deps.change(SYSTEM, action="workload.follow_up") as change:
-                await _follow_up(change, workload_id, heard=heard, unsettle=unsettle)
+                leaves = unsettle and workload_id in wanted
+                waiting = await _follow_up(change, workload_id, heard=heard, unsettle=leaves)
+            due += sorted(waiting - seen - set(due))
         except (Temporary, StaleVersion) as error:
             logger.info("workload {} is looked at again soon: {}", workload_id, error)
 
 
-async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: bool) -> None:
+async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: bool) -> set[str]:
+    """Returns the ids of workloads that wait for this one."""
     workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
     if workload is None or workload.removed_at is not None:
-        return
+        return set()
     if unsettle and workload.settled:
         change.tx.update(workload, settled=False)
+    await releasing.look(change, workload)
     await converging.bring_on(change, workload)
     away = await nodes_away(change.tx) - {heard}
     await operations.advance(change, workload_id, away=away)
     await finish_removal(change, workload)
+    return await releasing.waiting_on(change.tx, workload)

@@ -13,6 +13,7 @@ from lattice.contracts import catalogue as c
 from lattice.contracts.catalogue import Rpc
 from lattice.messaging import Bus
 from services.registry import (
+    apps,
     belongings,
     credentials,
     enrolment,
@@ -60,6 +61,11 @@ ABOUT_WORKLOADS: dict[Rpc[Any, Any], Handler] = {
     c.SCALE_WORKLOAD: workload_update.scale_workload,
     c.ROLLBACK_WORKLOAD: workload_update.rollback_workload,
     c.LIST_REVISIONS: reading.list_revisions,
+    c.APPLY_APP: apps.apply_app,
+    c.PLAN_APP: apps.plan_app,
+    c.LIST_APPS: apps.list_apps,
+    c.GET_APP: apps.get_app,
+    c.DELETE_APP: apps.delete_app,
     c.GET_CREDENTIALS: credentials.get_credentials,
     c.LIST_OPERATIONS: reading.list_operations,
     c.GET_OPERATION: reading.get_operation,

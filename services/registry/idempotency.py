@@ -37,13 +37,14 @@ async def replay(tx: Transaction, caller: Caller, reply: type[R]) -> R | None:
     return reply.model_validate(row.reply)
 
 
-def remember(change: Change, answer: R) -> R:
-    """Keep the answer for its key, if it has one."""
-    if change.caller.idempotency_key is not None:
+def remember(change: Change, answer: R, caller: Caller | None = None) -> R:
+    """Keep the answer for its key, if it has one.  `caller` where the change is made without the key of the request."""
+    asked = caller or change.caller
+    if asked.idempotency_key is not None:
         change.tx.add(
             IdempotencyRow(
-                id=_key(change.caller),
-                request_hash=change.caller.request_hash,
+                id=_key(asked),
+                request_hash=asked.request_hash,
                 reply=answer.model_dump(mode="json"),
                 created_at=change.now,
             )

@@ -271,7 +271,7 @@ def watch(instance: InstanceRow, *, away: frozenset[str]) -> Watched:
         health=Health(instance.health),
         gone=instance.gone_at is not None,
         reason=instance.reason or unplaced,
-        progress=instance.progress,
+        progress=instance.progress or (instance.waits_for if instance.node_id else ""),
         restarts=instance.restarts,
         exit_code=instance.exit_code,
         ended=instance.ended,

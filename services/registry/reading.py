@@ -52,7 +52,7 @@ from services.registry.workload_rows import find_workload
 from services.registry.workload_views import node_words, revision_view, volume_view, workload_view
 
 
-async def _in_project(tx: Transaction, project: str | None) -> dict[str, str]:
+async def in_project(tx: Transaction, project: str | None) -> dict[str, str]:
     """What rows of the project have; NotFound if there is no such project: a mistyped name must not look like an empty one."""
     if project is None:
         return {}
@@ -70,18 +70,19 @@ async def get_workload(deps: Deps, request: GetByName) -> WorkloadView:
     """One workload with its instances."""
     async with deps.store.transaction() as tx:
         row = await find_workload(tx, request.project, request.ref)
-        return (await _views(tx, [row]))[0]
+        return (await views_of(tx, [row]))[0]
 
 
 async def list_workloads(deps: Deps, request: ListInProject) -> Listing[WorkloadView]:
     """Workloads, newest first."""
     async with deps.store.transaction() as tx:
-        where = await _in_project(tx, request.project)
+        where = await in_project(tx, request.project)
         rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **where)
-        return Listing(items=tuple(await _views(tx, rows)), next_page_token=token)
+        return Listing(items=tuple(await views_of(tx, rows)), next_page_token=token)
 
 
-async def _views(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[WorkloadView]:
+async def views_of(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[WorkloadView]:
+    """These workloads as they are shown."""
     if not rows:
         return []
     instances = await tx.find(InstanceRow, workload_id=In(tuple(row.id for row in rows)), gone_at=None)
@@ -130,7 +131,7 @@ async def get_operation(deps: Deps, request: GetByName) -> OperationView:
 async def list_operations(deps: Deps, request: ListInProject) -> Listing[OperationView]:
     """Operations, newest first."""
     async with deps.store.transaction() as tx:
-        where = await _in_project(tx, request.project)
+        where = await in_project(tx, request.project)
         rows, token = await page_of(tx, OperationRow, request, **where)
     return Listing(items=tuple(operation_view(row) for row in rows), next_page_token=token)
 
@@ -138,7 +139,7 @@ async def list_operations(deps: Deps, request: ListInProject) -> Listing[Operati
 async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView]:
     """Volumes, newest first."""
     async with deps.store.transaction() as tx:
-        where = await _in_project(tx, request.project)
+        where = await in_project(tx, request.project)
         rows, token = await page_of(tx, VolumeRow, request, removed_at=None, **where)
         nodes = node_words(await tx.find(NodeRow, removed_at=None))
         workloads = {row.id: row.name for row in await tx.find(WorkloadRow, removed_at=None)}
@@ -151,7 +152,7 @@ async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView
 async def list_secrets(deps: Deps, request: ListInProject) -> Listing[SecretView]:
     """The project's own secrets, never values; those that templates made are not listed."""
     async with deps.store.transaction() as tx:
-        where = await _in_project(tx, request.project)
+        where = await in_project(tx, request.project)
         rows, token = await page_of(tx, SecretRow, request, owner="", **where)
     return Listing(items=tuple(secret_view(row) for row in rows), next_page_token=token)
 

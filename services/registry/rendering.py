@@ -49,11 +49,16 @@ def render(plan: NodePlan, generation: int) -> DesiredDocument:
         node_id=plan.node_id,
         era=plan.era,
         generation=generation,
-        instances=tuple(_desired(row, plan) for row in rows if row.desired != DesiredState.REMOVED),
+        instances=tuple(_desired(row, plan) for row in rows if _is_told(row)),
         tombstones=tuple(_tombstone(row) for row in rows if row.desired == DesiredState.REMOVED),
         secrets=tuple(sorted(plan.sealed, key=lambda value: (value.secret_id, value.version))),
         remove_volumes=tuple(sorted(plan.remove_volumes)),
     )
+
+
+def _is_told(row: InstanceRow) -> bool:
+    """Whether the node is to have the instance: what waits for another workload has its place, and nothing else yet."""
+    return row.desired != DesiredState.REMOVED and row.waits_on is None
 
 
 def wanted_secrets(

@@ -27,6 +27,7 @@ from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import Conflict
 from lattice.storage import In, Transaction
 from services.registry import operations
+from services.registry.app_places import places_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
 from services.registry.node_views import schedulable_node
@@ -52,9 +53,9 @@ async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> Schedulin
         cluster = await _cluster(tx)
         nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
         placed = await _placed_on(tx, nodes)
-        asked: dict[str, Any] = (
-            {} if request.workload_ids is None else {"workload_id": In(tuple(request.workload_ids))}
-        )
+        asked: dict[str, Any] = {}
+        if request.workload_ids is not None:
+            asked = {"workload_id": In(tuple(await with_mates(tx, request.workload_ids)))}
         wanted = await tx.find(InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING, **asked)
         return SchedulingSnapshot(
             term=cluster.term,
@@ -135,30 +136,48 @@ async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[Plac
     revisions = {row.id: row for row in await tx.find(RevisionRow, id=In(revision_ids))}
     volumes = await tx.find(VolumeRow, workload_id=In(tuple(row.id for row in workloads)), removed_at=None)
     homes = {row.workload_id: row.node_id for row in volumes if row.node_id}
-    generations = {row.id: row.generation for row in workloads}
+    places = await places_of(tx, {row.app_id for row in workloads if row.app_id})
+    by_id = {row.id: row for row in workloads}
     return [
         _request(
             row,
-            generations[row.workload_id],
+            by_id[row.workload_id],
             revisions[f"{row.workload_id}-{row.revision}"],
             homes.get(row.workload_id),
+            places.get(by_id[row.workload_id].app_id or "", frozenset()),
         )
         for row in wanted
     ]
 
 
-def _request(row: InstanceRow, generation: int, revision: RevisionRow, home: str | None) -> PlacementRequest:
-    spec = WorkloadSpec.model_validate(revision.spec)
-    only, reason = (
-        (revision.only_nodes, revision.image_reason) if home is None else ([home], "its volume is there")
+def _where(
+    workload: WorkloadRow, revision: RevisionRow, home: str | None, mates: frozenset[str]
+) -> tuple[Sequence[str] | None, str]:
+    """The nodes that can be meant at all, None for any, and why."""
+    if home is not None:
+        return [home], "its volume is there"
+    if not mates:
+        return revision.only_nodes, revision.image_reason
+    image = revision.only_nodes
+    together = sorted(mates if image is None else mates & set(image))
+    return together, f"the rest of app {workload.app} is there" + (
+        f", and {revision.image_reason}" if image is not None else ""
     )
+
+
+def _request(
+    row: InstanceRow, workload: WorkloadRow, revision: RevisionRow, home: str | None, mates: frozenset[str]
+) -> PlacementRequest:
+    spec = WorkloadSpec.model_validate(revision.spec)
+    only, reason = _where(workload, revision, home, mates)
+    joins = workload.app_id is not None and not mates
     return PlacementRequest(
         instance_id=row.id,
         workload_id=row.workload_id,
         workload_name=row.workload_name,
         project=row.project,
         slot=row.slot,
-        workload_generation=generation,
+        workload_generation=workload.generation,
         reserve=Amounts(cpu_millis=row.cpu_millis, memory_bytes=row.memory_bytes, disk_bytes=row.disk_bytes),
         document_bytes=row.document_bytes,
         pools=spec.placement.pools,
@@ -166,6 +185,8 @@ def _request(row: InstanceRow, generation: int, revision: RevisionRow, home: str
         only_nodes=None if only is None else tuple(only),
         only_nodes_reason="" if only is None else reason,
         image_id=revision.run.get("image_id"),
+        group=workload.app_id or "" if joins else "",
+        group_name=f"app {workload.app}" if joins else "",
     )
 
 
@@ -177,6 +198,8 @@ async def _commit(
     workload = await change.tx.get(WorkloadRow, placement.workload_id)
     node = next((node for node in nodes if node.id == placement.node_id), None)
     problem = _problem(placement, instance, workload, node, seen)
+    if problem is None and workload is not None and workload.app_id is not None:
+        problem = await _apart(change, workload, placement.node_id)
     if problem is not None or instance is None or node is None:
         return problem or "it is gone"
     await change.tx.flush()
@@ -227,6 +250,13 @@ def _problem(
     if node.disk_full:
         return f"node {node.name} takes no new work: {DiskFull.read(node.disk_full).reason}"
     return None
+
+
+async def _apart(change: Change, workload: WorkloadRow, node_id: str) -> str | None:
+    """Why an app's instance may not be there: the rest of it is elsewhere."""
+    await change.tx.flush()
+    places = (await places_of(change.tx, {workload.app_id or ""})).get(workload.app_id or "")
+    return None if not places or node_id in places else f"app {workload.app} is on another node"
 
 
 def _has_room(node: NodeRow, others: Sequence[InstanceRow], instance: InstanceRow) -> bool:

@@ -106,13 +106,17 @@ class Standing:
 
     def _newcomer(self, row: InstanceRow) -> Newcomer:
         seen = operations.watch(row, away=self.away)
-        began = (row.unready_since or self.now) if row.proven else row.created_at + self._healthy_for
+        began = (row.unready_since or self.now) if row.proven else self._began(row) + self._healthy_for
         return Newcomer(
             slot=row.slot,
             waited_for_since=None if self.counts(row) else began,
             hopeless=seen.phase is Phase.FAILED and operations.is_hopeless(seen),
             reason=seen.reason or seen.progress,
         )
+
+    def _began(self, row: InstanceRow) -> datetime:
+        """Since when it could have become healthy."""
+        return row.released_at or row.created_at
 
     def outcome(self, moves: Moves) -> Convergence:
         """What operations that wait for the goal are told."""

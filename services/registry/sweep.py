@@ -13,8 +13,8 @@ from loguru import logger
 
 from lattice.contracts.nouns import DesiredState
 from lattice.errors import StaleVersion, Temporary
-from lattice.storage import Lt
-from services.registry import drains
+from lattice.storage import Lt, Not
+from services.registry import apps, drains
 from services.registry.change import SYSTEM, Deps
 from services.registry.displacing import workloads_to_move
 from services.registry.following import follow_up
@@ -64,9 +64,11 @@ class Sweep:
         await self._advance(overdue_only=not everything)
         await self._move()
         await self._drains()
+        await self._release()
         await self._converge(everything=everything)
         if everything:
             await self._wake_for_unplaced()
+            await apps.finish_removals(self.deps)
             async with self.deps.store.transaction() as tx:
                 await drop_passing(tx, self.deps.now())
 
@@ -75,6 +77,12 @@ class Sweep:
         async with self.deps.store.transaction() as tx:
             due = await workloads_to_move(tx, self.deps.now())
         await follow_up(self.deps, due, unsettle=True)
+
+    async def _release(self) -> None:
+        """Look again at what waits for other workloads."""
+        async with self.deps.store.transaction() as tx:
+            rows = await tx.find(InstanceRow, waits_on=Not(None), gone_at=None, limit=_AT_ONCE)
+        await follow_up(self.deps, (row.workload_id for row in rows))
 
     async def _drains(self) -> None:
         async with self.deps.store.transaction() as tx:

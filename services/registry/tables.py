@@ -148,6 +148,23 @@ class ProjectRow(Row, table=True):
     created_at: datetime = _at()
 
 
+class AppRow(Row, table=True):
+    """Workloads that came from one compose file.  Changes of an app hold the lock `apps.lock_name`, so its row needs no place in LOCK_ORDER."""
+
+    __tablename__ = "app"
+    __table_args__ = (
+        Index("app_name", "project", "name", unique=True, postgresql_where=text("removed_at is null")),
+    )
+    id: str = Field(primary_key=True)
+    project: str
+    name: str
+    desired: str
+    created_at: datetime = _at()
+    updated_at: datetime = _at()
+    removed_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
 class WorkloadRow(Row, table=True):
     """A named thing that a project wants running.  `generation` rises with everything that placements depend on.
 
@@ -159,6 +176,7 @@ class WorkloadRow(Row, table=True):
     __table_args__ = (
         Index("workload_name", "project", "name", unique=True, postgresql_where=text("removed_at is null")),
         Index("workload_unsettled", "id", postgresql_where=text("not settled")),
+        Index("workload_of_app", "app_id", postgresql_where=text("app_id is not null")),
     )
     id: str = Field(primary_key=True)
     project: str
@@ -169,6 +187,10 @@ class WorkloadRow(Row, table=True):
     generation: int = 1
     replicas: int = 1
     settled: bool = True
+    # the app that it belongs to, by id and by name, and its service there
+    app_id: str | None = None
+    app: str | None = None
+    service: str | None = None
     created_at: datetime = _at()
     updated_at: datetime = _at()
     removed_at: datetime | None = _at(nullable=True)
@@ -203,6 +225,7 @@ class InstanceRow(Row, table=True):
         UniqueConstraint("workload_id", "slot", "epoch", name="instance_slot_epoch"),
         Index("instance_on_node", "node_id", postgresql_where=text("gone_at is null")),
         Index("instance_unplaced", "id", postgresql_where=text("node_id is null and gone_at is null")),
+        Index("instance_waiting", "project", "waits_on", postgresql_where=text("waits_on is not null")),
     )
     id: str = Field(primary_key=True)
     workload_id: str = Field(index=True)
@@ -222,6 +245,10 @@ class InstanceRow(Row, table=True):
     proven: bool = False
     reason: str = ""
     progress: str = ""
+    # no node is told of it before this workload is so far as `waits_for` says; since when nothing is in its way
+    waits_on: str | None = None
+    waits_for: str = ""
+    released_at: datetime | None = _at(nullable=True)
     container_id: str = ""
     image_id: str = ""
     ports: list[dict[str, Any]] = _json_with(list)
@@ -431,6 +458,7 @@ TABLES: tuple[type[Row], ...] = (
     NodeRow,
     NodePresenceRow,
     ProjectRow,
+    AppRow,
     WorkloadRow,
     RevisionRow,
     InstanceRow,

@@ -15,7 +15,7 @@ from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
 from lattice.storage import Transaction
-from services.registry import accept, operations
+from services.registry import accept, operations, releasing
 from services.registry.capacity import NodeSize, why_never
 from services.registry.change import Change, Deps
 from services.registry.expansion import Expansion, expand
@@ -47,6 +47,18 @@ class WorkloadDeps(Deps):
     tls: accept.TlsIssuer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """Which service of which app a workload is; of none where nothing is said."""
+
+    app_id: str | None = None
+    app: str | None = None
+    service: str | None = None
+
+
+ALONE = Member()
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """All of a new revision that does not need the transaction in which it is written."""
@@ -64,7 +76,7 @@ async def create_workload(deps: WorkloadDeps, request: CreateWorkload) -> Accept
     async with deps.change(request.caller, action="workload.create") as change:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
-        return await _accept(deps, change, request, prepared)
+        return remember(change, await accept_workload(deps, change, request, prepared))
 
 
 async def prepare(deps: WorkloadDeps, request: CreateWorkload) -> Prepared:
@@ -129,11 +141,17 @@ async def _pin(
     return pinned
 
 
-async def _accept(
-    deps: WorkloadDeps, change: Change, request: CreateWorkload, prepared: Prepared
+async def accept_workload(
+    deps: WorkloadDeps,
+    change: Change,
+    request: CreateWorkload,
+    prepared: Prepared,
+    member: Member = ALONE,
 ) -> Accepted:
+    """Write a new workload with its first revision and instances, and the operation that watches them."""
     spec, project = request.spec, request.project
     await _check_name(change.tx, project, spec.name)
+    await releasing.check_known(change, project, spec)
     workload = change.tx.add(
         WorkloadRow(
             id=change.new_id("wl"),
@@ -141,6 +159,9 @@ async def _accept(
             name=spec.name,
             desired=DesiredState.RUNNING,
             replicas=spec.replicas,
+            app_id=member.app_id,
+            app=member.app,
+            service=member.service,
             created_at=change.now,
             updated_at=change.now,
         )
@@ -153,12 +174,14 @@ async def _accept(
         workload,
         instance_ids=[instance.id for instance in instances],
     )
+    await change.tx.flush()
+    await releasing.look(change, workload)
     tell(change, workload, "created")
     after = spec.model_dump(mode="json")
     change.audit("workload", workload.id, entity_name=workload.name, project=project, after=after)
     change.wake_scheduler(workload.id)
     view = workload_view(workload, revision, instances, {})
-    return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))
+    return Accepted(operation=operations.operation_view(operation), workload=view)
 
 
 async def _check_name(tx: Transaction, project: str, name: str) -> None:
@@ -192,7 +215,7 @@ async def write_revision(
     files, versions = await accept.mount_files(
         change, deps.vault, expansion, places, project=project, workload_id=workload.id
     )
-    run = accept.run_spec(spec, expansion, image, files, volumes, refs)
+    run = accept.run_spec(spec, expansion, image, files, volumes, refs, workload)
     versions |= {row.id: row.current for row in refs.values()}
     accept.check_size(run, len(versions))
     return change.tx.add(

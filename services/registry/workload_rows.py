@@ -58,10 +58,15 @@ def tell(change: Change, workload: WorkloadRow, verb: str, data: Mapping[str, An
     )
 
 
+def is_untold(instance: InstanceRow) -> bool:
+    """Whether no node knows of it: it has no place yet, or waits for another workload."""
+    return instance.node_id is None or instance.waits_on is not None
+
+
 async def bury(change: Change, instances: list[InstanceRow]) -> None:
-    """Order these containers gone.  What never had a place is gone at once; the others get a tombstone."""
+    """Order these containers gone.  What no node was told of is gone at once; the others get a tombstone."""
     for instance in instances:
-        gone = change.now if instance.node_id is None else None
+        gone = change.now if is_untold(instance) else None
         phase = Phase.STOPPED if gone else instance.phase
         change.tx.update(instance, desired=DesiredState.REMOVED, gone_at=gone, phase=phase)
     await touch_nodes(change, instances)

@@ -25,7 +25,7 @@ from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.storage import In, Transaction
-from services.registry import accept, converging, operations
+from services.registry import accept, converging, operations, releasing
 from services.registry.change import Change
 from services.registry.expansion import expand
 from services.registry.idempotency import remember, replay
@@ -46,8 +46,8 @@ from services.registry.workload_rows import current_revision, find_workload, loc
 from services.registry.workload_views import node_words, workload_view
 from services.registry.workloads import load, refuse_during_update
 
-# These say how many run and how updates are done: changing them alone replaces no container.
-_ABOUT_NO_CONTAINER = ("replicas", "update")
+# These say how many run, how updates are done, and what comes first: changing them alone replaces no container.
+_ABOUT_NO_CONTAINER = ("replicas", "update", "depends_on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,23 @@ async def update_workload(deps: WorkloadDeps, request: UpdateWorkload) -> Accept
             raise Conflict(
                 f"workload {workload.name} changed meanwhile; look again, and send the change again"
             )
-        return await _update(deps, change, wanted, prepared, workload)
+        return remember(change, await update_to(deps, change, wanted, prepared, workload))
 
 
-async def _update(
+async def is_as_wanted(
+    change: Change, wanted: CreateWorkload, prepared: Prepared, workload: WorkloadRow
+) -> bool:
+    """Whether the workload runs this spec already, or is on its way there."""
+    current = await current_revision(change.tx, workload)
+    same = WorkloadSpec.model_validate(current.spec) == wanted.spec
+    return same and not await _replaces(change.tx, current, wanted.spec, prepared)
+
+
+async def update_to(
     deps: WorkloadDeps, change: Change, wanted: CreateWorkload, prepared: Prepared, workload: WorkloadRow
 ) -> Accepted:
+    """Make a spec the goal of a workload that the caller has locked."""
+    await releasing.check_known(change, wanted.project, wanted.spec)
     current = await current_revision(change.tx, workload)
     replaces = await _replaces(change.tx, current, wanted.spec, prepared)
     same_spec = WorkloadSpec.model_validate(current.spec) == wanted.spec
@@ -111,9 +122,10 @@ async def scale_workload(deps: WorkloadDeps, request: ScaleWorkload) -> Accepted
         spec = WorkloadSpec.model_validate(current.spec | {"replicas": request.replicas})
         expand(spec, deps.templates)  # a template or a volume may limit the number
         if spec.replicas == workload.replicas:
-            return await _nothing_to_do(change, Kind.SCALE, workload, current)
+            return remember(change, await _nothing_to_do(change, Kind.SCALE, workload, current))
         revision = _same_run(change, current, spec, await _next_number(change.tx, workload))
-        return await _aim(change, workload, current, Target(Kind.SCALE, revision, replaces=False))
+        aimed = await _aim(change, workload, current, Target(Kind.SCALE, revision, replaces=False))
+        return remember(change, aimed)
 
 
 async def rollback_workload(deps: WorkloadDeps, request: RollbackWorkload) -> Accepted:
@@ -126,7 +138,8 @@ async def rollback_workload(deps: WorkloadDeps, request: RollbackWorkload) -> Ac
         earlier = await _earlier(change.tx, workload, request.revision)
         await _check_secrets(change.tx, earlier)
         revision = await _again(change, request, workload, earlier)
-        return await _aim(change, workload, current, Target(Kind.ROLLBACK, revision, replaces=True))
+        aimed = await _aim(change, workload, current, Target(Kind.ROLLBACK, revision, replaces=True))
+        return remember(change, aimed)
 
 
 # --- the new spec ------------------------------------------------------------------------------------------
@@ -370,4 +383,4 @@ async def _answer(
     nodes = node_words(await change.tx.find(NodeRow, removed_at=None))
     rollout = await converging.active_rollout(change, workload.id)
     view = workload_view(workload, revision, instances, nodes, rollout)
-    return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))
+    return Accepted(operation=operations.operation_view(operation), workload=view)

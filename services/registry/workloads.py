@@ -13,7 +13,7 @@ from lattice.contracts.messages import DeleteWorkload, WorkloadCommand
 from lattice.contracts.nouns import DesiredState, Phase, VolumeState
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, StaleVersion
-from services.registry import accept, converging, operations
+from services.registry import accept, converging, operations, releasing
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.node_rows import holder_of
@@ -23,6 +23,7 @@ from services.registry.workload_rows import (
     bury,
     current_revision,
     find_workload,
+    is_untold,
     lock_instances,
     newest_instances,
     nodes_away,
@@ -63,10 +64,10 @@ async def stop_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         workload = _set_desired(change, found.workload, DesiredState.STOPPED)
         live = _live(instances)
         for instance in live:
-            changes = {} if instance.node_id else {"phase": Phase.STOPPED}
+            changes = {"phase": Phase.STOPPED} if is_untold(instance) else {}
             change.tx.update(instance, desired=DesiredState.STOPPED, **changes)
         await touch_nodes(change, live)
-        return await answer(change, Kind.STOP, workload, live, "stopped")
+        return remember(change, await answer(change, Kind.STOP, workload, live, "stopped"))
 
 
 async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
@@ -80,14 +81,14 @@ async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         workload = _set_desired(change, found.workload, DesiredState.RUNNING)
         live = _live(found.instances)
         for instance in live:
-            changes = {} if instance.node_id else {"phase": Phase.PENDING}
+            changes = {"phase": Phase.PENDING} if is_untold(instance) else {}
             change.tx.update(instance, desired=DesiredState.RUNNING, unready_since=change.now, **changes)
         await touch_nodes(change, live)
         change.wake_scheduler(workload.id)
         if not workload.settled:  # it was stopped on its way to a goal
             await converging.bring_on(change, workload)
             live = _live(await lock_instances(change, workload.id))
-        return await answer(change, Kind.START, workload, live, "started")
+        return remember(change, await answer(change, Kind.START, workload, live, "started"))
 
 
 async def restart_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
@@ -104,8 +105,10 @@ async def restart_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         await bury(change, live)
         slots = _slots_to_fill([instance.slot for instance in live], workload.replicas)
         fresh = accept.new_instances(change, workload, revision, slots=slots, before=before)
+        await change.tx.flush()
+        await releasing.look(change, workload)
         change.wake_scheduler(workload.id)
-        return await answer(change, Kind.RESTART, workload, fresh, "restarted")
+        return remember(change, await answer(change, Kind.RESTART, workload, fresh, "restarted"))
 
 
 async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
@@ -113,21 +116,26 @@ async def delete_workload(deps: Deps, request: DeleteWorkload) -> Accepted:
     async with deps.change(request.caller, action="workload.delete") as change:
         if answered := await replay(change.tx, request.caller, Accepted):
             return answered
-        found = await load(change, request)
-        workload = _set_desired(change, found.workload, DesiredState.REMOVED)
-        await bury(change, found.instances)
-        for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
-            gone = request.volumes and await holder_of(change.tx, volume) is None
-            change.tx.update(
-                volume,
-                workload_id=None,
-                state=VolumeState.RELEASED,
-                removing=request.volumes,
-                removed_at=change.now if gone else None,
-            )
-        accepted = await answer(change, Kind.REMOVE, workload, found.instances, "removing")
-        await finish_removal(change, workload)
-        return accepted
+        accepted = await remove(change, await load(change, request), volumes=request.volumes)
+        return remember(change, accepted)
+
+
+async def remove(change: Change, found: Found, *, volumes: bool) -> Accepted:
+    """Order a workload gone that the caller has locked."""
+    workload = _set_desired(change, found.workload, DesiredState.REMOVED)
+    await bury(change, found.instances)
+    for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
+        gone = volumes and await holder_of(change.tx, volume) is None
+        change.tx.update(
+            volume,
+            workload_id=None,
+            state=VolumeState.RELEASED,
+            removing=volumes,
+            removed_at=change.now if gone else None,
+        )
+    accepted = await answer(change, Kind.REMOVE, workload, found.instances, "removing")
+    await finish_removal(change, workload)
+    return accepted
 
 
 def _live(instances: Iterable[InstanceRow]) -> list[InstanceRow]:
@@ -196,4 +204,4 @@ async def answer(
     revision = await current_revision(change.tx, workload)
     nodes = node_words(await change.tx.find(NodeRow, removed_at=None))
     view = workload_view(workload, revision, instances, nodes)
-    return remember(change, Accepted(operation=operations.operation_view(operation), workload=view))
+    return Accepted(operation=operations.operation_view(operation), workload=view)

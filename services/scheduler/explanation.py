@@ -33,12 +33,24 @@ def rejected_nodes(request: PlacementRequest, rejections: Iterable[Rejection]) -
 
 def summary(request: PlacementRequest, rejections: Sequence[Rejection]) -> str:
     """`no node fits: 2 nodes lack memory (needs 8 GiB, most has 3.1 GiB free), 1 is cordoned`: the commonest reason first."""
+    return f"no node fits: {_sentence(_groups(request, rejections))}" if rejections else NO_NODES
+
+
+def summary_of_all(group_name: str, rejections: Sequence[tuple[PlacementRequest, Rejection]]) -> str:
+    """The same of instances that go to one node together; each rejection with the request that it speaks of."""
     if not rejections:
         return NO_NODES
-    first, *others = sorted(_groups(request, rejections), key=lambda group: -group.count)
+    groups = []
+    for request in {id(request): request for request, _ in rejections}.values():
+        groups += _groups(request, [rejection for other, rejection in rejections if other is request])
+    return f"no node fits all of {group_name}: {_sentence(groups)}"
+
+
+def _sentence(groups: Sequence[Group]) -> str:
+    first, *others = sorted(groups, key=lambda group: -group.count)
     noun = "node" if first.count == 1 else "nodes"
     told = [f"{first.count} {noun} {first.told()}", *(f"{group.count} {group.told()}" for group in others)]
-    return f"no node fits: {', '.join(told)}"
+    return ", ".join(told)
 
 
 def _groups(request: PlacementRequest, rejections: Sequence[Rejection]) -> list[Group]:

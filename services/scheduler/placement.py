@@ -3,6 +3,8 @@
 An instance goes to a node that passes every filter; among those to one that runs the fewest instances of the same workload, then to the
 one that is least full afterwards, then to the first by id.  Whoever cannot be placed gets the reason.
 
+Instances of one group (an app) go to one node that takes all of them, or none of them goes anywhere; see `groups`.
+
 Requests of one batch that ask for the same are served from one heap, so a decision costs O(log nodes) and not a look at each node: room
 only shrinks within a batch, so an entry that is out of date can only be too good, and is put right when it comes up.
 """
@@ -18,6 +20,7 @@ from lattice.contracts.messages import PlacementRequest, RejectedNode, Schedulab
 from services.scheduler import explanation
 from services.scheduler.candidate import Candidate, candidate
 from services.scheduler.filters import FILTERS, failed
+from services.scheduler.groups import NoChoice, choose
 from services.scheduler.scoring import Choice, chosen_from_crowd, said_of
 
 
@@ -53,7 +56,34 @@ def place_all(requests: Iterable[PlacementRequest], nodes: Iterable[SchedulableN
     """Where instances go, each decision knowing of those before it; in the order of their ids, whatever the order of the arguments."""
     batch = sorted(requests, key=lambda request: request.instance_id)
     fleet = _fleet(nodes, {request.workload_id for request in batch})
-    return [fleet.decide(request) for request in batch]
+    decisions = [decision for members in _together(batch) for decision in _decide(fleet, members)]
+    return sorted(decisions, key=lambda decision: decision.request.instance_id)
+
+
+def _together(batch: Sequence[PlacementRequest]) -> Iterable[list[PlacementRequest]]:
+    """Each request by itself, but those of one group at once, when its first is due."""
+    groups: dict[str, list[PlacementRequest]] = {}
+    for request in batch:
+        if request.group:
+            groups.setdefault(request.group, []).append(request)
+    for request in batch:
+        if not request.group:
+            yield [request]
+        elif groups[request.group][0] is request:
+            yield groups[request.group]
+
+
+def _decide(fleet: _Fleet, members: Sequence[PlacementRequest]) -> list[Decision]:
+    """A group of one is asked as a group too, so that its reason says so."""
+    if not members[0].group:
+        return [fleet.decide(members[0])]
+    found = choose(members, fleet.candidates.values())
+    if isinstance(found, NoChoice):
+        return [Unplaceable(each, found.summary, found.rejected) for each in members]
+    for each in members:
+        found.candidate.take(each)
+        fleet.homes[each.workload_id].add(found.candidate.node.node_id)
+    return [Placed(each, found.candidate.node, found.load, found.reason, found.rejected) for each in members]
 
 
 @dataclass(slots=True)

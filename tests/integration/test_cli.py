@@ -236,7 +236,7 @@ def test_apply_reads_yaml_from_a_file_or_stdin(cli: Cli, gateway: StubGateway, t
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("services: {web: {image: nginx}}\n", "compose file"),
+        ("services: {web: {image: nginx}}\n", "app needs a name"),
         ("a: [", "not valid YAML"),
         ("name: a1\nname: b1\n", "given twice"),
         ("- 1\n", "exactly one workload"),

@@ -47,8 +47,10 @@ from lattice.contracts.messages.node_requests import (
     UpdateNode,
 )
 from lattice.contracts.messages.project_requests import (
+    ApplyApp,
     CreateProject,
     CreateWorkload,
+    DeleteApp,
     DeleteSecret,
     DeleteVolume,
     DeleteWorkload,
@@ -103,12 +105,14 @@ from lattice.contracts.messages.sessions import (
 
 __all__ = [
     "PLATFORM",
+    "ApplyApp",
     "Caller",
     "CommitPlacements",
     "CreateJoinToken",
     "CreateProject",
     "CreateWorkload",
     "DeadLetter",
+    "DeleteApp",
     "DeleteSecret",
     "DeleteVolume",
     "DeleteWorkload",

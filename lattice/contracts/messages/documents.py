@@ -53,6 +53,10 @@ class RunSpec(Noun):
     pull_secret: str | None = Field(None, description="secret_id of `user:password` for the image's registry")
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
+    network: str | None = Field(
+        None, description="a network of its own, for all who name it; None for the project's"
+    )
+    aliases: tuple[str, ...] = Field((), description="host names there beside the workload's name")
     env: dict[str, str] = {}
     secret_env: dict[str, str] = Field({}, description="variable -> secret_id")
     files: tuple[FileMount, ...] = ()

@@ -49,6 +49,24 @@ class RollbackWorkload(WorkloadCommand):
     revision: Annotated[int, Field(ge=1)] | None = None
 
 
+class ApplyApp(Noun):
+    """Make an app as a compose file describes it: new, changed, and without what the file does not name any more."""
+
+    caller: Caller
+    project: Name = "default"
+    app: Name
+    compose: dict[str, Any]
+    adopt: bool = False
+    ignore_unsupported: bool = False
+
+
+class DeleteApp(Noun):
+    caller: Caller
+    project: str = "default"
+    app: str
+    volumes: bool = False
+
+
 class OperationCommand(Noun):
     caller: Caller
     operation: str

@@ -59,6 +59,8 @@ class PlacementRequest(Noun):
     )
     only_nodes_reason: str = ""
     image_id: str | None = None
+    group: str = Field("", description="instances of one group go to one node, in one decision")
+    group_name: str = Field("", description="the group, for people: `app shop`")
 
 
 class SchedulingQuery(Noun):
