@@ -98,6 +98,7 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Name", workload["name"]),
         ("Id", workload.get("id")),
         ("Project", workload.get("project")),
+        ("App", workload.get("app")),
         ("State", workload["state"]),
         ("Reason", workload.get("reason")),
         ("Ready", ready(workload)),

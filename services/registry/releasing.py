@@ -50,7 +50,17 @@ def _look(
         if (row.waits_on, row.waits_for) != (wait.on, wait.reason):
             change.tx.update(row, waits_on=wait.on, waits_for=wait.reason)
         return False
+    waited_for = row.waits_for
     change.tx.update(row, waits_on=None, waits_for="", released_at=change.now, unready_since=change.now)
+    change.fact(
+        "instance",
+        "released",
+        entity_id=row.id,
+        entity_name=row.workload_name,
+        workload_id=row.workload_id,
+        project=row.project,
+        data={"slot": row.slot, "epoch": row.epoch, "waited_for": waited_for},
+    )
     return True
 
 

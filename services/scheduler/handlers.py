@@ -13,7 +13,9 @@ _MAKES_ROOM = frozenset({"node", "instance", "workload", "volume"})
 # A wish for a place, or news of who has one.
 _MAKES_NONE = {
     "workload": frozenset({"created"}),
-    "instance": frozenset({"placed", "unplaceable", "ready", "unhealthy", "restarted", "oom_killed"}),
+    "instance": frozenset(
+        {"placed", "unplaceable", "released", "ready", "unhealthy", "restarted", "oom_killed"}
+    ),
 }
 
 

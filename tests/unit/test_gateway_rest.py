@@ -189,6 +189,18 @@ async def test_a_deploy_is_accepted_with_its_operation(world: World) -> None:
     assert looked.json()["id"] == operation["id"]
 
 
+async def test_an_app_is_accepted_with_its_place_and_tag(world: World) -> None:
+    compose = {"services": {"web": {"image": "nginx"}}}
+    answer = await world.request("PUT", "/v1/apps/shop", json=compose)
+    assert answer.status_code == 202 and answer.headers["ETag"] == '"1"'
+    looked = await world.get(answer.headers["Location"])
+    assert (looked.json()["name"], looked.headers["ETag"]) == ("shop", '"1"')
+    assert [each["name"] for each in (await world.get("/v1/apps")).json()["items"]] == ["shop"]
+    assert (await world.post("/v1/apps/shop/plan", json=compose)).json()["app"] == "shop"
+    assert (await world.request("DELETE", "/v1/apps/shop?volumes=true")).status_code == 202
+    _assert_problem(await world.get("/v1/apps/shop"), 404, "not_found")
+
+
 async def test_the_version_is_the_tag_and_guards_the_change(world: World) -> None:
     first = await world.get("/v1/nodes/one")
     assert first.headers["ETag"] == '"1"'

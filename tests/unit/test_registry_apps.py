@@ -136,6 +136,23 @@ async def test_nothing_is_stopped_because_a_dependency_fails_later(world: World)
     assert (await shown(world)).state is WorkloadState.FAILED
 
 
+async def test_an_update_that_waits_in_vain_goes_back_and_the_old_version_serves(world: World) -> None:
+    await running_shop(world)
+    newer = shop(db={**DB, "environment": ["V=2"]}, web={**WEB, "environment": ["V=2"]})
+    await apply(world, newer)
+    await world.document()
+    await world.report(generation=(await world.document()).generation)  # the old database is gone: stop first
+    await world.place_all()
+    document = await report(world, shop_db={"health": Health.UNHEALTHY})
+    webs = [each for each in document.instances if each.workload_name == "shop-web"]
+    assert [each.revision for each in webs] == [1], "the new one waits for the new database"
+    world.clock.advance(126)  # 120 s to become healthy, and 5 s without a check
+    await Sweep(world.deps).round(everything=True)
+    view = await reading.get_workload(world.deps, GetByName(ref="shop-web"))
+    assert view.rollout is not None and (view.revision, view.rollout.state) == (1, "rolled_back")
+    assert "waiting for shop-db to be healthy" in view.rollout.reason
+
+
 async def test_the_same_file_again_changes_nothing(world: World) -> None:
     first = await running_shop(world)
     before = await world.document()
