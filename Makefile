@@ -9,6 +9,7 @@ BIN := .venv/bin
 # What needs the Docker Engine runs through this: it lends a user the docker group that set-up has just given them.
 WITH_ENGINE = $(PYTHON) -m infra.setup exec
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # Most tests wait for servers and containers more than they compute, so two files at a time keep two cores busy.
 TEST_WORKERS ?= 2
 SIDE_BY_SIDE = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
@@ -40,8 +41,8 @@ check: dev-setup ## format, lint, types, import contracts, drift of generated do
 	$(BIN)/python -m lattice.contracts.asyncapi --check
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(FAST_TESTS)
 
-bench: dev-setup ## the benchmarks, each against its floor or peer in the same run
-	@$(WITH_ENGINE) $(BIN)/python -m bench
+bench: dev-setup ## the benchmarks, each against its floor or peer in the same run (BENCH_ARGS=--full-size for the sizes of the goals)
+	@$(WITH_ENGINE) $(BIN)/python -m bench $(BENCH_ARGS)
 
 soak: dev-setup ## the long proofs at full size; writes docs/reliability.md
 	@$(WITH_ENGINE) $(BIN)/python -m pytest -m soak --full-size --timeout 0 $(PYTEST_ARGS)

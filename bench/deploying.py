@@ -1,4 +1,4 @@
-"""What G1 and G3 measure with: a platform of its own, the bare Engine, and Docker Swarm on the same Engine.
+"""What G1, G3, G4 and G5 measure with: a platform of its own, the bare Engine, and Docker Swarm on the same Engine.
 
 "Running" is the Engine's own `start` event for a container, for all three alike, so nobody's polling counts.
 """
@@ -29,6 +29,9 @@ COMMAND = ["sleep", "3600"]
 LABEL = "lattice.bench"
 # The same for all: the Engine starts a container under its own limit, and a hundredth of a core makes that take a second and a half.
 CPU_MILLIS = 100
+# As the kernel names them: 15 characters at most.
+ENGINE_PROCESSES = frozenset({"dockerd", "containerd", "containerd-shim", "docker-proxy"})
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _numbers = itertools.count(1)
 
 
@@ -78,25 +81,38 @@ def _pids(data_dir: Path) -> tuple[int, ...]:
 
 
 @dataclass
+class _Wanted:
+    done: asyncio.Future[None]
+    count: int
+
+
+@dataclass
 class Starts:
     """The Engine's start events: tells when a container with this label value began to run."""
 
     docker: aiodocker.Docker
-    _waiting: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
+    _waiting: dict[tuple[str, str], _Wanted] = field(default_factory=dict)
 
     async def listen(self) -> None:
         """Read events until cancelled."""
         events = self.docker.events.subscribe(filters=json.dumps({"type": ["container"], "event": ["start"]}))
         while (event := await events.get()) is not None:
             for item in event["Actor"]["Attributes"].items():
-                if waiting := self._waiting.pop(item, None):
-                    waiting.set_result(None)
+                self._count(item)
 
-    def of(self, label: str, value: str) -> asyncio.Future[None]:
-        """Done when a container with this label starts; ask before it is made."""
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting[label, value] = waiting
-        return waiting
+    def _count(self, item: tuple[str, str]) -> None:
+        if (wanted := self._waiting.get(item)) is None:
+            return
+        wanted.count -= 1
+        if wanted.count == 0:
+            del self._waiting[item]
+            wanted.done.set_result(None)
+
+    def of(self, label: str, value: str, count: int = 1) -> asyncio.Future[None]:
+        """Done when so many containers with this label have started; ask before they are made."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[label, value] = _Wanted(done, count)
+        return done
 
 
 @asynccontextmanager
@@ -124,9 +140,17 @@ async def network(docker: aiodocker.Docker) -> AsyncIterator[str]:
 
 async def bare(engine: Starts, network: str = "default") -> int:
     """Create and start one container as an agent would have it: on a bridge, with a published port and limits."""
-    value = str(next(_numbers))
+    value = next_value()
     started = engine.of(LABEL, value)
-    config: dict[str, Any] = {
+    container = await engine.docker.containers.create(bare_config(value, network))
+    await container.start()
+    await started
+    return 1
+
+
+def bare_config(value: str, network: str, cpu_millis: int = CPU_MILLIS) -> dict[str, Any]:
+    """A container of the bare Engine."""
+    return {
         "Image": IMAGE,
         "Cmd": COMMAND,
         "Labels": {LABEL: value},
@@ -135,15 +159,11 @@ async def bare(engine: Starts, network: str = "default") -> int:
             "Init": True,
             "Memory": 64 * 2**20,
             "PidsLimit": 128,
-            "NanoCpus": CPU_MILLIS * 1_000_000,
+            "NanoCpus": cpu_millis * 1_000_000,
             "NetworkMode": network,
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
         },
     }
-    container = await engine.docker.containers.create(config)
-    await container.start()
-    await started
-    return 1
 
 
 def lattice(found: Platform, engine: Starts) -> Callable[[], Awaitable[int]]:
@@ -165,16 +185,29 @@ async def swarm() -> AsyncIterator[Callable[..., Awaitable[str]]]:
     run(["docker", "swarm", "init", "--advertise-addr", "127.0.0.1"])
     async with aiodocker.Docker() as docker:
 
-        async def create(value: str, constraints: list[str] | None = None) -> str:
+        async def create(
+            value: str,
+            constraints: list[str] | None = None,
+            *,
+            replicas: int = 1,
+            cpu_millis: int = CPU_MILLIS,
+        ) -> str:
             template = {
-                "ContainerSpec": {"Image": IMAGE, "Command": COMMAND, "Labels": {LABEL: value}},
-                "Resources": {"Limits": {"NanoCPUs": CPU_MILLIS * 1_000_000, "MemoryBytes": 64 * 2**20}},
+                "ContainerSpec": {
+                    "Image": IMAGE,
+                    "Command": COMMAND,
+                    "Labels": {LABEL: value},
+                    "Init": True,
+                    "StopGracePeriod": 0,
+                },
+                "Resources": {"Limits": {"NanoCPUs": cpu_millis * 1_000_000, "MemoryBytes": 64 * 2**20}},
                 "Placement": {"Constraints": constraints or []},
+                "RestartPolicy": {"Condition": "any", "Delay": 0},
             }
             body = {
                 "Name": f"bench-{value}",
                 "TaskTemplate": template,
-                "Mode": {"Replicated": {"Replicas": 1}},
+                "Mode": {"Replicated": {"Replicas": replicas}},
             }
             answer = await docker._query_json("services/create", method="POST", data=body)
             return str(answer["ID"])
@@ -187,9 +220,34 @@ async def swarm() -> AsyncIterator[Callable[..., Awaitable[str]]]:
 
 def remove_bare() -> None:
     """Remove the containers that the bare Engine ran."""
-    listed = run(["docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}"]).split()
+    listed = _containers(LABEL)
     if listed:
         run(["docker", "rm", "--force", *listed])
+
+
+async def until_gone(label: str) -> None:
+    """Wait until no container has this label any more."""
+    while await asyncio.to_thread(_containers, label):
+        await asyncio.sleep(0.1)
+
+
+def _containers(label: str) -> list[str]:
+    return run(["docker", "ps", "--all", "--quiet", "--filter", f"label={label}"]).split()
+
+
+def engine_cpu_s() -> float:
+    """CPU of the Engine with all that it runs to start containers: this machine's dockerd, containerd, shims, and their ended children."""
+    return sum(map(_with_children_s, Path("/proc").glob("[0-9]*/stat")))
+
+
+def _with_children_s(stat: Path) -> float:
+    try:
+        name, values = stat.read_text().partition("(")[2].rsplit(")", 1)
+    except OSError:  # it ended meanwhile
+        return 0.0
+    if name not in ENGINE_PROCESSES:
+        return 0.0
+    return sum(map(int, values.split()[11:15])) / _TICKS_PER_S
 
 
 def next_value() -> str:

@@ -9,7 +9,17 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from bench.deploying import bare, lattice, network, next_value, platform, remove_bare, starts, swarm
+from bench.deploying import (
+    bare,
+    engine_cpu_s,
+    lattice,
+    network,
+    next_value,
+    platform,
+    remove_bare,
+    starts,
+    swarm,
+)
 from bench.harness import Contestant, compare
 
 # A single deploy each, so more rounds; all of them, and as many noisy ones, have to fit the cores of a small machine.
@@ -41,7 +51,7 @@ async def measure() -> list[str]:
             "Swarm": through_swarm,
         }
         try:
-            done = await compare(contestants, rounds=ROUNDS, own_pids=found.pids)
+            done = await compare(contestants, rounds=ROUNDS, own_pids=found.pids, engine_cpu_s=engine_cpu_s)
         finally:
             remove_bare()
     times = [f"{name}: {1000 / done.rate(name):.0f} ms" for name in contestants]
