@@ -22,9 +22,14 @@ def delay_s(failures: int, backoff: BackoffSpec, chance: float) -> float:
     return float(pause * (1 + JITTER_PART * chance))
 
 
+def is_stable(ran_s: float, last_delay_s: float) -> bool:
+    """Whether a run was long enough for what failed before it to be forgotten."""
+    return ran_s >= max(STABLE_S, 2 * last_delay_s)
+
+
 def crashes_in_a_row(before: int, ran_s: float, last_delay_s: float) -> int:
     """How many exits in a row there are with this one: one that came after a stable run begins to count anew."""
-    return 1 if ran_s >= max(STABLE_S, 2 * last_delay_s) else before + 1
+    return 1 if is_stable(ran_s, last_delay_s) else before + 1
 
 
 def restart_delay_s(crashes: int, ran_s: float, backoff: BackoffSpec, chance: float) -> float:

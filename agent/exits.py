@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from agent.backoff import crashes_in_a_row, delay_s, restart_delay_s
+from agent.backoff import crashes_in_a_row, delay_s, is_stable, restart_delay_s
 from agent.dead_runs import is_dead
 from agent.facts import Facts, Failure, InstanceRecord
 from agent.last_exits import last_exit_of
@@ -80,6 +80,7 @@ def note_failure(
     return record.model_copy(
         update={
             "failures": failures,
+            "failing_since": record.failing_since or now,
             "failure": failure,
             "noticed_at": now,
             "delay_s": pause,
@@ -93,6 +94,7 @@ def note_started(record: InstanceRecord, *, restart: bool, container_id: str = "
     return record.model_copy(
         update={
             "running_id": container_id,
+            "failing_since": record.failing_since if record.crashes else None,
             "restarts": record.restarts + restart,
             "failures": 0,
             "failure": None,
@@ -106,6 +108,15 @@ def note_started(record: InstanceRecord, *, restart: bool, container_id: str = "
 def is_crash_looping(record: InstanceRecord, now: datetime) -> bool:
     """Whether it ended so often of late that people should be told."""
     return sum(now - at <= CRASH_LOOP_WINDOW for at in record.recent_exits) >= CRASH_LOOP_EXITS
+
+
+def failing_since(record: InstanceRecord, container: Container | None, now: datetime) -> datetime | None:
+    """Since when an instance keeps failing; one that has run for long enough by now does not any more."""
+    if container is not None and container.is_up and container.started_at is not None:
+        up_s = (now - container.started_at).total_seconds()
+        if is_stable(up_s, record.delay_s):
+            return None
+    return record.failing_since
 
 
 def describe_key(key: ContainerKey) -> str:
@@ -163,6 +174,7 @@ def _with_exit(
         update={
             "last_exit": last_exit_of(container, instance, record, now),
             "running_id": "",
+            "failing_since": now if crashes == 1 else record.failing_since or now,
             "crashes": crashes,
             "noticed_at": now,
             "noticed_exit": _exit_id(container),

@@ -52,6 +52,7 @@ class InstanceRecord(Noun):
     failure: Failure | None = None
     dead: DeadRun | None = None
     last_exit: LastExit | None = None
+    failing_since: datetime | None = Field(None, description="the first failure after a stable run")
     running_id: str = Field("", description="the container that runs, until its end was noted")
     recent_exits: tuple[datetime, ...] = ()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.exits import has_ended, is_crash_looping, starts_again
+from agent.exits import failing_since, has_ended, is_crash_looping, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
 from agent.last_exits import exit_reason
 from agent.naming import INSTANCE, Slot
@@ -122,6 +122,7 @@ def _instance(
         restarts=record.restarts,
         last_log=(last_log := sight.last_logs.get(container.id, ()) if container else ()),
         last_exit=_last_exit(record, last_log),
+        failing_since=failing_since(record, container, now),
         **(_of_container(container, instance) if container else {}),
     )
 

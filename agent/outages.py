@@ -56,6 +56,7 @@ def _forgiven(record: InstanceRecord, of: Outage) -> InstanceRecord:
             "failure": None if failed else record.failure,
             "dead": None if gave_up else record.dead,
             "recent_exits": kept,
+            "failing_since": record.failing_since if crashes else None,
             "delay_s": record.delay_s / 2**exits if crashes else 0.0,  # each exit had doubled it
             "noticed_at": None,
             "not_before": None,

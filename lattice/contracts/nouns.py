@@ -277,6 +277,9 @@ class ObservedContainer(Noun):
     ports: tuple[PortMapping, ...] = ()
     last_log: tuple[Said, ...] = ()
     last_exit: LastExit | None = None
+    failing_since: datetime | None = Field(
+        None, description="since when it has not run for long enough to be trusted again"
+    )
 
 
 class QuarantinedContainer(Noun):

@@ -161,6 +161,11 @@ class RestartSpec(SpecModel):
 
     policy: RestartMode = RestartMode.ALWAYS
     backoff: BackoffSpec = BackoffSpec()
+    # The default pauses reach their maximum after 8.5 minutes of failing.
+    reschedule_after: Annotated[DurationS, Field(ge=1, le=86_400)] | None = Field(
+        600,
+        description="after so long of failing on one node an instance without a volume is replaced on another; null: never",
+    )
 
 
 class UpdateOrder(StrEnum):

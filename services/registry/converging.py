@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
-from services.registry import accept, displacing, operations, releasing
+from services.registry import accept, displacing, moving, operations, releasing
 from services.registry.change import Change
-from services.registry.displacement import Displaced, Displacement
 from services.registry.last_exits import newest_words
 from services.registry.lifecycle import Moves, converge
 from services.registry.operations import CONVERGING, Kind
@@ -92,13 +91,14 @@ async def go_back(change: Change, workload: WorkloadRow) -> bool:
 
 async def _load(change: Change, workload: WorkloadRow) -> Standing:
     await change.tx.flush()
+    instances = await lock_instances(change, workload.id)
     return Standing(
         workload,
         await current_revision(change.tx, workload),
-        await lock_instances(change, workload.id),
+        instances,
         await active_rollout(change, workload.id),
         await nodes_away(change.tx),
-        await displacing.see(change.tx),
+        await displacing.see(change.tx, instances),
         change.now,
     )
 
@@ -108,35 +108,22 @@ async def _move(change: Change, standing: Standing) -> Moves:
     moves = converge(standing.goal, standing.replicas)
     for row in standing.newly_proven:
         change.tx.update(row, proven=True)
+    moving.give_up(change, standing)
     if moves.retire:
         retired = [row for row in standing.instances if row.id in moves.retire]
         for row in retired:
-            _say_displaced(change, row, standing.displaced[row.id])
+            moving.say_displaced(change, row, standing.displaced[row.id])
         await bury(change, retired)
     if moves.create_slots:
         before = await newest_instances(change.tx, standing.workload)
-        accept.new_instances(
+        fresh = accept.new_instances(
             change, standing.workload, standing.revision, slots=moves.create_slots, before=before
         )
+        moving.send_elsewhere(change, standing, fresh, before)
         change.wake_scheduler(standing.workload.id)
         await change.tx.flush()
         await releasing.look(change, standing.workload)
     return moves
-
-
-def _say_displaced(change: Change, row: InstanceRow, why: Displaced) -> None:
-    if why.how is Displacement.NONE:
-        return
-    change.fact(
-        "instance",
-        "displaced",
-        entity_id=row.id,
-        entity_name=row.workload_name,
-        workload_id=row.workload_id,
-        project=row.project,
-        cause=why.reason,
-        data={"node": row.node_id, "slot": row.slot, "epoch": row.epoch, "how": why.how},
-    )
 
 
 def _judge(standing: Standing, moves: Moves) -> Verdict | None:

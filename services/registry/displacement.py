@@ -19,6 +19,7 @@ class Displacement(StrEnum):
     NONE = "none"
     DRAINED = "drained"  # it serves until another one does
     LOST = "lost"  # it does not serve; its container goes when the node is back
+    FAILING = "failing"  # it is tried where it is until another one serves elsewhere (`rescheduling`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,14 @@ def displaced(
     policy: NodeLossSpec,
     *,
     has_volume: bool,
-    held_until: datetime | None,
+    moves_held: bool,
     now: datetime,
 ) -> Displaced:
     """Whether an instance on this node has to go elsewhere now."""
     if has_volume:
         return _held(node)
     if node.lost_since is not None:
-        return _lost(node, policy, held_until, now)
+        return _lost(node, policy, now, moves_held=moves_held)
     if node.draining:
         return Displaced(how=Displacement.DRAINED, reason=f"node {node.name} is drained")
     return Displaced()
@@ -65,14 +66,14 @@ def _held(node: NodeSight) -> Displaced:
     return Displaced()
 
 
-def _lost(node: NodeSight, policy: NodeLossSpec, held_until: datetime | None, now: datetime) -> Displaced:
+def _lost(node: NodeSight, policy: NodeLossSpec, now: datetime, *, moves_held: bool) -> Displaced:
     assert node.lost_since is not None
     lost = Displaced(how=Displacement.LOST, reason=f"node {node.name} is lost")
     if policy.stateless is NodeLossMode.STAY:
         return Displaced(reason=f"stays on node {node.name}, which cannot be reached: on_node_loss says so")
     if node.loss_confirmed:
         return lost
-    if held_until is not None and now < held_until:
+    if moves_held:
         return Displaced(
             reason=f"not moved yet: many nodes vanished together; `lattice node confirm-lost {node.name}` moves it now"
         )

@@ -1,41 +1,88 @@
-"""Finds the workloads that have to leave a node: asked by the sweep each second, reads only where a node is lost or drained."""
+"""Finds the workloads that have to leave a node: asked by the sweep each second, reads only where a node is lost or drained, or an instance
+keeps failing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from lattice.contracts.nouns import DesiredState
+from lattice.contracts.nouns import DesiredState, Liveness, Membership
 from lattice.contracts.spec import WorkloadSpec
 from lattice.storage import In, Not, Transaction
 from services.registry.displacement import Displaced, Displacement, NodeSight, displaced
+from services.registry.rescheduling import Failing, tried_elsewhere
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow
 
 
 @dataclass(frozen=True, slots=True)
 class Sights:
-    """What is known of the nodes that are lost or drained."""
+    """What is known of the nodes that are lost or drained; and where an instance keeps failing, of its node and of those that take work."""
 
     nodes: Mapping[str, NodeSight]
-    held_until: datetime | None
+    moves_held: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+    open_pools: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, row: InstanceRow, spec: WorkloadSpec, now: datetime) -> Displaced:
         """Whether this instance has to go elsewhere."""
         node = self.nodes.get(row.node_id or "")
         if node is None:
+            return self._failing(row, spec, now)
+        policy, held = spec.on_node_loss, self.moves_held
+        return displaced(node, policy, has_volume=row.has_volume, moves_held=held, now=now)
+
+    def _failing(self, row: InstanceRow, spec: WorkloadSpec, now: datetime) -> Displaced:
+        """One that was given up once is so until it is gone or has recovered."""
+        if row.has_volume or row.failing_since is None or row.node_id is None:
             return Displaced()
-        policy = spec.on_node_loss
-        return displaced(node, policy, has_volume=row.has_volume, held_until=self.held_until, now=now)
+        if row.given_up:
+            return Displaced(how=Displacement.FAILING, reason=row.given_up)
+        pools = {pool for node_id, pool in self.open_pools.items() if node_id != row.node_id}
+        failing = failing_of(row, self.names.get(row.node_id, row.node_id))
+        return tried_elsewhere(failing, spec, pools=pools, now=now)
 
 
-async def see(tx: Transaction) -> Sights:
-    """The nodes that are lost or drained, now."""
+def failing_of(row: InstanceRow, node: str) -> Failing:
+    """A failing instance as the rule sees it."""
+    assert row.failing_since is not None
+    reason = str((row.last_exit or {}).get("reason") or row.reason or "it does not start")
+    decided_at = (row.placement or {}).get("decided_at")
+    return Failing(
+        node=node,
+        since=row.failing_since,
+        placed_at=datetime.fromisoformat(decided_at) if decided_at else row.created_at,
+        reason=reason,
+        moves=row.moves,
+    )
+
+
+async def see(tx: Transaction, instances: Iterable[InstanceRow] = ()) -> Sights:
+    """The nodes that are lost or drained, now; and those that take work, if one of these instances keeps failing."""
     lost = await tx.find(NodeRow, lost_since=Not(None), removed_at=None)
     drained = await tx.find(NodeRow, draining=True, removed_at=None)
     nodes = {row.id: _sight(row) for row in (*lost, *drained)}
     cluster = await tx.get(ClusterRow, 1) if lost else None
-    return Sights(nodes, cluster.moves_held_until if cluster else None)
+    held = cluster is not None and cluster.moves_held_until is not None
+    failing = [row for row in instances if row.failing_since is not None and not row.has_volume]
+    if not failing:
+        return Sights(nodes, held)
+    here = await tx.find(NodeRow, id=In(tuple({row.node_id or "" for row in failing})))
+    return Sights(nodes, held, {row.id: row.name for row in here}, await _open_pools(tx))
+
+
+async def _open_pools(tx: Transaction) -> dict[str, str]:
+    """The nodes that take work: id -> pool."""
+    rows = await tx.find(
+        NodeRow,
+        membership=Membership.APPROVED,
+        liveness=Liveness.READY,
+        cordoned=False,
+        draining=False,
+        removed_at=None,
+    )
+    return {row.id: row.pool for row in rows}
 
 
 def _sight(row: NodeRow) -> NodeSight:
@@ -46,16 +93,10 @@ def _sight(row: NodeRow) -> NodeSight:
 
 async def workloads_to_move(tx: Transaction, now: datetime) -> list[str]:
     """The ids of workloads of which an instance has to go elsewhere now."""
-    sights = await see(tx)
-    if not sights.nodes:
-        return []
-    rows = await tx.find(
-        InstanceRow,
-        node_id=In(tuple(sights.nodes)),
-        gone_at=None,
-        desired=DesiredState.RUNNING,
-        has_volume=False,
-    )
+    failing = await tx.find(InstanceRow, failing_since=Not(None), **_MOVABLE)
+    sights = await see(tx, failing)
+    there = await tx.find(InstanceRow, node_id=In(tuple(sights.nodes)), **_MOVABLE) if sights.nodes else []
+    rows = [*there, *failing]
     specs = await _specs(tx, rows)
     return sorted(
         {
@@ -64,6 +105,9 @@ async def workloads_to_move(tx: Transaction, now: datetime) -> list[str]:
             if sights.of(row, specs[row.workload_id, row.revision], now).how is not Displacement.NONE
         }
     )
+
+
+_MOVABLE: dict[str, Any] = {"gone_at": None, "desired": DesiredState.RUNNING, "has_volume": False}
 
 
 async def _specs(tx: Transaction, rows: Sequence[InstanceRow]) -> dict[tuple[str, int], WorkloadSpec]:

@@ -44,6 +44,7 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
         "oom_killed": seen.oom_killed,
         "last_exit": seen.last_exit.model_dump(mode="json") if seen.last_exit else row.last_exit,
         "ended": seen.ended,
+        "failing_since": seen.failing_since,
         "restarts": max(row.restarts, seen.restarts),
     }
     changes = {name: value for name, value in reported.items() if getattr(row, name) != value}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from loguru import logger
 
@@ -26,6 +26,7 @@ from services.registry.liveness import (
     Thresholds,
     Tick,
     Transition,
+    has_heard_for,
     judge,
 )
 from services.registry.node_rows import become, note_disk_full, note_docker_problem
@@ -33,7 +34,8 @@ from services.registry.presence import Presence
 from services.registry.tables import ClusterRow, NodeRow
 
 LOCK = "judge"
-# How long no work moves after many nodes vanished together; whoever knows better says so (`lattice node confirm-lost`).
+# How long no work moves after many nodes vanished together, all of it time in which we ourselves heard without a break; whoever knows better
+# says so (`lattice node confirm-lost`).
 MASS_LOSS_HOLD = timedelta(minutes=15)
 
 
@@ -85,6 +87,7 @@ class Judge:
         self._members: dict[str, _Known] = {}
         self._strangers: set[str] = set()
         self._unsaid: MassLoss | None = None
+        self._held_until: datetime | None = None
         self._ticked_s = monotonic_s()
         self._written_s = self._refreshed_s = float("-inf")
 
@@ -137,6 +140,8 @@ class Judge:
     async def _refresh(self) -> None:
         async with self._deps.store.transaction() as tx:
             rows = await tx.find(NodeRow, membership=Membership.APPROVED.value, removed_at=None)
+            cluster = await tx.get(ClusterRow, 1)
+        self._held_until = cluster.moves_held_until if cluster else None
         self._members = {row.id: _Known.of(row) for row in rows}
         self._strangers.clear()
         self._presence.keep_only(self._members)
@@ -152,9 +157,27 @@ class Judge:
         told = {node_id for node_id in heard & self._members.keys() if self._says_news(node_id)}
         if moved or told or self._unsaid:
             await self._apply(moved, told)
+        if self._hold_is_over():
+            await self._end_hold()
         if now_s - self._written_s >= self._pace.write_every_s:
             await self._presence.write(self._deps.store, self._members.keys())
             self._written_s = now_s
+
+    def _hold_is_over(self) -> bool:
+        """A registry that was away, or cut off, in the meantime does not know whose fault it was: the time begins anew with its hearing."""
+        time_is_over = self._held_until is not None and self._deps.now() >= self._held_until
+        return time_is_over and has_heard_for(self._state, self._mass_loss_hold.total_seconds())
+
+    async def _end_hold(self) -> None:
+        async with self._deps.change(SYSTEM, action="node.judge") as change:
+            cluster = await change.tx.get(ClusterRow, 1, lock=True)
+            if cluster is None or cluster.moves_held_until != self._held_until:
+                return  # more nodes vanished meanwhile
+            change.tx.update(cluster, moves_held_until=None)
+            change.fact(
+                "platform", "moves_released", entity_id="platform", cause="no end of the loss in sight"
+            )
+        self._held_until = None
 
     def _says_news(self, node_id: str) -> bool:
         """Whether a node that was heard says something of its Engine or its disk that is not known yet."""

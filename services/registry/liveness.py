@@ -110,6 +110,11 @@ def judge(state: JudgeState, tick: Tick, thresholds: Thresholds = DEFAULT_THRESH
     return _with_mass_loss(Judgement(after, transitions), verdicts, thresholds)
 
 
+def has_heard_for(state: JudgeState, seconds: float) -> bool:
+    """Whether we ourselves have listened without a break for so long."""
+    return state.judged_s - state.hears_since_s >= seconds
+
+
 def _silence(known: Silence, tick: Tick, *, listened: bool) -> dict[str, float]:
     if not listened:
         return dict.fromkeys(tick.nodes, 0.0)

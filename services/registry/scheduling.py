@@ -25,13 +25,14 @@ from lattice.contracts.messages import (
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
 from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import Conflict
-from lattice.storage import In, Transaction
+from lattice.storage import In, Not, Transaction
 from services.registry import operations
 from services.registry.app_places import places_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
 from services.registry.node_views import schedulable_node
 from services.registry.rendering import PLACEABLE_BYTES
+from services.registry.rescheduling import avoided
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
 from services.registry.workload_rows import nodes_away
 
@@ -138,6 +139,7 @@ async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[Plac
     homes = {row.workload_id: row.node_id for row in volumes if row.node_id}
     places = await places_of(tx, {row.app_id for row in workloads if row.app_id})
     by_id = {row.id: row for row in workloads}
+    failing_on = await _failing_on(tx, wanted)
     return [
         _request(
             row,
@@ -145,9 +147,17 @@ async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[Plac
             revisions[f"{row.workload_id}-{row.revision}"],
             homes.get(row.workload_id),
             places.get(by_id[row.workload_id].app_id or "", frozenset()),
+            failing_on,
         )
         for row in wanted
     ]
+
+
+async def _failing_on(tx: Transaction, wanted: Sequence[InstanceRow]) -> frozenset[tuple[str, str | None]]:
+    """(workload, node) where an instance is that was given up and is still there."""
+    ids = tuple(sorted({row.workload_id for row in wanted if row.avoid}))
+    rows = await tx.find(InstanceRow, workload_id=In(ids), gone_at=None, given_up=Not("")) if ids else []
+    return frozenset((row.workload_id, row.node_id) for row in rows)
 
 
 def _where(
@@ -166,8 +176,14 @@ def _where(
 
 
 def _request(
-    row: InstanceRow, workload: WorkloadRow, revision: RevisionRow, home: str | None, mates: frozenset[str]
+    row: InstanceRow,
+    workload: WorkloadRow,
+    revision: RevisionRow,
+    home: str | None,
+    mates: frozenset[str],
+    failing_on: frozenset[tuple[str, str | None]],
 ) -> PlacementRequest:
+    still_on = {node_id for node_id in row.avoid if (row.workload_id, node_id) in failing_on}
     spec = WorkloadSpec.model_validate(revision.spec)
     only, reason = _where(workload, revision, home, mates)
     joins = workload.app_id is not None and not mates
@@ -187,6 +203,7 @@ def _request(
         image_id=revision.run.get("image_id"),
         group=workload.app_id or "" if joins else "",
         group_name=f"app {workload.app}" if joins else "",
+        avoid=avoided(row.avoid, still_on, asked_before=row.placement is not None),
     )
 
 

@@ -52,7 +52,13 @@ class Standing:
     @cached_property
     def displaced(self) -> dict[str, Displaced]:
         """Whether an instance has to leave its node, by instance id."""
-        return {row.id: self.sights.of(row, self.spec, self.now) for row in self.instances}
+        return {row.id: self._displaced(row) for row in self.instances}
+
+    def _displaced(self, row: InstanceRow) -> Displaced:
+        """What fails during an update is the update's to judge, and what is leaving is not tried anywhere."""
+        found = self.sights.of(row, self.spec, self.now)
+        settles_itself = self.rollout is not None or row.desired != DesiredState.RUNNING
+        return Displaced() if settles_itself and found.how is Displacement.FAILING else found
 
     @cached_property
     def _is_replacing(self) -> bool:
@@ -74,7 +80,7 @@ class Standing:
             leaving=row.desired == DesiredState.REMOVED,
             ready=self.counts(row),
             node_away=row.node_id in self.away,
-            displaced=how is Displacement.DRAINED,
+            displaced=how in (Displacement.DRAINED, Displacement.FAILING),
             lost=how is Displacement.LOST,
         )
 

@@ -53,7 +53,7 @@ class ClusterRow(Row, table=True):
     era: int = 1
     term: int = 0
     leader: str = ""
-    # many nodes vanished together: until then no work moves off them by itself
+    # many nodes vanished together: no work moves off them by itself until the judge ends this, at this time at the earliest
     moves_held_until: datetime | None = _at(nullable=True)
     created_at: datetime = _at()
     version: int = 1
@@ -224,6 +224,9 @@ class InstanceRow(Row, table=True):
     __table_args__ = (
         UniqueConstraint("workload_id", "slot", "epoch", name="instance_slot_epoch"),
         Index("instance_on_node", "node_id", postgresql_where=text("gone_at is null")),
+        Index(
+            "instance_failing", "id", postgresql_where=text("failing_since is not null and gone_at is null")
+        ),
         Index("instance_unplaced", "id", postgresql_where=text("node_id is null and gone_at is null")),
         Index("instance_waiting", "project", "waits_on", postgresql_where=text("waits_on is not null")),
     )
@@ -262,6 +265,12 @@ class InstanceRow(Row, table=True):
     # it ended by itself, and its restart policy leaves it so
     ended: bool = False
     restarts: int = 0
+    # since when it keeps failing where it is; why it is therefore to be replaced elsewhere; how often that has happened in a row; the nodes
+    # (id -> reason) on which it did
+    failing_since: datetime | None = _at(nullable=True)
+    given_up: str = ""
+    moves: int = 0
+    avoid: dict[str, str] = _json_with(dict)
     # what it reserves, and where its volumes allow it to be
     cpu_millis: int = 0
     memory_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))

@@ -168,12 +168,18 @@ def _patched(spec: dict[str, Any], patch: dict[str, Any]) -> WorkloadSpec:
 
 async def _replaces(tx: Transaction, current: RevisionRow, spec: WorkloadSpec, prepared: Prepared) -> bool:
     """Whether a container of the current revision is not what this spec describes."""
-    without = dict.fromkeys(_ABOUT_NO_CONTAINER)
-    before = WorkloadSpec.model_validate(current.spec).model_dump() | without
-    if before != spec.model_dump() | without or prepared.image.reference != current.image:
+    before = _of_containers(WorkloadSpec.model_validate(current.spec))
+    if before != _of_containers(spec) or prepared.image.reference != current.image:
         return True
     secrets = await tx.find(SecretRow, id=In(tuple(current.secret_versions)))
     return any(row.current != current.secret_versions[row.id] for row in secrets if not row.owner)
+
+
+def _of_containers(spec: WorkloadSpec) -> dict[str, Any]:
+    """What of a spec a container is made from, or its agent goes by."""
+    restart = spec.restart.model_copy(update={"reschedule_after": None})
+    own = spec.model_copy(update={"restart": restart})
+    return own.model_dump() | dict.fromkeys(_ABOUT_NO_CONTAINER)
 
 
 async def _next_number(tx: Transaction, workload: WorkloadRow) -> int:

@@ -184,6 +184,25 @@ class OnlyNodesFilter:
         return [Group(len(rejected), f"is {where}", f"are {where}")]
 
 
+class AvoidFilter:
+    """The node is not one on which the instance kept failing, and which it is to leave."""
+
+    name = "failed_there"
+
+    def matters(self, request: PlacementRequest) -> bool:
+        return bool(request.avoid)
+
+    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
+        return candidate.node.node_id not in request.avoid
+
+    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
+        return f"is to be left: {request.avoid[candidate.node.node_id]}"
+
+    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
+        left = "to be left, because it kept failing there"
+        return [Group(len(rejected), f"is {left}", f"are {left}")]
+
+
 class ImageFilter:
     """The node holds an image that exists on nodes only."""
 
@@ -266,6 +285,7 @@ FILTERS: tuple[Filter, ...] = (
     ArchFilter(),
     ConstraintFilter(),
     OnlyNodesFilter(),
+    AvoidFilter(),
     ImageFilter(),
     ResourceFilter("cpu", lambda amounts: amounts.cpu_millis, _cores),
     ResourceFilter("memory", lambda amounts: amounts.memory_bytes, format_size),

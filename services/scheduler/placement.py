@@ -198,4 +198,5 @@ def _kind(request: PlacementRequest) -> Sequence[object]:
         request.only_nodes,
         request.only_nodes_reason,
         request.image_id,
+        tuple(sorted(request.avoid.items())),
     )

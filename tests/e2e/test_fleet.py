@@ -149,6 +149,31 @@ def _away_s(fleet: Fleet, name: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds() if since else 0.0
 
 
+def test_what_keeps_failing_on_a_node_is_tried_on_another(fleet: Fleet, image_test: str) -> None:
+    for name in ("one", "three"):
+        fleet.platform.ok("node", "cordon", name)
+    quick = ("--set", "restart.reschedule_after=4s", "--set", "restart.backoff.max=0.5")
+    run(fleet, image_test, "web", *quick)
+    for name in ("one", "three"):
+        fleet.platform.ok("node", "uncordon", name)
+    two = fleet["two"]
+
+    def moved() -> bool:
+        """Whatever runs on `two` is killed, as by a fault of that machine."""
+        for each in two.containers("web"):
+            if each["State"]["Running"]:
+                two.engine.docker("kill", each["Id"])
+        return [(node != "two", state) for node, state in fleet.where("web")] == [(True, "running")]
+
+    until(moved, what="web running elsewhere alone")
+    assert two.containers("web") == [], "the old one is removed"
+    (instance,) = fleet.platform.json("show", "web")["instances"]
+    assert instance["last_exit"]["node"] == "two", instance["last_exit"]
+    assert instance["last_exit"]["reason"] == "exited with 137 (SIGKILL)"
+    told = [fact for fact in fleet.platform.json("events", "web")["items"] if fact["verb"] == "rescheduled"]
+    assert len(told) == 1 and told[0]["cause"].startswith("it kept failing on node two for ")
+
+
 def test_a_constraint_keeps_work_where_it_belongs(fleet: Fleet, image_test: str) -> None:
     run(fleet, image_test, "web", on="three")
     assert fleet.where("web") == [("three", "running")]

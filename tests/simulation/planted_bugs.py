@@ -125,7 +125,7 @@ def home_of_a_volume_forgotten(patch: Patch) -> None:
     patch.setattr(
         scheduling,
         "_request",
-        lambda row, workload, revision, home, mates: request(row, workload, revision, None, mates),
+        lambda row, workload, revision, home, *more: request(row, workload, revision, None, *more),
     )
 
 

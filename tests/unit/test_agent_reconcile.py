@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.dead_runs import Verdict, note_dead, run_id
-from agent.exits import note_exits, note_failure, note_started
+from agent.exits import failing_since, note_exits, note_failure, note_started
 from agent.facts import PORTS_REMEMBERED, Facts, Failure, InstanceRecord, accepts, key_text, learn
 from agent.last_exits import VANISHED, exit_reason, exit_words, note_vanished, with_last_words
 from agent.naming import container_labels, key_from, slot_of
@@ -287,6 +287,25 @@ def test_a_crash_is_still_told_when_its_container_vanishes_afterwards() -> None:
     )
     facts, _ = note_exits(wanted, [ended], started, NOW, 0.0)
     assert note_vanished(wanted, [], facts, NOW) == (facts, ())
+
+
+def test_failing_begins_with_the_first_crash_and_ends_with_a_stable_run() -> None:
+    wanted = document(instance(key()))
+    facts, at = known(wanted), NOW
+    for number in range(4):
+        at = NOW + timedelta(minutes=number)
+        facts, _ = note_exits(wanted, [exited(at)], facts, at, 0.0)
+        assert failing_since(facts.record(key()), exited(at), at) == NOW
+    record = note_started(facts.record(key()), restart=True)
+    up = container(key(), started_at=at)
+    assert failing_since(record, up, at + timedelta(seconds=9)) == NOW, "it may end again at once"
+    assert failing_since(record, up, at + timedelta(seconds=60)) is None
+    later = at + timedelta(hours=1)
+    facts, _ = note_exits(wanted, [exited(later, ran_s=3000)], facts.with_record(record), later, 0.0)
+    assert facts.record(key()).failing_since == later, "what was before a stable run is forgotten"
+    failure = Failure(step="pull", reason="no space")
+    unmade = note_failure(InstanceRecord(key=key()), instance(key()), failure, NOW, 0.0)
+    assert unmade.failing_since == NOW and note_started(unmade, restart=False).failing_since is None
 
 
 def test_a_vanished_container_is_made_again_and_counts_as_restart() -> None:

@@ -14,7 +14,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def ask(node: NodeSight, policy: NodeLossSpec | None = None, **seen: Any) -> Displaced:
-    given = {"has_volume": False, "held_until": None, "now": NOW} | seen
+    given: dict[str, Any] = {"has_volume": False, "moves_held": False, "now": NOW} | seen
     return displaced(node, policy or NodeLossSpec(lost_after=60), **given)
 
 
@@ -48,8 +48,7 @@ def test_work_that_is_to_stay_stays() -> None:
 
 
 def test_while_the_fault_may_be_ours_nothing_moves_unless_confirmed() -> None:
-    later = NOW + timedelta(minutes=1)
-    found = ask(lost(600), held_until=later)
+    found = ask(lost(600), moves_held=True)
     assert found.how is Displacement.NONE and "confirm-lost shed" in found.reason
-    assert ask(lost(1, loss_confirmed=True), held_until=later).how is Displacement.LOST
-    assert ask(lost(600), held_until=NOW).how is Displacement.LOST
+    assert ask(lost(1, loss_confirmed=True), moves_held=True).how is Displacement.LOST
+    assert ask(lost(600)).how is Displacement.LOST

@@ -55,6 +55,13 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
             "a is not where it has to run (its volume is there)",
         ),
     ],
+    "failed_there": [
+        (
+            {"avoid": {"nd-a": "it kept failing on node a for 10 min: exited with 1"}},
+            {},
+            "a is to be left: it kept failing on node a for 10 min: exited with 1",
+        ),
+    ],
     "image": [
         (
             {"image_id": "sha256:0123456789abcdef"},

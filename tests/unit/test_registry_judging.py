@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from lattice.errors import Temporary
 from lattice.messaging import Received
 from lattice.testing import ManualClock, MemoryDatabase, MemoryStore
 from services.registry.change import Deps
+from services.registry.first_start import ensure_cluster
 from services.registry.judging import Judge
 from services.registry.node_views import reason_of
 from services.registry.presence import Presence
-from services.registry.tables import FactRow, NodePresenceRow, NodeRow
+from services.registry.tables import ClusterRow, FactRow, NodePresenceRow, NodeRow
 
 NAMES = ("nd-a", "nd-b", "nd-c")
 
@@ -25,7 +27,7 @@ NAMES = ("nd-a", "nd-b", "nd-c")
 class Replica:
     """One registry: its judge and what it hears."""
 
-    def __init__(self, database: MemoryDatabase, clock: ManualClock, number: int = 0) -> None:
+    def __init__(self, database: MemoryDatabase, clock: ManualClock, number: int = 0, **more: Any) -> None:
         numbers = itertools.count()
         self.clock, self.connected = clock, True
         self.store = MemoryStore(database)
@@ -38,6 +40,7 @@ class Replica:
             self.presence,
             monotonic_s=clock.monotonic_s,
             is_connected=lambda: self.connected,
+            **more,
         )
 
     async def hear(self, node_id: str, **fields: Any) -> None:
@@ -111,6 +114,37 @@ async def test_a_silent_node_becomes_suspect_then_unreachable_and_ready_by_repor
     assert (row.liveness, row.placement_version) == ("unreachable", 3)
     await pass_s(3, replica, speaking=("nd-a", "nd-b", "nd-c"))
     assert (await row_of(replica, "nd-a")).liveness == "joining"
+
+
+HOLD = timedelta(seconds=60)
+
+
+async def held(replica: Replica) -> bool:
+    async with replica.store.transaction() as tx:
+        cluster = await tx.get(ClusterRow, 1)
+    return cluster is not None and cluster.moves_held_until is not None
+
+
+async def test_a_hold_ends_after_its_time_of_own_health_and_begins_anew_when_we_were_away(
+    replica: Replica, database: MemoryDatabase, clock: ManualClock
+) -> None:
+    await ensure_cluster(replica.deps, "c1234567")
+    first = Replica(database, clock, 1, mass_loss_hold=HOLD)
+    await pass_s(3, first, speaking=NAMES)
+    await pass_s(20, first, speaking=("nd-c",))
+    assert await held(first), "two of three vanished together"
+    await pass_s(40, first, speaking=("nd-c",))
+    first.connected = False
+    await pass_s(2, first)
+    first.connected = True
+    await pass_s(55, first, speaking=("nd-c",))
+    assert await held(first), "we were cut off in the meantime"
+    clock.advance(10 * HOLD.total_seconds())
+    second = Replica(database, clock, 2, mass_loss_hold=HOLD)
+    await pass_s(55, second, speaking=("nd-c",))
+    assert await held(second), "the process was away for longer than the hold"
+    await pass_s(20, second, speaking=("nd-c",))
+    assert not await held(second) and ("platform", "moves_released") in await facts(second)
 
 
 async def test_presence_is_written_in_bulk_without_touching_the_nodes(replica: Replica) -> None:

@@ -18,7 +18,9 @@ from lattice.contracts.messages import (
     NodeCommand,
     OperationCommand,
     Placement,
+    PlacementRequest,
     SchedulingQuery,
+    UnplaceableInstance,
     UpdateWorkload,
 )
 from lattice.contracts.nouns import Health, Liveness, NodeState, ObservedContainer, OperationState, Phase
@@ -42,15 +44,21 @@ class Fleet:
     def __init__(self, world: World, node_deps: NodeDeps) -> None:
         self.world, self.nodes = world, node_deps
         self.away: set[str] = set()
+        self.broken: set[str] = set()
+        """Nodes on which nothing works since `failing_since`."""
+        self.failing_since = world.clock.now()
 
     async def place(self) -> None:
         """What the scheduler does: the ready node with the fewest instances."""
         snapshot = await scheduling.scheduling_snapshot(self.world.deps, SchedulingQuery())
         for wanted in snapshot.wanted:
             fresh = await scheduling.scheduling_snapshot(self.world.deps, SchedulingQuery())
-            ready = [node for node in fresh.nodes if node.state == "ready"]
+            ready = [
+                node for node in fresh.nodes if node.state == "ready" and node.node_id not in wanted.avoid
+            ]
             if not ready:
-                return
+                await self._refuse(fresh.term, wanted)
+                continue
             best = min(ready, key=lambda node: (sum(node.workloads.values()), node.name))
             place = Placement(
                 instance_id=wanted.instance_id,
@@ -64,6 +72,12 @@ class Fleet:
             await scheduling.commit_placements(
                 self.world.deps, CommitPlacements(term=fresh.term, placements=(place,))
             )
+
+    async def _refuse(self, term: int, wanted: PlacementRequest) -> None:
+        none = UnplaceableInstance(
+            instance_id=wanted.instance_id, workload_id=wanted.workload_id, summary="no node fits"
+        )
+        await scheduling.commit_placements(self.world.deps, CommitPlacements(term=term, unplaceable=(none,)))
 
     async def act(self, *, rounds: int = 4) -> None:
         """Sweep, place and report, a few times over."""
@@ -79,10 +93,11 @@ class Fleet:
         document = await self.document(node_id)
         if document is None:
             return
+        fine: dict[str, Any] = {"phase": Phase.RUNNING, "health": Health.HEALTHY}
+        failing = {"phase": Phase.FAILED, "reason": "exited with 1", "failing_since": self.failing_since}
+        state = failing if node_id in self.broken else fine
         seen = tuple(
-            ObservedContainer(
-                key=instance.key, instance_id=instance.instance_id, phase=Phase.RUNNING, health=Health.HEALTHY
-            )
+            ObservedContainer(key=instance.key, instance_id=instance.instance_id, **state)
             for instance in document.instances
         )
         await self.world.report(*seen, generation=document.generation, node_id=node_id)
@@ -253,16 +268,6 @@ async def test_when_many_vanish_nothing_moves_until_people_say_so(fleet: Fleet) 
     assert await fleet.where() == ["one", "two"]
 
 
-async def test_after_its_time_the_hold_is_over(fleet: Fleet) -> None:
-    await web(fleet)
-    async with fleet.world.deps.change(SYSTEM, action="test") as change:
-        await _say(change, MassLoss((NODE, "nd-x"), 3), timedelta(minutes=15))
-    await fleet.become(NODE, Liveness.UNREACHABLE)
-    fleet.world.clock.jump(15 * 60)
-    await fleet.act()
-    assert await fleet.where() == ["one", "two"]
-
-
 async def test_a_node_that_is_there_is_not_lost(fleet: Fleet) -> None:
     with pytest.raises(Conflict, match="lattice node drain one"):
         await nodes.confirm_lost(fleet.nodes, NodeCommand(caller=CALLER, node="one"))
@@ -287,3 +292,101 @@ async def test_a_loss_in_the_middle_of_an_update_ends_well(fleet: Fleet) -> None
     await fleet.act(rounds=8)
     live = [i for i in (await fleet.shown()).instances if i.state == "running"]
     assert [(i.node, i.revision) for i in live] == [("two", 2), ("two", 2)]
+
+
+# --- what keeps failing ------------------------------------------------------------------------------------
+
+
+async def failing_web(fleet: Fleet, *nodes: str, **more: Any) -> None:
+    await web(fleet, **more)
+    fleet.broken, fleet.failing_since = set(nodes), fleet.world.clock.now()
+    await fleet.act(rounds=1)
+
+
+async def test_what_keeps_failing_is_replaced_elsewhere_after_its_time_and_told(fleet: Fleet) -> None:
+    await failing_web(fleet, NODE)
+    fleet.world.clock.jump(599)
+    await fleet.act()
+    assert await fleet.where() == ["one"]
+    fleet.world.clock.jump(1)
+    await Sweep(fleet.world.deps).round(everything=False)
+    assert await fleet.where() == ["one", None], "it is tried where it is until another serves"
+    await fleet.act()
+    (instance,) = (await fleet.shown()).instances
+    assert (instance.node, instance.state) == ("two", "running")
+    facts = (await reading.list_facts(fleet.world.deps, ListFacts(entity="instance"))).facts
+    why = "it kept failing on node one for 10 min: exited with 1"
+    assert [(f.verb, f.cause) for f in facts if f.verb in ("rescheduled", "displaced")] == [
+        ("rescheduled", why),
+        ("displaced", why),
+    ]
+
+
+async def test_one_that_recovers_before_another_serves_stays(fleet: Fleet) -> None:
+    await failing_web(fleet, NODE)
+    await fleet.become(OTHER, Liveness.SUSPECT)
+    fleet.world.clock.jump(600)
+    await fleet.become(OTHER, Liveness.READY)
+    await Sweep(fleet.world.deps).round(everything=False)
+    assert await fleet.where() == ["one", None]
+    fleet.broken.clear()
+    await fleet._report(NODE)
+    await fleet.act()
+    assert await fleet.where() == ["one"] and (await fleet.shown()).state == "running"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        DATA,
+        {"restart": {"reschedule_after": None}},
+        {"placement": {"constraints": ["node == one"]}},
+        {"placement": {"pools": ["default", "gpu"]}, "alone": True},
+    ],
+    ids=["data", "never", "pinned", "alone"],
+)
+async def test_what_has_no_other_node_is_tried_where_it_is(fleet: Fleet, more: dict[str, Any]) -> None:
+    alone = more.pop("alone", False)
+    await failing_web(fleet, NODE, **more)
+    if alone:
+        await fleet.become(OTHER, Liveness.UNREACHABLE)
+    before = (await fleet.shown()).instances
+    fleet.world.clock.jump(86_400)
+    await fleet.act()
+    assert [i.id for i in (await fleet.shown()).instances] == [i.id for i in before]
+
+
+async def test_what_fails_everywhere_moves_ever_more_seldom(fleet: Fleet) -> None:
+    await failing_web(fleet, NODE, OTHER)
+    moved_at: list[int] = []
+    at, ids = 0, {i.id for i in (await fleet.shown()).instances}
+    while at < 6 * 3600:
+        fleet.world.clock.jump(60)
+        at += 60
+        await fleet.act(rounds=1)
+        for instance in (await fleet.shown()).instances:
+            if instance.id not in ids:
+                ids.add(instance.id)
+                moved_at.append(at)
+                fleet.failing_since = fleet.world.clock.now()
+    gaps = [later - earlier for earlier, later in zip([0, *moved_at], moved_at, strict=False)]
+    assert gaps[0] == 600 and gaps == sorted(gaps) and len(moved_at) <= 10, gaps
+    assert gaps[-1] >= 3600, "and at last once an hour"
+
+
+async def test_a_stop_first_workload_that_fails_is_tried_elsewhere_too(fleet: Fleet) -> None:
+    await failing_web(fleet, NODE, update={"order": "stop-first", "healthy_for": 0})
+    fleet.world.clock.jump(600)
+    await fleet.act(rounds=6)
+    (instance,) = (await fleet.shown()).instances
+    assert (instance.node, instance.state) == ("two", "running") and instance.epoch == 2
+
+
+async def test_where_no_other_takes_it_a_stop_first_one_goes_back(fleet: Fleet) -> None:
+    await failing_web(fleet, NODE, update={"order": "stop-first", "healthy_for": 0})
+    fleet.world.clock.jump(600)
+    await Sweep(fleet.world.deps).round(everything=False)
+    await fleet.become(OTHER, Liveness.UNREACHABLE)
+    await fleet.act(rounds=6)
+    (instance,) = (await fleet.shown()).instances
+    assert (instance.node, instance.epoch) == ("one", 2), "running where it failed is better than not running"

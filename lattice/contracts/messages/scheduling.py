@@ -58,6 +58,7 @@ class PlacementRequest(Noun):
         None, description="where its volume or its local-only image is"
     )
     only_nodes_reason: str = ""
+    avoid: dict[str, str] = Field({}, description="node_id -> why it is not to run there again")
     image_id: str | None = None
     group: str = Field("", description="instances of one group go to one node, in one decision")
     group_name: str = Field("", description="the group, for people: `app shop`")
