@@ -12,7 +12,6 @@ from typing import Any
 from lattice.contracts.messages import (
     CommitPlacements,
     Placement,
-    PlacementRequest,
     PlacementsCommitted,
     RefusedPlacement,
     SchedulableNode,
@@ -23,17 +22,16 @@ from lattice.contracts.messages import (
     UnplaceableInstance,
 )
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
-from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import Conflict
-from lattice.storage import In, Not, Transaction
+from lattice.storage import In, Transaction
 from services.registry import operations
 from services.registry.app_places import places_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
 from services.registry.node_views import schedulable_node
+from services.registry.placement_wishes import placement_requests
 from services.registry.rendering import PLACEABLE_BYTES
-from services.registry.rescheduling import avoided
-from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow, WorkloadRow
+from services.registry.tables import ClusterRow, InstanceRow, NodeRow, VolumeRow, WorkloadRow
 from services.registry.workload_rows import nodes_away
 
 
@@ -61,7 +59,7 @@ async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> Schedulin
         return SchedulingSnapshot(
             term=cluster.term,
             nodes=tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes),
-            wanted=tuple(await _requests(tx, wanted)),
+            wanted=tuple(await placement_requests(tx, wanted)),
         )
 
 
@@ -127,84 +125,6 @@ def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> Schedulable
         counts[row.workload_id] = counts.get(row.workload_id, 0) + 1
     stopped = reserved(row for row in instances if row.desired == DesiredState.STOPPED)
     return schedulable_node(node, reserved(instances), stopped, _document_free_bytes(instances), counts)
-
-
-async def _requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> list[PlacementRequest]:
-    if not wanted:
-        return []
-    workloads = await tx.find(WorkloadRow, id=In(tuple({row.workload_id for row in wanted})))
-    revision_ids = tuple({f"{row.workload_id}-{row.revision}" for row in wanted})
-    revisions = {row.id: row for row in await tx.find(RevisionRow, id=In(revision_ids))}
-    volumes = await tx.find(VolumeRow, workload_id=In(tuple(row.id for row in workloads)), removed_at=None)
-    homes = {row.workload_id: row.node_id for row in volumes if row.node_id}
-    places = await places_of(tx, {row.app_id for row in workloads if row.app_id})
-    by_id = {row.id: row for row in workloads}
-    failing_on = await _failing_on(tx, wanted)
-    return [
-        _request(
-            row,
-            by_id[row.workload_id],
-            revisions[f"{row.workload_id}-{row.revision}"],
-            homes.get(row.workload_id),
-            places.get(by_id[row.workload_id].app_id or "", frozenset()),
-            failing_on,
-        )
-        for row in wanted
-    ]
-
-
-async def _failing_on(tx: Transaction, wanted: Sequence[InstanceRow]) -> frozenset[tuple[str, str | None]]:
-    """(workload, node) where an instance is that was given up and is still there."""
-    ids = tuple(sorted({row.workload_id for row in wanted if row.avoid}))
-    rows = await tx.find(InstanceRow, workload_id=In(ids), gone_at=None, given_up=Not("")) if ids else []
-    return frozenset((row.workload_id, row.node_id) for row in rows)
-
-
-def _where(
-    workload: WorkloadRow, revision: RevisionRow, home: str | None, mates: frozenset[str]
-) -> tuple[Sequence[str] | None, str]:
-    """The nodes that can be meant at all, None for any, and why."""
-    if home is not None:
-        return [home], "its volume is there"
-    if not mates:
-        return revision.only_nodes, revision.image_reason
-    image = revision.only_nodes
-    together = sorted(mates if image is None else mates & set(image))
-    return together, f"the rest of app {workload.app} is there" + (
-        f", and {revision.image_reason}" if image is not None else ""
-    )
-
-
-def _request(
-    row: InstanceRow,
-    workload: WorkloadRow,
-    revision: RevisionRow,
-    home: str | None,
-    mates: frozenset[str],
-    failing_on: frozenset[tuple[str, str | None]],
-) -> PlacementRequest:
-    still_on = {node_id for node_id in row.avoid if (row.workload_id, node_id) in failing_on}
-    spec = WorkloadSpec.model_validate(revision.spec)
-    only, reason = _where(workload, revision, home, mates)
-    joins = workload.app_id is not None and not mates
-    return PlacementRequest(
-        instance_id=row.id,
-        workload_id=row.workload_id,
-        workload_name=row.workload_name,
-        project=row.project,
-        slot=row.slot,
-        workload_generation=workload.generation,
-        reserve=Amounts(cpu_millis=row.cpu_millis, memory_bytes=row.memory_bytes, disk_bytes=row.disk_bytes),
-        document_bytes=row.document_bytes,
-        pools=spec.placement.pools,
-        constraints=spec.placement.constraints,
-        only_nodes=None if only is None else tuple(only),
-        only_nodes_reason="" if only is None else reason,
-        image_id=revision.run.get("image_id"),
-        group=workload.app_id or "" if joins else "",
-        group_name=f"app {workload.app}" if joins else "",
-        avoid=avoided(row.avoid, still_on, asked_before=row.placement is not None),
-    )
 
 
 async def _commit(

@@ -177,6 +177,7 @@ class WorkloadRow(Row, table=True):
         Index("workload_name", "project", "name", unique=True, postgresql_where=text("removed_at is null")),
         Index("workload_unsettled", "id", postgresql_where=text("not settled")),
         Index("workload_of_app", "app_id", postgresql_where=text("app_id is not null")),
+        Index("workload_keeps_apart", "project", postgresql_where=text("keeps_apart")),
     )
     id: str = Field(primary_key=True)
     project: str
@@ -191,6 +192,8 @@ class WorkloadRow(Row, table=True):
     app_id: str | None = None
     app: str | None = None
     service: str | None = None
+    # some revision of it keeps apart from others: the scheduler must be told of its rules when those are placed
+    keeps_apart: bool = False
     created_at: datetime = _at()
     updated_at: datetime = _at()
     removed_at: datetime | None = _at(nullable=True)

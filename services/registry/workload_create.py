@@ -162,6 +162,7 @@ async def accept_workload(
             app_id=member.app_id,
             app=member.app,
             service=member.service,
+            keeps_apart=spec.placement.keeps_apart,
             created_at=change.now,
             updated_at=change.now,
         )

@@ -278,6 +278,7 @@ async def _aim(change: Change, workload: WorkloadRow, before: RevisionRow, targe
         updated_at=change.now,
         settled=False,
         stable_revision=stable,
+        keeps_apart=workload.keeps_apart or spec.placement.keeps_apart,
     )
     if target.replaces:
         _begin_rollout(change, workload, revision, operation.id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
 from lattice.contracts.messages import PlacementRequest, SchedulableNode
 from lattice.contracts.nouns import Amounts
+from services.scheduler.whereabouts import Whereabouts
 
 
 class Room(NamedTuple):
@@ -27,6 +28,7 @@ class Candidate:
     free: Room
     document_free_bytes: int
     instances: Mapping[str, int]
+    whereabouts: Whereabouts
 
     def fits(self, need: Amounts) -> bool:
         """Whether there is room; in whole numbers, since a share is rounded."""
@@ -56,17 +58,31 @@ class Candidate:
             free.disk_bytes - need.disk_bytes,
         )
         self.instances = {**self.instances, workload_id: self.instances.get(workload_id, 0) + 1}
+        self.whereabouts.add(workload_id, self.node)
+
+
+def candidates_of(nodes: Iterable[SchedulableNode]) -> dict[str, Candidate]:
+    """Nodes as the registry described them, in the order of their ids; they know where instances stand on each other."""
+    found: dict[str, Candidate] = {}
+    whereabouts = Whereabouts(found.values())
+    for node in sorted(nodes, key=lambda node: node.node_id):
+        found[node.node_id] = _candidate(node, whereabouts)
+    return found
 
 
 def candidate(node: SchedulableNode) -> Candidate:
-    """A node as the registry described it."""
+    """A node that knows of no other."""
+    return candidates_of([node])[node.node_id]
+
+
+def _candidate(node: SchedulableNode, whereabouts: Whereabouts) -> Candidate:
     capacity, reserved = node.capacity, node.reserved
     free = Room(
         capacity.cpu_millis - reserved.cpu_millis,
         capacity.memory_bytes - reserved.memory_bytes,
         capacity.disk_bytes - reserved.disk_bytes,
     )
-    return Candidate(node, free, node.document_free_bytes, node.workloads)
+    return Candidate(node, free, node.document_free_bytes, node.workloads, whereabouts)
 
 
 def _has(free: int, need: int) -> bool:

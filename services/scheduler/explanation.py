@@ -8,7 +8,8 @@ from itertools import islice
 
 from lattice.contracts.messages import PlacementRequest, RejectedNode
 from services.scheduler.candidate import Candidate
-from services.scheduler.filters import FILTERS, Filter, Group
+from services.scheduler.filtering import Filter, Group
+from services.scheduler.filters import FILTERS
 
 # A decision is a message and a row: of many rejected nodes only so many are listed, the sentence counts them all.
 MOST_LISTED = 20

@@ -9,47 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
 
-from lattice.contracts.messages import PlacementRequest, SchedulableNode
+from lattice.contracts.messages import PlacementRequest
 from lattice.contracts.nouns import Amounts, NodeState
 from lattice.contracts.quantities import format_size
 from lattice.contracts.spec import parse_constraint
+from services.scheduler.affinity import COMPANY_FILTERS
 from services.scheduler.candidate import Candidate, Room
+from services.scheduler.constraints import holds, present
+from services.scheduler.filtering import Filter, Group
 
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Nodes that fail for the same reason, told of one node and of several."""
-
-    count: int
-    of_one: str
-    of_many: str
-
-    def told(self) -> str:
-        """The reason in the right number."""
-        return self.of_one if self.count == 1 else self.of_many
-
-
-class Filter(Protocol):
-    """A rule; without state, so that one object serves every request."""
-
-    @property
-    def name(self) -> str:
-        """What `RejectedNode.filter` says."""
-
-    def matters(self, request: PlacementRequest) -> bool:
-        """Whether any node could fail."""
-
-    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
-        """Whether this node passes."""
-
-    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
-        """Why this node does not pass: follows the node's name in a sentence."""
-
-    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
-        """Why these nodes do not pass."""
+# Ten thousand nodes are compared with it per batch; a member of an enumeration is looked up each time.
+_READY = NodeState.READY.value
 
 
 class StateFilter:
@@ -61,7 +32,7 @@ class StateFilter:
         return True
 
     def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
-        return candidate.node.state == NodeState.READY
+        return candidate.node.state == _READY
 
     def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
         node = candidate.node
@@ -117,25 +88,6 @@ class PoolFilter:
         return [Group(len(rejected), f"is {wanted}", f"are {wanted}")]
 
 
-class ArchFilter:
-    """The image was built for the node's architecture."""
-
-    name = "arch"
-
-    def matters(self, request: PlacementRequest) -> bool:
-        return request.arch is not None
-
-    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
-        return request.arch is None or candidate.node.arch in request.arch
-
-    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
-        return f"has architecture {candidate.node.arch}, and the image is for {_either(request.arch or ())}"
-
-    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
-        other = f"another architecture (the image is for {_either(request.arch or ())})"
-        return [Group(len(rejected), f"has {other}", f"have {other}")]
-
-
 class ConstraintFilter:
     """Every constraint of the workload is true of the node."""
 
@@ -145,13 +97,13 @@ class ConstraintFilter:
         return bool(request.constraints)
 
     def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
-        return all(_holds(text, candidate.node) for text in request.constraints)
+        return all(holds(text, candidate.node) for text in request.constraints)
 
     def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
         text = self._failed(request, candidate)
         key = parse_constraint(text)[0]
-        present = " or ".join(_present(key, candidate.node)) or "nothing"
-        return f"does not meet {text!r}: its {key} is {present}"
+        values = " or ".join(present(key, candidate.node)) or "nothing"
+        return f"does not meet {text!r}: its {key} is {values}"
 
     def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
         counts: dict[str, int] = defaultdict(int)
@@ -162,7 +114,7 @@ class ConstraintFilter:
         ]
 
     def _failed(self, request: PlacementRequest, candidate: Candidate) -> str:
-        return next(text for text in request.constraints if not _holds(text, candidate.node))
+        return next(text for text in request.constraints if not holds(text, candidate.node))
 
 
 class OnlyNodesFilter:
@@ -280,18 +232,22 @@ def _cores(millis: int) -> str:
 
 FILTERS: tuple[Filter, ...] = (
     StateFilter(),
-    DiskFilter(),
     PoolFilter(),
-    ArchFilter(),
     ConstraintFilter(),
     OnlyNodesFilter(),
     AvoidFilter(),
     ImageFilter(),
+    DiskFilter(),
+    *COMPANY_FILTERS,
     ResourceFilter("cpu", lambda amounts: amounts.cpu_millis, _cores),
     ResourceFilter("memory", lambda amounts: amounts.memory_bytes, format_size),
     ResourceFilter("disk", lambda amounts: amounts.disk_bytes, format_size),
     DocumentFilter(),
 )
+
+
+# What other placements do not change, but by taking room.
+LASTING_FILTERS: tuple[Filter, ...] = tuple(one for one in FILTERS if one not in COMPANY_FILTERS)
 
 
 def failed(request: PlacementRequest, candidate: Candidate, filters: Sequence[Filter]) -> Filter | None:
@@ -300,28 +256,6 @@ def failed(request: PlacementRequest, candidate: Candidate, filters: Sequence[Fi
         if not one.check(request, candidate):
             return one
     return None
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> tuple[str, bool, str]:
-    key, operator, value = parse_constraint(text)
-    return key, operator == "==", value
-
-
-def _holds(text: str, node: SchedulableNode) -> bool:
-    key, equal, value = _parsed(text)
-    return (value in _present(key, node)) is equal
-
-
-def _present(key: str, node: SchedulableNode) -> tuple[str, ...]:
-    """The node's values of a constraint's key; a node is named by its name and by its id."""
-    if key.startswith("label."):
-        label = node.labels.get(key[len("label.") :])
-        return () if label is None else (label,)
-    if key == "node":
-        return (node.name, node.node_id)
-    value: str = getattr(node, key)  # arch, os, pool: `parse_constraint` lets nothing else through
-    return (value,)
 
 
 def _either(values: Sequence[str]) -> str:

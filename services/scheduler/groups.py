@@ -9,7 +9,8 @@ from lattice.contracts.messages import PlacementRequest, RejectedNode
 from lattice.contracts.nouns import Amounts
 from services.scheduler import explanation
 from services.scheduler.candidate import Candidate
-from services.scheduler.filters import FILTERS, Filter, failed
+from services.scheduler.filtering import Filter
+from services.scheduler.filters import FILTERS, failed
 
 
 @dataclass(frozen=True, slots=True)

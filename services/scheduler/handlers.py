@@ -32,10 +32,17 @@ class Handlers:
 
     async def fact(self, received: Received[Fact]) -> None:
         """Look again if somebody waits for a place and this may have made one."""
-        if self.rounds.left_waiting and may_make_room(received.message):
+        fact = received.message
+        company = self.rounds.left_wanting_company and may_bring_company(fact)
+        if company or (self.rounds.left_waiting and may_make_room(fact)):
             self.turns.poke()
 
 
 def may_make_room(fact: Fact) -> bool:
     """Whether a place may have come free: a node joined or changed, an instance ended, a volume was released."""
     return fact.entity in _MAKES_ROOM and fact.verb not in _MAKES_NONE.get(fact.entity, ())
+
+
+def may_bring_company(fact: Fact) -> bool:
+    """Whether somebody got a place near whom others have to be."""
+    return (fact.entity, fact.verb) == ("instance", "placed")

@@ -1,12 +1,14 @@
 """Where instances go: a plain function of requests and nodes.  No clock, no chance, nothing read from elsewhere.
 
 An instance goes to a node that passes every filter; among those to one that runs the fewest instances of the same workload, then to the
-one that is least full afterwards, then to the first by id.  Whoever cannot be placed gets the reason.
+one that is least full afterwards, then to the first by id.  Rules of the request change that order (`scoring`).  Whoever cannot be placed gets
+the reason.
 
 Instances of one group (an app) go to one node that takes all of them, or none of them goes anywhere; see `groups`.
 
 Requests of one batch that ask for the same are served from one heap, so a decision costs O(log nodes) and not a look at each node: room
-only shrinks within a batch, so an entry that is out of date can only be too good, and is put right when it comes up.
+only shrinks within a batch, so an entry that is out of date can only be too good, and is put right when it comes up.  Requests with rules look
+at each node that has room.
 """
 
 from __future__ import annotations
@@ -18,10 +20,18 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from lattice.contracts.messages import PlacementRequest, RejectedNode, SchedulableNode
 from services.scheduler import explanation
-from services.scheduler.candidate import Candidate, candidate
-from services.scheduler.filters import FILTERS, failed
+from services.scheduler.affinity import COMPANY_FILTERS, must_be_near
+from services.scheduler.candidate import Candidate, candidates_of
+from services.scheduler.filters import FILTERS, LASTING_FILTERS, failed
 from services.scheduler.groups import NoChoice, choose
-from services.scheduler.scoring import Choice, chosen_from_crowd, said_of
+from services.scheduler.scoring import (
+    Choice,
+    chosen_by_rules,
+    chosen_from_crowd,
+    has_rules,
+    said_by_rules,
+    said_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +66,11 @@ def place_all(requests: Iterable[PlacementRequest], nodes: Iterable[SchedulableN
     """Where instances go, each decision knowing of those before it; in the order of their ids, whatever the order of the arguments."""
     batch = sorted(requests, key=lambda request: request.instance_id)
     fleet = _fleet(nodes, {request.workload_id for request in batch})
-    decisions = [decision for members in _together(batch) for decision in _decide(fleet, members)]
-    return sorted(decisions, key=lambda decision: decision.request.instance_id)
+    decided = (decision for members in _together(batch) for decision in _decide(fleet, members))
+    decisions = sorted(decided, key=lambda decision: decision.request.instance_id)
+    while any(isinstance(each, Placed) for each in decisions) and _try_again(fleet, decisions):
+        pass
+    return decisions
 
 
 def _together(batch: Sequence[PlacementRequest]) -> Iterable[list[PlacementRequest]]:
@@ -81,9 +94,19 @@ def _decide(fleet: _Fleet, members: Sequence[PlacementRequest]) -> list[Decision
     if isinstance(found, NoChoice):
         return [Unplaceable(each, found.summary, found.rejected) for each in members]
     for each in members:
-        found.candidate.take(each)
-        fleet.homes[each.workload_id].add(found.candidate.node.node_id)
+        fleet.put(each, found.candidate)
     return [Placed(each, found.candidate.node, found.load, found.reason, found.rejected) for each in members]
+
+
+def _try_again(fleet: _Fleet, decisions: list[Decision]) -> bool:
+    """Who has to be near others may come before them in the batch.  Returns whether anybody got a place."""
+    placed = False
+    for number, decision in enumerate(decisions):
+        waits = isinstance(decision, Unplaceable) and must_be_near(decision.request)
+        if waits and not decision.request.group:
+            decisions[number] = again = fleet.decide(decision.request)
+            placed = placed or isinstance(again, Placed)
+    return placed
 
 
 @dataclass(slots=True)
@@ -104,11 +127,39 @@ class _Fleet:
 
     def decide(self, request: PlacementRequest) -> Decision:
         offer = self._offer(request)
+        return self._by_rules(request, offer) if has_rules(request) else self._by_load(request, offer)
+
+    def _by_rules(self, request: PlacementRequest, offer: _Offer) -> Decision:
+        """Looks at each node: where others stand changes with every placement, and may make a node better."""
+        rules = [one for one in COMPANY_FILTERS if one.matters(request)]
+        fitting: list[Candidate] = []
+        rejections: list[explanation.Rejection] = []
+        for one in (self.candidates[node_id] for _, node_id in offer.heap):
+            if not one.fits(request.reserve) or request.document_bytes > one.document_free_bytes:
+                continue
+            broken = failed(request, one, rules)
+            if broken is None:
+                fitting.append(one)
+            elif len(rejections) < explanation.MOST_LISTED:
+                rejections.append((one, broken))
+        choice = chosen_by_rules(request, fitting)
+        if choice is None:
+            return self._explained(request)
+        self.put(request, choice.candidate)
+        rejected = (*offer.rejected, *explanation.rejected_nodes(request, rejections))
+        why = said_by_rules(choice, request, len(fitting))
+        return Placed(request, choice.candidate.node, choice.score, why, rejected[: explanation.MOST_LISTED])
+
+    def put(self, request: PlacementRequest, candidate: Candidate) -> None:
+        """Count an instance where it was decided to go."""
+        candidate.take(request)
+        self.homes[request.workload_id].add(candidate.node.node_id)
+
+    def _by_load(self, request: PlacementRequest, offer: _Offer) -> Decision:
         choice = self._choose(request, offer)
         if choice is None:
             return self._refuse(request, offer)
-        choice.candidate.take(request)
-        self.homes[request.workload_id].add(choice.candidate.node.node_id)
+        self.put(request, choice.candidate)
         reason = said_of(choice, request, offer.fitting)
         return Placed(request, choice.candidate.node, choice.score, reason, offer.rejected)
 
@@ -149,7 +200,7 @@ class _Fleet:
         return self.offers[kind]
 
     def _new_offer(self, request: PlacementRequest) -> _Offer:
-        filters = [one for one in FILTERS if one.matters(request)]
+        filters = [one for one in LASTING_FILTERS if one.matters(request)]
         heap, rejections = [], []
         for node_id, one in self.candidates.items():
             reason = failed(request, one, filters)
@@ -163,13 +214,16 @@ class _Fleet:
     def _refuse(self, request: PlacementRequest, offer: _Offer) -> Unplaceable:
         """Room only shrinks, so what was said to the first of a kind holds for the others."""
         if offer.refusal is None:
-            rejections = self._rejections(request)
-            offer.refusal = Unplaceable(
-                request,
-                explanation.summary(request, rejections),
-                explanation.rejected_nodes(request, rejections),
-            )
+            offer.refusal = self._explained(request)
         return Unplaceable(request, offer.refusal.summary, offer.refusal.rejected)
+
+    def _explained(self, request: PlacementRequest) -> Unplaceable:
+        rejections = self._rejections(request)
+        return Unplaceable(
+            request,
+            explanation.summary(request, rejections),
+            explanation.rejected_nodes(request, rejections),
+        )
 
     def _rejections(self, request: PlacementRequest) -> list[explanation.Rejection]:
         failures = ((one, failed(request, one, FILTERS)) for one in self.candidates.values())
@@ -177,16 +231,16 @@ class _Fleet:
 
 
 def _fleet(nodes: Iterable[SchedulableNode], workloads: set[str]) -> _Fleet:
-    ordered = sorted(nodes, key=lambda node: node.node_id)
+    candidates = candidates_of(nodes)
     homes: dict[str, set[str]] = defaultdict(set)
-    for node in ordered:
-        for workload_id in node.workloads.keys() & workloads:
-            homes[workload_id].add(node.node_id)
-    return _Fleet({node.node_id: candidate(node) for node in ordered}, homes)
+    for node_id, one in candidates.items():
+        for workload_id in one.instances.keys() & workloads:
+            homes[workload_id].add(node_id)
+    return _Fleet(candidates, homes)
 
 
 def _kind(request: PlacementRequest) -> Sequence[object]:
-    """Everything of a request that filters look at."""
+    """Everything of a request that lasting filters look at."""
     need = request.reserve
     return (
         need.cpu_millis,
@@ -194,7 +248,6 @@ def _kind(request: PlacementRequest) -> Sequence[object]:
         need.disk_bytes,
         request.pools,
         request.constraints,
-        request.arch,
         request.only_nodes,
         request.only_nodes_reason,
         request.image_id,

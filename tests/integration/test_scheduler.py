@@ -46,7 +46,7 @@ from lattice.testing.broker import MemoryBroker
 from services.scheduler.app import Scheduler
 from services.scheduler.rounds import MOST_TRIES
 from tests.fixtures.nats import NatsServer
-from tests.fixtures.scheduling import a_node, a_request, amounts
+from tests.fixtures.scheduling import a_node, a_request, amounts, rule
 
 LEASE_TTL_S = 0.4
 NEVER_S = 3600.0
@@ -261,11 +261,29 @@ async def test_an_unplaceable_instance_is_reported_and_its_message_acknowledged(
         assert registry.unplaceable["in-1"].startswith("no node fits: 2 nodes lack memory")
 
 
+async def test_who_has_to_be_near_another_is_tried_again_when_that_one_has_a_place(
+    broker: MemoryBroker, bus: MemoryBus, registry: Registry
+) -> None:
+    async with running(MemoryBus(broker)):
+        await until(lambda: registry.snapshots == 1)
+        registry.want(a_request("in-web", workload_id="wl-web", affinity=(rule("db"),)))
+        await registry.wake("wl-web")
+        await until(lambda: "in-web" in registry.unplaceable)
+        registry.want(a_request("in-db", workload_id="wl-db"))
+        await registry.wake("wl-db")
+        await until(lambda: "in-db" in registry.placed)
+        await registry.tell("instance", "placed")
+        await until(lambda: "in-web" in registry.placed)
+    assert registry.placed["in-web"].node_id == registry.placed["in-db"].node_id
+
+
 @pytest.mark.parametrize(
     ("entity", "verb", "looks"),
     [
         ("node", "uncordoned", True),
         ("node", "ready", True),
+        ("node", "updated", True),  # its labels or its pool
+        ("node", "disk_freed", True),
         ("instance", "gone", True),
         ("volume", "released", True),
         ("instance", "placed", False),

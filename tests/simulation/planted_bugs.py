@@ -17,6 +17,7 @@ import agent.reconcile
 import services.registry.converging as converging
 import services.registry.folding as folding
 import services.registry.handlers as handlers
+import services.registry.placement_wishes as placement_wishes
 import services.registry.scheduling as scheduling
 import services.registry.workloads as workloads
 import services.scheduler.candidate as candidate
@@ -121,11 +122,13 @@ def old_term_accepted(patch: Patch) -> None:
 
 def home_of_a_volume_forgotten(patch: Patch) -> None:
     """Nobody remembers where a workload's data is."""
-    request = scheduling._request
+    request = placement_wishes.placement_request
     patch.setattr(
-        scheduling,
-        "_request",
-        lambda row, workload, revision, home, *more: request(row, workload, revision, None, *more),
+        placement_wishes,
+        "placement_request",
+        lambda row, workload, revision, spec, home, around: request(
+            row, workload, revision, spec, None, around
+        ),
     )
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from lattice.contracts.messages import PlacementRule
 from services.scheduler.candidate import candidate
 from services.scheduler.explanation import NO_NODES
 from services.scheduler.filters import FILTERS, failed
 from services.scheduler.placement import Placed, Unplaceable, place
-from tests.fixtures.scheduling import a_node, a_request, amounts
+from tests.fixtures.scheduling import a_node, a_request, amounts, rule
 
+DB = rule("db")
+ITSELF = PlacementRule(workload_name="orders", workload_id="wl-1")
 CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
     # name of the filter: (what the request asks, what the node is, what is said of the node)
     "state": [
@@ -29,9 +32,6 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
     "pool": [
         ({}, {"pool": "edge"}, "a is in pool edge, and default is wanted"),
         ({"pools": ("big", "gpu")}, {}, "a is in pool default, and big or gpu is wanted"),
-    ],
-    "arch": [
-        ({"arch": ("amd64",)}, {"arch": "arm64"}, "a has architecture arm64, and the image is for amd64"),
     ],
     "constraint": [
         (
@@ -67,6 +67,37 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
             {"image_id": "sha256:0123456789abcdef"},
             {"image_ids": frozenset({"sha256:other"})},
             "a does not have the image 0123456789ab, which exists on nodes only",
+        ),
+    ],
+    "affinity": [
+        ({"affinity": (DB,)}, {}, "a has no instance of db, which has no place yet"),
+        (
+            {"affinity": (rule("db", "label.zone"),)},
+            {"labels": {"zone": "home"}},
+            "a has no instance of db in its label.zone home, which has no place yet",
+        ),
+        (
+            {"affinity": (rule("db", known=False),)},
+            {},
+            "a has no instance of db, which is no workload of this project yet",
+        ),
+    ],
+    "anti_affinity": [
+        ({"anti_affinity": (DB,)}, {"workloads": {"wl-db": 1}}, "a has an instance of db"),
+        (
+            {"anti_affinity": (rule("db", "label.zone"),)},
+            {"workloads": {"wl-db": 1}, "labels": {"zone": "home"}},
+            "a has an instance of db in its label.zone home",
+        ),
+        (
+            {"anti_affinity": (rule("db", is_theirs=True),)},
+            {"workloads": {"wl-db": 1}},
+            "a has an instance of db, which keeps apart from orders",
+        ),
+        (
+            {"anti_affinity": (ITSELF,)},
+            {"workloads": {"wl-1": 1}},
+            "a has an instance of orders already",
         ),
     ],
     "cpu": [
@@ -124,8 +155,6 @@ def test_a_filter_rejects_and_explains(
     [
         ({}, {}),
         ({"pools": ("edge", "default")}, {}),
-        ({"arch": ("arm64", "amd64")}, {}),
-        ({"arch": None}, {"arch": "riscv64"}),
         ({"constraints": ("label.zone == home", "arch != arm64", "node == a")}, {"labels": {"zone": "home"}}),
         ({"constraints": ("label.zone != home",)}, {}),
         ({"constraints": ("node == nd-a",)}, {}),
@@ -143,7 +172,7 @@ def test_a_node_passes(asked: dict[str, Any], node: dict[str, Any]) -> None:
 
 def test_only_what_was_asked_for_matters() -> None:
     matters = [one.name for one in FILTERS if one.matters(a_request(reserve=amounts(cpu=1)))]
-    assert matters == ["state", "disk_watermark", "pool", "cpu"]
+    assert matters == ["state", "pool", "disk_watermark", "cpu"]
 
 
 def test_the_commonest_reason_comes_first() -> None:

@@ -42,7 +42,6 @@ requests_of_any_kind = st.builds(
     reserve=some_amounts,
     pools=st.sampled_from([("default",), ("default", "edge"), ("nowhere",)]),
     constraints=st.sampled_from([(), ("label.zone == home",), ("label.zone != home", "arch == amd64")]),
-    arch=st.sampled_from([None, ("amd64",)]),
     only_nodes=st.sampled_from([None, None, ("nd-01", "nd-02", "nd-03")]),
     image_id=st.sampled_from([None, None, "sha256:1"]),
 )

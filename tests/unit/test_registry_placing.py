@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
-from lattice.contracts.messages import CommitPlacements, SchedulingQuery
-from services.registry import scheduling
+from lattice.contracts.messages import (
+    CommitPlacements,
+    GetByName,
+    PlacementRequest,
+    SchedulingQuery,
+    UpdateNode,
+    UpdateWorkload,
+)
+from services.registry import nodes, reading, scheduling, workload_update
 from services.registry.change import SYSTEM
 from services.registry.disk_watermark import DiskFull
+from services.registry.node_deps import NodeDeps
 from services.registry.node_rows import find_node, note_disk_full
-from tests.fixtures.registry_world import NODE, World, placement
+from services.registry.tables import FactRow
+from services.scheduler.placement import Unplaceable, place
+from tests.fixtures.registry_world import CALLER, NODE, World, placement
 from tests.fixtures.registry_world import world as world
 
 FULL = DiskFull(percent=91, refuse_above_percent=85, accept_below_percent=80)
@@ -48,3 +59,71 @@ async def test_a_disk_that_fills_up_between_the_decision_and_its_commit_takes_no
 
 def test_what_is_stored_of_a_full_disk_is_plain() -> None:
     assert asdict(FULL) == {"percent": 91, "refuse_above_percent": 85, "accept_below_percent": 80}
+
+
+async def _requests(world: World) -> dict[str, PlacementRequest]:
+    snapshot = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
+    return {request.workload_name: request for request in snapshot.wanted}
+
+
+async def test_rules_reach_the_scheduler_with_the_ids_of_those_they_name(world: World) -> None:
+    db = await world.create(name="db", image="web:1")
+    placement_ = {
+        "spread": "label.zone",
+        "strategy": "binpack",
+        "preferred": [{"constraint": "label.disk == ssd", "weight": 20}],
+        "affinity": [{"workload": "db", "topology": "label.zone"}, {"workload": "later", "weight": 5}],
+        "anti_affinity": [{"workload": "web"}],
+    }
+    web = await world.create(name="web", image="web:1", placement=placement_)
+    asked = (await _requests(world))["web"]
+    assert (asked.spread, asked.strategy) == ("label.zone", "binpack")
+    assert [(each.constraint, each.weight) for each in asked.preferred] == [("label.disk == ssd", 20)]
+    assert [(each.workload_id, each.topology, each.weight) for each in asked.affinity] == [
+        (db.workload.id if db.workload else "", "label.zone", None),
+        (None, "node", 5),
+    ]
+    assert [each.workload_id for each in asked.anti_affinity] == [web.workload.id if web.workload else ""]
+
+
+async def test_who_keeps_apart_is_not_joined_by_those_it_keeps_apart_from(world: World) -> None:
+    await world.create(
+        name="quiet", image="web:1", placement={"anti_affinity": [{"workload": "loud"}, {"workload": "so-so", "weight": 9}]}
+    )  # fmt: skip
+    await world.create(name="loud", image="web:1")
+    await world.create(name="so-so", image="web:1")
+    asked = await _requests(world)
+    (rule,) = asked["loud"].anti_affinity
+    assert (rule.workload_name, rule.topology, rule.weight, rule.is_theirs) == ("quiet", "node", None, True)
+    assert asked["so-so"].anti_affinity == ()
+    await _update(world, "quiet", {"placement": {"anti_affinity": []}})
+    assert (await _requests(world))["loud"].anti_affinity == ()
+    await _update(world, "quiet", {"placement": {"anti_affinity": [{"workload": "loud"}]}})
+    assert (await _requests(world))["loud"].anti_affinity == (rule,)
+
+
+async def _update(world: World, name: str, patch: dict[str, Any]) -> None:
+    await workload_update.update_workload(
+        world.deps, UpdateWorkload(caller=CALLER, workload=name, patch=patch)
+    )
+
+
+async def test_labels_and_pools_that_change_leave_what_runs_and_are_said_to_the_scheduler(
+    world: World,
+) -> None:
+    """The fact wakes the scheduler (`may_make_room`), which tries again what waits."""
+    await world.create(name="runs", image="web:1", placement={"constraints": ["label.zone != home"]})
+    await world.place_all()
+    await world.create(name="waits", image="web:1", placement={"constraints": ["label.zone == home"]})
+    node_deps = NodeDeps(world.deps, None)  # type: ignore[arg-type]  # no certificate is made here
+    await nodes.update_node(node_deps, UpdateNode(caller=CALLER, node="one", labels={"zone": "home"}))
+    snapshot = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
+    (node,) = snapshot.nodes
+    assert node.labels == {"zone": "home"}
+    assert sum(node.workloads.values()) == 1
+    async with world.deps.store.transaction() as tx:
+        (fact,) = await tx.find(FactRow, entity="node", verb="updated")
+    assert fact.data == {"labels": {"zone": "home"}}
+    assert not isinstance(place(snapshot.wanted[0], snapshot.nodes), Unplaceable)
+    runs = await reading.get_workload(world.deps, GetByName(ref="runs"))
+    assert [each.node for each in runs.instances] == ["one"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from lattice.contracts.nouns import Amounts, Id, NodeId, Noun
+from lattice.contracts.spec import PlacementStrategy, PreferredConstraint
 
 
 class TakeTerm(Noun):
@@ -38,6 +39,18 @@ class SchedulableNode(Noun):
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
 
 
+class PlacementRule(Noun):
+    """Where an instance is to be, or not to be, with those of a workload."""
+
+    workload_name: str
+    workload_id: Id | None = Field(None, description="null while there is no workload of that name")
+    topology: str = Field("node", description="`node` or `label.KEY`: what counts as together")
+    weight: int | None = Field(None, description="of a wish; null where it must be so")
+    is_theirs: bool = Field(
+        False, description="the rule of the workload that it names, not of the one to place"
+    )
+
+
 class PlacementRequest(Noun):
     """One instance that needs a node."""
 
@@ -51,9 +64,6 @@ class PlacementRequest(Noun):
     document_bytes: int = Field(0, description="what it takes of its node's desired document")
     pools: tuple[str, ...] = ("default",)
     constraints: tuple[str, ...] = ()
-    arch: tuple[str, ...] | None = Field(
-        None, description="the architectures of the image; None where unknown"
-    )
     only_nodes: tuple[str, ...] | None = Field(
         None, description="where its volume or its local-only image is"
     )
@@ -62,6 +72,15 @@ class PlacementRequest(Noun):
     image_id: str | None = None
     group: str = Field("", description="instances of one group go to one node, in one decision")
     group_name: str = Field("", description="the group, for people: `app shop`")
+    spread: str = Field(
+        "node", description="`node` or `label.KEY`: what to spread over; `none` for not at all"
+    )
+    strategy: PlacementStrategy = PlacementStrategy.SPREAD
+    preferred: tuple[PreferredConstraint, ...] = ()
+    affinity: tuple[PlacementRule, ...] = ()
+    anti_affinity: tuple[PlacementRule, ...] = Field(
+        (), description="its own rules, and those of others that keep apart from it"
+    )
 
 
 class SchedulingQuery(Noun):
