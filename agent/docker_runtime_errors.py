@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import aiohttp
 from aiodocker import DockerError
 
+from agent.last_exits import WRONG_PROGRAM
 from lattice.errors import Conflict, Invalid, LatticeError, NotFound, Temporary
 from lattice.runtime import EngineAway, EngineHangs, ImageDenied, ImageNotFound, NoSpace, PortTaken
 
@@ -35,14 +38,22 @@ def pull_error(error: Exception, reference: str) -> LatticeError:
         return ImageDenied(f"image {reference} does not exist, or its registry wants credentials")
     if any(word in text for word in ("unauthorized", "no basic auth", "denied", "forbidden")):
         return ImageDenied(f"the registry of {reference} refuses our credentials: check the pull secret")
+    if "no matching manifest" in text or "no match for platform" in text:
+        return ImageNotFound(
+            f"image {reference} is not built for this node's kind of processor{_platform_in(text)}: build it for that, too, or "
+            "name the nodes that it is for (placement.constraints: arch == …)"
+        )
     if "manifest unknown" in text or "not found" in text or "no such image" in text:
         return ImageNotFound(f"image {reference} does not exist in its registry")
-    if "no matching manifest" in text:
-        return ImageNotFound(f"image {reference} does not exist for this node's kind of processor")
     if "invalid reference format" in text:
         return Invalid(f"{reference!r} is not the name of an image")
     space = _by_prose(error.message, f"pulling {reference}")
     return space or Temporary(f"pulling {reference} failed: {error.message}")
+
+
+def _platform_in(text: str) -> str:
+    found = re.search(r"no matching manifest for (\S+)", text)
+    return f" ({found[1]})" if found else ""
 
 
 def _by_prose(message: str, what: str) -> LatticeError | None:
@@ -51,6 +62,8 @@ def _by_prose(message: str, what: str) -> LatticeError | None:
         return NoSpace(f"The node's disk is full ({what}): free some space on it.")
     if "port is already allocated" in text or "address already in use" in text:
         return PortTaken(f"A port is in use on the node by something else ({what}).")
+    if "exec format error" in text:
+        return Invalid(f"What the container is to run is {WRONG_PROGRAM} ({what}).")
     if "no such image" in text:
         return ImageNotFound(f"The image is not on this node ({what}).")
     return None

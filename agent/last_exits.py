@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from agent.dead_runs import is_dead
@@ -16,6 +16,8 @@ from lattice.runtime import Container
 
 # Each is written with the facts and told with each report: enough to see a stack's end, and little where hundreds crash.
 LAST_WORDS = 10
+# "Exec format error" in the kernel's words: nearly always an image of another architecture.
+WRONG_PROGRAM = "no program for this node's kind of processor: use an image that is built for it"
 VANISHED = "its container vanished: it was removed by somebody else"
 
 
@@ -42,6 +44,16 @@ def exit_reason(container: Container, instance: DesiredInstance, record: Instanc
         return record.dead.reason
     said = exit_words(container.exit_code)
     return f"{said}: {container.error}" if container.error else said
+
+
+def exit_reason_with_log(
+    container: Container, instance: DesiredInstance, record: InstanceRecord, last_lines: Sequence[str]
+) -> str:
+    """The same, with what the container's last line tells of a program that could not even begin."""
+    reason = exit_reason(container, instance, record)
+    if container.exit_code and last_lines and "exec format error" in last_lines[-1].lower():
+        return f"{reason}: what it runs is {WRONG_PROGRAM}"
+    return reason
 
 
 def last_exit_of(

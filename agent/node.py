@@ -19,6 +19,7 @@ from agent.exec_sessions import SILENCE_S, ExecSessions
 from agent.executor import Executor
 from agent.health import HealthChecks
 from agent.image_collection import CollectionRules
+from agent.image_room import ImageRoom, SizeOf, registry_size
 from agent.instance_files import InstanceFiles
 from agent.inventory import DiskSpace, InventoryKeeper, disk_space, usage
 from agent.journal import Journal
@@ -69,6 +70,7 @@ class AgentConfig:
     collection: CollectionRules = field(default_factory=CollectionRules)
     collect_every_s: float = COLLECT_EVERY_S
     disk_space: Callable[[str], DiskSpace] = disk_space
+    image_size: SizeOf = registry_size
 
 
 class NodeAgent:
@@ -87,7 +89,8 @@ class NodeAgent:
             self.journal,
             self.events,
             clock=clock,
-            space=lambda: config.disk_space(self.inventory.data_dir),
+            space=self._space,
+            room=ImageRoom(self._space, lambda: self.inventory.inventory.arch, config.image_size),
             rules=config.collection,
             every_s=config.collect_every_s,
         )
@@ -183,6 +186,9 @@ class NodeAgent:
     def _changed(self) -> None:
         self.executor.wake()
         self.reporter.changed()
+
+    def _space(self) -> DiskSpace:
+        return self._config.disk_space(self.inventory.data_dir)
 
     async def _beat(self) -> None:
         await heartbeat.beat(self._bus, self._heartbeat, every_s=self._config.heartbeat_s)

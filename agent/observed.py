@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.exits import failing_since, has_ended, is_crash_looping, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
-from agent.last_exits import exit_reason
+from agent.last_exits import exit_reason_with_log
 from agent.naming import INSTANCE, Slot
 from agent.reconcile import SlotPlan, SlotView, Verb, refusal_of
 from lattice.contracts.messages import DesiredInstance
@@ -105,10 +105,11 @@ def _instance(
     record = facts.record(instance.key)
     activity = sight.activities.get(key_text(instance.key))
     refusal = plan.refusal if plan else None
+    last_log = sight.last_logs.get(container.id, ()) if container else ()
     if refusal is not None:
         phase, reason = Phase.FAILED, f"refused: {refusal.reason}"
     else:
-        phase, reason = _phase(instance, container, record, activity, now)
+        phase, reason = _phase(instance, container, record, activity, now, last_log)
     health, why = sight.health.get(container.id, (Health.UNKNOWN, "")) if container else (Health.UNKNOWN, "")
     is_running = phase is Phase.RUNNING
     return ObservedContainer(
@@ -120,7 +121,7 @@ def _instance(
         progress=activity.progress if activity else "",
         ended=refusal is None and _rests(instance, container, record),
         restarts=record.restarts,
-        last_log=(last_log := sight.last_logs.get(container.id, ()) if container else ()),
+        last_log=last_log,
         last_exit=_last_exit(record, last_log),
         failing_since=failing_since(record, container, now),
         **(_of_container(container, instance) if container else {}),
@@ -133,6 +134,7 @@ def _phase(
     record: InstanceRecord,
     activity: Activity | None,
     now: datetime,
+    last_log: Sequence[str],
 ) -> tuple[Phase, str]:
     if instance.desired is DesiredState.STOPPED:
         up = container is not None and container.is_up
@@ -142,7 +144,7 @@ def _phase(
     if record.failure is not None:
         return _after_failure(record, vanished=container is None and record.was_made)
     if container is not None and has_ended(container) and not record.stopped_by_us:
-        return _after_exit(instance, container, record, now)
+        return _after_exit(instance, container, record, now, last_log)
     if activity is not None and activity.verb is Verb.PULL:
         return Phase.PULLING, ""
     return (Phase.STARTING, "") if container is not None or activity is not None else (Phase.PENDING, "")
@@ -187,9 +189,13 @@ def _after_failure(record: InstanceRecord, *, vanished: bool) -> tuple[Phase, st
 
 
 def _after_exit(
-    instance: DesiredInstance, container: Container, record: InstanceRecord, now: datetime
+    instance: DesiredInstance,
+    container: Container,
+    record: InstanceRecord,
+    now: datetime,
+    last_log: Sequence[str],
 ) -> tuple[Phase, str]:
-    reason = exit_reason(container, instance, record)
+    reason = exit_reason_with_log(container, instance, record, last_log)
     if not starts_again(instance, record, container):
         ended_well = container.exit_code == 0 and not container.oom_killed
         return (Phase.STOPPED if ended_well else Phase.FAILED), reason

@@ -14,6 +14,7 @@ from loguru import logger
 
 from agent.facts import PulledImage
 from agent.image_collection import CollectionRules, Removal, next_removal, noted, wanted_by
+from agent.image_room import ImageRoom
 from agent.inventory import DiskSpace
 from agent.journal import Journal
 from agent.node_events import NodeEvents
@@ -41,10 +42,11 @@ class PulledImages:
         clock: Clock,
         space: ReadSpace,
         rules: CollectionRules,
+        room: ImageRoom,
         every_s: float = EVERY_S,
     ) -> None:
         self._runtime, self._journal, self._events = runtime, journal, events
-        self._clock, self._space, self._rules, self._every_s = clock, space, rules, every_s
+        self._clock, self._space, self._rules, self._room, self._every_s = clock, space, rules, room, every_s
         self._removing = asyncio.Lock()
 
     async def is_here(self, reference: str) -> bool:
@@ -55,12 +57,13 @@ class PulledImages:
     async def pull(
         self, reference: str, *, progress: Callable[[str], None], auth: RegistryAuth | None
     ) -> None:
-        """Fetch an image and remember that it was us, if it was not here before."""
-        before = {image.id for image in await self._runtime.images()}
+        """Fetch an image and remember that it was us, if it was not here before.  Raises NoSpace for one that would fill the disk."""
+        held = await self._runtime.images()
+        await self._room.check(reference, auth, held)
         await self._runtime.pull(reference, progress=progress, auth=auth)
         image_id = await self._runtime.image_id(reference)
         known = self._journal.images.get(image_id) if image_id is not None else None
-        if image_id is None or (image_id in before and known is None):
+        if image_id is None or (any(image.id == image_id for image in held) and known is None):
             return
         now = self._clock.now()
         image = known or PulledImage(pulled_at=now, unused_since=now)

@@ -1,34 +1,21 @@
 """Asks an image's registry for the digest of a tag (OCI distribution, HEAD on the manifest).
 
-The name of the registry comes from whoever deploys, so this is careful: no redirects, one time limit over all, nothing of the answer but
-the digest is used, link-local addresses (cloud metadata) are never asked, and credentials go only to the registry itself or to the token
-service that it names over TLS.
+How carefully it asks is in `lattice.oci_registry`; here is one time limit over all, and nothing of the answer but the digest is used.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import httpx
 
-from lattice.image_reference import DEFAULT_HOST, ImageReference
+from lattice.image_reference import ImageReference
+from lattice.oci_registry import api_host, ask_manifest
 from services.registry.image_pinning import Answer, RegistryAnswer
 
-_MANIFESTS = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
-)
 _DIGEST = re.compile(r"^sha256:[a-f0-9]{64}$")
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
 @dataclass(slots=True)
@@ -70,91 +57,20 @@ class ImageRegistries:
             async with asyncio.timeout(self.timeout_s), httpx.AsyncClient(timeout=self.timeout_s) as client:
                 return await _head(client, reference, login)
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return RegistryAnswer(Answer.AWAY, detail=f"{_api_host(reference.host)}: {_plain(error)}")
+            return RegistryAnswer(Answer.AWAY, detail=f"{api_host(reference.host)}: {_plain(error)}")
 
 
 async def _head(client: httpx.AsyncClient, reference: ImageReference, login: str | None) -> RegistryAnswer:
-    if _is_link_local(reference.host):
-        return RegistryAnswer(Answer.AWAY, detail="link-local addresses are never asked")
-    url = f"{_base_url(reference.host)}/v2/{reference.repository}/manifests/{reference.tag or 'latest'}"
-    response = await client.head(url, headers={"Accept": _MANIFESTS})
-    if response.status_code == 401:
-        authorization = await _authorize(
-            client, response.headers.get("WWW-Authenticate", ""), reference, login
-        )
-        if authorization is not None:
-            response = await client.head(url, headers={"Accept": _MANIFESTS, "Authorization": authorization})
-    return _read(response, login)
-
-
-def _read(response: httpx.Response, login: str | None) -> RegistryAnswer:
-    digest = response.headers.get("Docker-Content-Digest", "")
-    if response.status_code == 200 and _DIGEST.match(digest):
+    answer = await ask_manifest(client, "HEAD", reference, reference.tag or "latest", login)
+    digest = answer.headers.get("Docker-Content-Digest", "")
+    if answer.status == 200 and _DIGEST.match(digest):
         return RegistryAnswer(Answer.FOUND, digest=digest)
-    if response.status_code in (401, 403):
+    if answer.status in (401, 403):
         detail = "wrong user or password" if login else "it wants a user and password"
         return RegistryAnswer(Answer.DENIED, detail=detail)
-    if response.status_code == 404:
+    if answer.status == 404:
         return RegistryAnswer(Answer.MISSING)
-    return RegistryAnswer(Answer.AWAY, detail=f"it answered {response.status_code}")
-
-
-async def _authorize(
-    client: httpx.AsyncClient, challenge: str, reference: ImageReference, login: str | None
-) -> str | None:
-    """The Authorization header that the challenge asks for, or None."""
-    scheme, _, rest = challenge.partition(" ")
-    basic = f"Basic {base64.b64encode(login.encode()).decode()}" if login else None
-    if scheme.lower() == "basic":
-        return basic
-    parts = dict(_CHALLENGE.findall(rest))
-    realm = parts.get("realm", "")
-    if scheme.lower() != "bearer" or not _may_send_login(realm, reference.host):
-        return None
-    scope = parts.get("scope", f"repository:{reference.repository}:pull")
-    params = {"service": parts.get("service", ""), "scope": scope}
-    response = await client.get(realm, params=params, headers={"Authorization": basic} if basic else {})
-    token = _token_in(response)
-    return f"Bearer {token}" if token else None
-
-
-def _token_in(response: httpx.Response) -> str | None:
-    """A token service calls it `token`, or `access_token` as OAuth 2 does.  ValueError if its answer is no JSON."""
-    said = response.json() if response.status_code == 200 else None
-    token = said.get("token") or said.get("access_token") if isinstance(said, dict) else None
-    return token if isinstance(token, str) else None
-
-
-def _may_send_login(realm: str, host: str) -> bool:
-    url = urlsplit(realm)
-    return url.scheme == "https" or (url.scheme == "http" and url.netloc == host and _is_loopback(host))
-
-
-def _base_url(host: str) -> str:
-    scheme = "http" if _is_loopback(host) else "https"
-    return f"{scheme}://{_api_host(host)}"
-
-
-def _api_host(host: str) -> str:
-    return "registry-1.docker.io" if host == DEFAULT_HOST else host
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.rsplit(":", 1)[0].strip("[]"))
-    except ValueError:
-        return None
-
-
-def _is_loopback(host: str) -> bool:
-    """The Engine, too, talks plain HTTP to loopback registries only."""
-    address = _address(host)
-    return host.split(":")[0] == "localhost" or (address is not None and address.is_loopback)
-
-
-def _is_link_local(host: str) -> bool:
-    address = _address(host)
-    return address is not None and address.is_link_local
+    return RegistryAnswer(Answer.AWAY, detail=f"it answered {answer.status}")
 
 
 def _plain(error: BaseException) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
+import subprocess
 import sys
+import tarfile
 import urllib.request
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -364,3 +367,43 @@ async def _changed_image(docker: aiodocker.Docker, base: str, label: str) -> str
     await made.commit(repository=f"lattice-test-{label}", tag="1", changes=[f"LABEL lattice.test={label}"])
     await made.delete(force=True)
     return f"lattice-test-{label}:1"
+
+
+async def test_an_image_too_large_for_the_disk_is_not_fetched(
+    node: Node, image_test: str, registry: ImageRegistry
+) -> None:
+    image = registry.push(image_test, f"acme/{node.cluster}-large:1")
+    node.config["disk_space"] = lambda _: DiskSpace(free_bytes=100_000, used_percent=99.9)
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image))
+        seen = await node.until(key_of(), lambda c: "free" in c.reason)
+    assert f"image {image} is " in seen.reason and "the node has 97.66 KiB free" in seen.reason
+    assert await node.runtime.image_id(image) is None
+
+
+async def test_a_program_for_another_processor_is_named(
+    node: Node, cluster_id: str, docker: aiodocker.Docker
+) -> None:
+    image = f"lattice-test-{cluster_id}:arm"
+    await asyncio.to_thread(_import_for_another_processor, image)
+    async with node.run():
+        await node.want(instance_of(key_of(), image=image, command=("/program",), backoff=SOON))
+        seen = await node.until(key_of(), lambda c: "processor" in c.reason)
+        await node.want(tombstones=(tombstone_of(key_of()),))
+        await node.until_gone(key_of())
+    await docker.images.delete(image)
+    assert "no program for this node's kind of processor: use an image that is built for it" in seen.reason
+
+
+def _import_for_another_processor(image: str) -> None:
+    """An image in which everything, the shell too, has the head of a program for a processor that no machine here has (S/390)."""
+    program = b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16" + bytes(44)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name in ("program", "bin/sh"):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(program), 0o755
+            tar.addfile(entry, io.BytesIO(program))
+    subprocess.run(
+        ["docker", "import", "-", image], input=archive.getvalue(), check=True, capture_output=True
+    )

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import pytest
 
+from agent.image_room import registry_size
 from lattice.image_reference import ImageReference, parse_reference
+from lattice.runtime import RegistryAuth
 from services.registry.image_pinning import Answer
 from services.registry.image_registry import ImageRegistries
 from tests.fixtures.registry import ImageRegistry
@@ -96,3 +98,17 @@ async def test_whatever_a_token_service_answers_is_an_answer(answer: bytes, expe
         found = await ImageRegistries().digest(image, None, monotonic_s=0)
         server.shutdown()
     assert found.answer is expected
+
+
+async def test_the_size_of_an_image_is_known_before_it_is_pulled(
+    pushed: ImageReference, private_registry: ImageRegistry, image_test: str
+) -> None:
+    size = await registry_size(f"{pushed.host}/acme/api:1", None, "amd64")
+    assert size is not None and 100_000 < size < 100 * 2**20
+    secret = private_registry.push(image_test, "acme/sized:1")
+    login = RegistryAuth(username=private_registry.username, password=private_registry.password)
+    assert await registry_size(secret, login, "amd64") == size
+    assert await registry_size(secret, None, "amd64") is None
+    assert await registry_size(f"{pushed.host}/acme/nothing:1", None, "amd64") is None
+    assert await registry_size("127.0.0.1:1/acme/api:1", None, "amd64") is None
+    assert await registry_size("169.254.169.254/acme/api:1", None, "amd64") is None

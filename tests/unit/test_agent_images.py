@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from agent.facts import PulledImage
 from agent.image_collection import CollectionRules, Removal, Wanted, is_own_name, next_removal, noted
+from agent.image_size import compressed_bytes, digest_for, lacks_room
 from agent.inventory import DiskSpace
 from agent.journal import IMAGES, Journal
 from lattice.contracts.nouns import ContainerKey, LocalImage, Phase
+from lattice.contracts.spec import BackoffSpec
 from lattice.errors import Conflict
-from lattice.runtime import ContainerOptions
+from lattice.runtime import ContainerOptions, RegistryAuth
 from lattice.testing import FakeRuntime
 from tests.fixtures.agent import IMAGE, Node, NodeAgent, eventually, instance_of, key_of, tombstone_of
 
@@ -122,6 +124,44 @@ def test_nothing_that_anybody_speaks_for_is_ever_named(
         assert not may or percent < (80 if begun else 85)
     else:
         assert found.image_id in {image(n).id for n in may} and percent >= (80 if begun else 85)
+
+
+# ---------------------------------------------------------------------------------------- is there room?
+
+MANIFEST = {"layers": [{"size": 10}, {"size": 5}]}
+INDEX = {
+    "manifests": [
+        {"digest": "sha256:a", "platform": {"os": "linux", "architecture": "arm64"}},
+        {"digest": "sha256:b", "platform": {"os": "linux", "architecture": "amd64"}},
+    ]
+}
+
+
+def test_sizes_are_read_from_manifests() -> None:
+    assert compressed_bytes(MANIFEST) == 15 and compressed_bytes(INDEX) is None
+    assert digest_for(INDEX, "amd64") == "sha256:b" and digest_for(INDEX, "s390x") is None
+    assert digest_for(MANIFEST, "amd64") is None
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["layers", "size", "manifests", "platform", "os", "digest"]), inner)
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["layers", "manifests"]), _json))
+def test_a_manifest_of_any_shape_is_read_or_not_known(manifest: dict[str, Any]) -> None:
+    size = compressed_bytes(manifest)
+    assert size is None or size >= 0
+    assert digest_for(manifest, "amd64") is None or isinstance(digest_for(manifest, "amd64"), str)
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40))
+def test_what_fits_twice_has_room(compressed: int, free: int) -> None:
+    assert (lacks_room(A, compressed, free) is None) is (2 * compressed <= free)
 
 
 # ---------------------------------------------------------------------------------------- the agent
@@ -285,3 +325,45 @@ async def test_an_order_that_comes_during_a_removal_waits_for_its_end(
 def _has_order(agent: NodeAgent) -> bool:
     document = agent.journal.document
     return document is not None and bool(document.instances)
+
+
+async def test_an_image_that_would_fill_the_disk_is_not_pulled(runtime: FakeRuntime, tmp_path: Path) -> None:
+    free = [int(0.8 * 2**30)]
+
+    async def size_of(reference: str, auth: RegistryAuth | None, arch: str) -> int:
+        assert (reference, auth, arch) == (A, None, "amd64")
+        return int(1.2 * 2**30)
+
+    node = Node(
+        runtime,
+        tmp_path,
+        config={
+            "disk_space": lambda _: DiskSpace(free_bytes=free[0], used_percent=99),
+            "image_size": size_of,
+        },
+    )
+    async with node.run():
+        await node.want(instance_of(key_of(), image=A, backoff=BackoffSpec(initial=0.1, max=0.1)))
+        seen = await node.until(key_of(), lambda c: "free" in c.reason)
+        assert seen.phase is Phase.PULLING and seen.reason.startswith(
+            f"image {A} is 1.2 GiB to download and takes about 2.4 GiB, and the node has 819.2 MiB free"
+        )
+        assert ("pull", A) not in runtime.calls
+        free[0] = 3 * 2**30
+        await node.until(key_of(), lambda c: c.phase is Phase.RUNNING)
+
+
+@pytest.mark.parametrize("why", ["its size is not known", "another version is here", "the disk is empty"])
+async def test_an_image_is_pulled_where_nobody_can_say_that_it_is_too_large(
+    runtime: FakeRuntime, tmp_path: Path, why: str
+) -> None:
+    async def size_of(reference: str, auth: RegistryAuth | None, arch: str) -> int | None:
+        return None if why == "its size is not known" else 2**50
+
+    if why == "another version is here":
+        runtime.tag(IMAGE, "acme/a:0")
+    free = 100 * 2**30 if why == "the disk is empty" else 1
+    disk = {"disk_space": lambda _: DiskSpace(free_bytes=free, used_percent=50), "image_size": size_of}
+    async with (node := Node(runtime, tmp_path, config=disk)).run():
+        await node.want(instance_of(key_of(), image=A))
+        await node.until(key_of(), lambda c: c.phase is Phase.RUNNING)

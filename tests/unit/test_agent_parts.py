@@ -129,6 +129,7 @@ def test_host_names_stay_readable() -> None:
         ("no basic auth credentials", 500, ImageDenied),
         ("write /var/lib/docker/tmp/x: no space left on device", 500, NoSpace),
         ("no matching manifest for linux/amd64 in the manifest list entries", 404, ImageNotFound),
+        ("no match for platform in manifest sha256:1: not found", 404, ImageNotFound),
         ("dial tcp: lookup registry-1: no such host", 500, Temporary),
         ("invalid reference format", 400, Invalid),
     ],
