@@ -13,6 +13,7 @@ from loguru import logger
 
 from agent.exec_exit import exit_code_of
 from agent.journal import Journal
+from agent.naming import key_from
 from agent.world import World
 from lattice.cancelling import cancel_and_wait
 from lattice.contracts.catalogue import SESSION_IN, SESSION_OUT
@@ -71,14 +72,14 @@ class ExecSessions:
     def _container_name(self, request: ExecRequest) -> str:
         """Only containers that the document wants: never a quarantined one."""
         document = self._journal.document
-        name = request.key.container_name(self._cluster_id)
-        container = self._world.get(name)
+        own = [each for each in self._world.containers if key_from(each.labels) == request.key]
         wanted = document is not None and any(i.key == request.key for i in document.instances)
-        if not wanted or container is None:
+        if not wanted or not own:
             raise NotFound("This node has no such instance: look at `lattice show` for where it runs.")
-        if not container.is_up:
+        running = [each.name for each in own if each.is_up]
+        if not running:
             raise Conflict("The instance does not run: start it first.")
-        return name
+        return running[-1]
 
 
 class Session:

@@ -20,6 +20,7 @@ from agent.dead_runs import note_dead
 from agent.exits import note_exits
 from agent.facts import Facts, key_text
 from agent.health import HealthChecks
+from agent.job_runs import advance
 from agent.journal import Journal
 from agent.last_exits import VANISHED, note_vanished, with_last_words
 from agent.log_shipping import LogShipping
@@ -27,7 +28,7 @@ from agent.naming import Slot, key_from, slot_of
 from agent.node_events import NodeEvents
 from agent.observed import Activity, Sight, observe, quarantined
 from agent.outages import Outage, forgive
-from agent.reconcile import Plan, Step, Verb, diff, plan_slot, slot_views
+from agent.reconcile import Plan, Step, Verb, diff, plan_slot, refusal_of, slot_views
 from agent.steps import StepTaker
 from agent.world import World
 from lattice.cancelling import cancel_and_wait
@@ -129,6 +130,7 @@ class Executor:
             return  # what is there is not known: a container that is not seen may well be running
         await self._note_exits()
         await self._note_dead()
+        await self._advance_jobs()
         plan = self._plan()
         self._tell_refusals(plan)
         for slot, slot_plan in plan.slots.items():
@@ -265,6 +267,25 @@ class Executor:
             logger.warning("{} is ended: {}", key_text(instance.key), reason)
             self._events.tell("liveness_failed", reason, key=instance.key)
 
+    async def _advance_jobs(self) -> None:
+        """Begin the runs that are due and note the ones that have ended; what is not journalled is not done."""
+        document, facts = self._journal.document, self._journal.facts
+        if document is None or not (facts.jobs or any(i.run.job is not None for i in document.instances)):
+            return
+        views, _ = slot_views(document, self._world.containers, facts)
+        refused = frozenset(r.key for r in map(refusal_of, views.values()) if r is not None)
+        advanced = advance(
+            document,
+            self._world.containers,
+            facts,
+            self._clock.now(),
+            self._chance.random(),
+            refused=refused,
+            tails=self._logs.tails(self._ended()),
+        )
+        if advanced != facts:
+            await self._journal.keep(advanced)
+
     def _tell_refusals(self, plan: Plan) -> None:
         refusals = [each.refusal for each in plan.slots.values() if each.refusal is not None]
         for refusal in refusals:
@@ -287,7 +308,9 @@ class Executor:
         document = self._journal.document
         if document is None:
             return {}
-        return {i.key.container_name(document.cluster_id): i for i in document.instances}
+        wanted = {i.key: i for i in document.instances}
+        keyed = ((key_from(each.labels), each.name) for each in self._world.containers)
+        return {name: wanted[key] for key, name in keyed if key in wanted}
 
     def _ended(self) -> list[str]:
         return [each.id for each in self._world.containers if not each.is_up]

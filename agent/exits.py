@@ -51,7 +51,8 @@ def note_exits(
     outage: Outage | None = None,
 ) -> tuple[Facts, tuple[Container, ...]]:
     """The facts with every exit that was not seen before, and the containers whose exit it was; one in the Engine's last outage is no crash."""
-    wanted = {i.key: i for i in document.instances} if document else {}
+    # How a job's runs end is noted by `job_runs`.
+    wanted = {i.key: i for i in document.instances if i.run.job is None} if document else {}
     fresh = []
     for container in containers:
         key = key_from(container.labels)
@@ -124,14 +125,15 @@ def describe_key(key: ContainerKey) -> str:
     return f"{key.workload_id} slot {key.slot} epoch {key.epoch}"
 
 
-def _exit_id(container: Container) -> str:
+def exit_id(container: Container) -> str:
+    """Which exit this is: a container may end more than once."""
     ended = container.finished_at.isoformat() if container.finished_at else ""
     return f"{container.id}@{ended}"
 
 
 def is_noted(record: InstanceRecord, container: Container) -> bool:
     """Whether this exit was counted, so that the pause that follows from it is known."""
-    return record.noticed_exit == _exit_id(container)
+    return record.noticed_exit == exit_id(container)
 
 
 def _is_news(instance: DesiredInstance, record: InstanceRecord, container: Container) -> bool:
@@ -155,7 +157,7 @@ def _with_engine_exit(
             "last_exit": last.model_copy(update={"reason": f"{last.reason}, with the Docker Engine"}),
             "running_id": "",
             "noticed_at": None,
-            "noticed_exit": _exit_id(container),
+            "noticed_exit": exit_id(container),
             "not_before": None,
             "was_made": True,
             "failure": None,
@@ -177,7 +179,7 @@ def _with_exit(
             "failing_since": now if crashes == 1 else record.failing_since or now,
             "crashes": crashes,
             "noticed_at": now,
-            "noticed_exit": _exit_id(container),
+            "noticed_exit": exit_id(container),
             "delay_s": pause,
             "not_before": now + timedelta(seconds=pause),
             "was_made": True,

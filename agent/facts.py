@@ -11,6 +11,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from agent.job_facts import JobRecord, bounded
 from agent.naming import Slot, slot_of
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import ContainerKey, DesiredState, LastExit, Noun
@@ -72,6 +73,9 @@ class Facts(Noun):
     records: dict[str, InstanceRecord] = Field({}, description="`workload/slot/epoch` -> record")
     ports: dict[str, dict[str, int]] = Field({}, description="`workload/slot` -> container port -> host port")
     volumes: frozenset[str] = frozenset()
+    jobs: dict[str, JobRecord] = Field({}, description="`workload/slot/epoch` -> runs of a job")
+    run_serial: int = Field(0, description="the newest `serial` of a run")
+    runs_known: int = Field(0, description="the registry knows of the runs up to this `serial`")
 
     def highest_epoch(self, slot: Slot) -> int | None:
         """The highest epoch that was ever ordered for a slot."""
@@ -127,8 +131,24 @@ def learn(facts: Facts, document: DesiredDocument) -> Facts:
             "records": {key_text(i.key): _ordered(facts.record(i.key), i) for i in document.instances},
             "ports": _remembered(facts.ports, slots),
             "volumes": facts.volumes.difference(document.remove_volumes),
+            "jobs": _jobs(facts, document),
+            "runs_known": document.runs_known,
         }
     )
+
+
+def _jobs(facts: Facts, document: DesiredDocument) -> dict[str, JobRecord]:
+    """The jobs that are wanted, and the others until all that they did is known."""
+    wanted = {key_text(instance.key) for instance in document.instances}
+    kept = {
+        text: record.model_copy(update={"ended": bounded(record.ended, known=document.runs_known)})
+        for text, record in facts.jobs.items()
+    }
+    return {
+        text: record
+        for text, record in kept.items()
+        if text in wanted or record.under_way or any(run.serial > document.runs_known for run in record.ended)
+    }
 
 
 def _remembered(ports: dict[str, dict[str, int]], wanted: set[str]) -> dict[str, dict[str, int]]:

@@ -35,12 +35,12 @@ def exit_words(exit_code: int | None) -> str:
     return f"exited with {exit_code} ({by})" if by else f"exited with {exit_code}"
 
 
-def exit_reason(container: Container, instance: DesiredInstance, record: InstanceRecord) -> str:
-    """How a container ended, in plain words."""
+def exit_reason(container: Container, instance: DesiredInstance, record: InstanceRecord | None = None) -> str:
+    """How a container ended, in plain words; `record` tells whether its liveness check ended it."""
     if container.oom_killed:
         limit = format_size(instance.run.memory_bytes)
         return f"out of memory: it used more than its limit of {limit}; raise resources.memory"
-    if record.dead is not None and is_dead(record, container):
+    if record is not None and record.dead is not None and is_dead(record, container):
         return record.dead.reason
     said = exit_words(container.exit_code)
     return f"{said}: {container.error}" if container.error else said
@@ -80,6 +80,8 @@ def note_vanished(
     for instance in document.instances if document else ():
         record = facts.record(instance.key)
         if instance.desired is not DesiredState.RUNNING or not record.running_id or instance.key in there:
+            continue
+        if instance.run.job is not None:  # its runs come and go; `job_runs` notes one that vanished
             continue
         facts = facts.with_record(record.model_copy(update=_vanished(instance, record, now)))
         fresh.append(instance)

@@ -9,6 +9,7 @@ from agent.facts import Facts, slot_text
 from agent.instance_files import InstanceFiles
 from agent.naming import (
     container_labels,
+    container_name,
     network_labels,
     network_name,
     network_of,
@@ -82,13 +83,16 @@ class Launcher:
         sealed: Sealed,
         ports: Mapping[str, int],
         known_volumes: frozenset[str],
+        run_id: str = "",
     ) -> Container:
         """Make the container with all that it needs; start nothing."""
         await self._ensure_network(instance)
         await self._ensure_volumes(instance, known_volumes)
         binds = await self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
-        return await self._runtime.create(container_options(self._cluster_id, instance, ports, binds, env))
+        return await self._runtime.create(
+            container_options(self._cluster_id, instance, ports, binds, env, run_id)
+        )
 
     async def make_files(self, instance: DesiredInstance, sealed: Sealed) -> None:
         """Have the instance's files, as they were when its container was made."""
@@ -138,13 +142,14 @@ def container_options(
     ports: Mapping[str, int],
     binds: tuple[FileBind, ...],
     env: Mapping[str, str],
+    run_id: str = "",
 ) -> ContainerOptions:
     """The container of an instance.  Pure."""
     run = instance.run
     return ContainerOptions(
-        name=instance.key.container_name(cluster_id),
+        name=container_name(cluster_id, instance.key, run_id),
         image=run.image_id or run.image,
-        labels=container_labels(cluster_id, instance),
+        labels=container_labels(cluster_id, instance, run_id),
         network=network_name(cluster_id, network_of(instance)),
         aliases=tuple(dict.fromkeys((instance.workload_name, *run.aliases))),
         command=run.command,

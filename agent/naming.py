@@ -6,6 +6,7 @@ the same Engine and is none of our business.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lattice.contracts.messages import DesiredInstance
@@ -21,6 +22,7 @@ SLOT = "lattice.slot"
 REVISION = "lattice.revision"
 VOLUME = "lattice.volume"
 NETWORK = "lattice.network"
+RUN = "lattice.run"
 
 Slot = tuple[str, int]
 
@@ -30,9 +32,16 @@ def slot_of(key: ContainerKey) -> Slot:
     return (key.workload_id, key.slot)
 
 
-def container_labels(cluster_id: str, instance: DesiredInstance) -> dict[str, str]:
+def container_name(cluster_id: str, key: ContainerKey, run_id: str = "") -> str:
+    """The name of an instance's container; each run of a job has one of its own, so that none is ever made twice."""
+    name = key.container_name(cluster_id)
+    return f"{name}-{re.sub('[^A-Za-z0-9_.-]', '', run_id)}" if run_id else name
+
+
+def container_labels(cluster_id: str, instance: DesiredInstance, run_id: str = "") -> dict[str, str]:
     """The labels of an instance's container."""
-    return {
+    labels = {RUN: run_id} if run_id else {}
+    return labels | {
         CLUSTER: cluster_id,
         PROJECT: instance.project,
         WORKLOAD: instance.key.workload_id,

@@ -22,6 +22,7 @@ from agent.image_collection import CollectionRules
 from agent.image_room import ImageRoom, SizeOf, registry_size
 from agent.instance_files import InstanceFiles
 from agent.inventory import DiskSpace, InventoryKeeper, disk_space, usage
+from agent.job_facts import untold
 from agent.journal import Journal
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
@@ -215,7 +216,7 @@ class NodeAgent:
 
     def _observed(self, counter: int) -> ObservedDocument:
         containers, quarantined = self.executor.observed()
-        document = self.journal.document
+        document, facts = self.journal.document, self.journal.facts
         era, generation = document.order if document else (0, 0)
         return ObservedDocument(
             node_id=self.who.node_id,
@@ -230,6 +231,7 @@ class NodeAgent:
             quarantined=quarantined,
             volumes=self.world.volume_ids,
             inventory=self.inventory.inventory,
+            runs=untold(facts.jobs.values(), known=facts.runs_known),
         )
 
 

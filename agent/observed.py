@@ -8,8 +8,9 @@ from datetime import datetime
 
 from agent.exits import failing_since, has_ended, is_crash_looping, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
+from agent.job_observed import look_at_job
 from agent.last_exits import exit_reason_with_log
-from agent.naming import INSTANCE, Slot
+from agent.naming import INSTANCE, RUN, Slot
 from agent.reconcile import SlotPlan, SlotView, Verb, refusal_of
 from lattice.contracts.messages import DesiredInstance
 from lattice.contracts.nouns import (
@@ -101,10 +102,12 @@ def _instance(
     sight: Sight,
     now: datetime,
 ) -> ObservedContainer:
+    refusal = plan.refusal if plan else None
+    if instance.run.job is not None and refusal is None:
+        return _job(view, instance, facts, sight)
     container = next((c for key, c in view.containers if key == instance.key), None)
     record = facts.record(instance.key)
     activity = sight.activities.get(key_text(instance.key))
-    refusal = plan.refusal if plan else None
     last_log = sight.last_logs.get(container.id, ()) if container else ()
     if refusal is not None:
         phase, reason = Phase.FAILED, f"refused: {refusal.reason}"
@@ -125,6 +128,25 @@ def _instance(
         last_exit=_last_exit(record, last_log),
         failing_since=failing_since(record, container, now),
         **(_of_container(container, instance) if container else {}),
+    )
+
+
+def _job(view: SlotView, instance: DesiredInstance, facts: Facts, sight: Sight) -> ObservedContainer:
+    text = key_text(instance.key)
+    activity = sight.activities.get(text)
+    own = {c.labels.get(RUN, ""): c for key, c in view.containers if key == instance.key}
+    pulling = activity is not None and activity.verb is Verb.PULL
+    look = look_at_job(instance, own, facts.jobs.get(text), facts.record(instance.key), pulling=pulling)
+    return ObservedContainer(
+        key=instance.key,
+        instance_id=instance.instance_id,
+        phase=look.phase,
+        health=look.health,
+        reason=look.reason,
+        progress=activity.progress if activity else "",
+        ended=look.ended,
+        last_log=sight.last_logs.get(look.container.id, ()) if look.container else (),
+        **(_of_container(look.container, instance) if look.container else {}),
     )
 
 

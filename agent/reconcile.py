@@ -8,109 +8,33 @@ One function serves start-up, a new document, an Engine event and the periodic l
 - only a tombstone, or a newer epoch of the same slot, removes a container; absence from the document never does;
 - a container of this cluster that no document knows is quarantined: shown, untouched;
 - one that ends by itself is started again after a pause; one that we stopped, at once;
-- one that its liveness check gave up is ended, and then as if it had ended by itself; what any other check says ends nothing.
+- one that its liveness check gave up is ended, and then as if it had ended by itself; what any other check says ends nothing;
+- a job's slot has a container for each of its runs (`job_plan`).
 
 Each step says why.  The steps of one slot are in order, and each is decided anew before it is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
 
 from agent.dead_runs import is_dead
 from agent.exits import has_ended, is_noted, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
+from agent.job_plan import plan_job
 from agent.last_exits import exit_words
 from agent.naming import Slot, key_from, slot_of
+from agent.plan import Plan as Plan
+from agent.plan import Refusal as Refusal
+from agent.plan import SlotPlan as SlotPlan
+from agent.plan import SlotView as SlotView
+from agent.plan import Step as Step
+from agent.plan import Verb as Verb
+from agent.plan import Wait as Wait
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, Tombstone
 from lattice.contracts.nouns import ContainerKey, DesiredState
 from lattice.runtime import Container, RunState
-
-
-class Verb(StrEnum):
-    """One thing the agent can do."""
-
-    PULL = "pull"
-    STOP = "stop"
-    REMOVE = "remove"
-    CREATE = "create"
-    START = "start"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One thing to do, and why.  `instance` is set where something is brought up, `container` where something is there."""
-
-    verb: Verb
-    key: ContainerKey
-    reason: str
-    instance: DesiredInstance | None = None
-    container: Container | None = None
-    restart: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Nothing yet: the next attempt is due at `until`."""
-
-    key: ContainerKey
-    until: datetime
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """An order that is not followed, and why."""
-
-    key: ContainerKey
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotPlan:
-    """What one slot needs, in order."""
-
-    slot: Slot
-    steps: tuple[Step, ...] = ()
-    wait: Wait | None = None
-    refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What the whole node needs."""
-
-    slots: Mapping[Slot, SlotPlan] = field(default_factory=dict)
-    quarantined: tuple[Container, ...] = ()
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do now."""
-        return not any(plan.steps for plan in self.slots.values())
-
-    @property
-    def wake_at(self) -> datetime | None:
-        """When something that waits is due."""
-        return min((plan.wait.until for plan in self.slots.values() if plan.wait), default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotView:
-    """All that matters to the decision about one slot."""
-
-    slot: Slot
-    instance: DesiredInstance | None
-    tombstones: tuple[Tombstone, ...]
-    containers: tuple[tuple[ContainerKey, Container], ...]
-    highest_epoch: int | None
-
-    @property
-    def buried(self) -> int:
-        """Every container of the slot up to this epoch must be gone."""
-        return max((tombstone.key.epoch for tombstone in self.tombstones), default=-1)
 
 
 def diff(
@@ -187,6 +111,9 @@ def plan_slot(
     burials = _remove_all(view, upto=view.buried, reason="it was ordered to be gone")
     if view.instance is None or refusal is not None:
         return SlotPlan(slot=view.slot, steps=burials, refusal=refusal)
+    if view.instance.run.job is not None:
+        older = _supersede(view)
+        return plan_job(view, view.instance, facts, now, older=older, prepared=prepared)
     if view.instance.desired is DesiredState.STOPPED:
         return SlotPlan(slot=view.slot, steps=(*_supersede(view), *_stop(view, view.instance)))
     return _bring_up(view, view.instance, facts.record(view.instance.key), now, prepared=prepared)

@@ -17,7 +17,7 @@ from agent.journal import Journal
 from agent.last_exits import with_last_words
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
-from agent.naming import INSTANCE, network_in, network_of, slot_of, volume_name
+from agent.naming import INSTANCE, container_name, network_in, network_of, slot_of, volume_name
 from agent.node_events import NodeEvents
 from agent.reconcile import Step, Verb
 from agent.world import World
@@ -86,7 +86,7 @@ class StepTaker:
             logger.info("a volume stays for now: {}", error.detail)
 
     async def _take(self, step: Step, changed: Callable[[], None]) -> None:
-        name = step.key.container_name(self._cluster_id)
+        name = container_name(self._cluster_id, step.key, step.run_id)
         match step.verb:
             case Verb.PULL:
                 await self._pull(_instance(step), changed)
@@ -96,7 +96,7 @@ class StepTaker:
             case Verb.REMOVE:
                 await self._remove(name, _container(step))
             case Verb.CREATE:
-                await self._create(name, _instance(step), restart=step.restart)
+                await self._create(name, step)
             case Verb.START:
                 await self._start(name, _instance(step), restart=step.restart)
 
@@ -116,7 +116,9 @@ class StepTaker:
     async def _remove(self, name: str, container: Container) -> None:
         await self._logs.drain(container, timeout_s=_DRAIN_TIMEOUT_S)
         await self._world.act(name, self._gone(name))
-        self._launcher.remove_files(container.labels.get(INSTANCE, ""))
+        instance_id = container.labels.get(INSTANCE, "")
+        if not any(each.labels.get(INSTANCE) == instance_id for each in self._world.containers):
+            self._launcher.remove_files(instance_id)  # other runs of a job may still read them
         await self._leave_network(network_in(container.labels))
 
     async def _leave_network(self, network: str) -> None:
@@ -127,17 +129,18 @@ class StepTaker:
     async def _gone(self, name: str) -> None:
         await self._runtime.remove(name)
 
-    async def _create(self, name: str, instance: DesiredInstance, *, restart: bool) -> None:
+    async def _create(self, name: str, step: Step) -> None:
+        instance = _instance(step)
         ports = self._launcher.choose_ports(instance, self._journal.facts)
         facts = self._journal.facts.with_ports(slot_of(instance.key), ports)
         record = facts.record(instance.key)
-        if restart:
+        if step.restart:
             record = record.model_copy(update={"restarts": record.restarts + 1})
         await self._journal.keep(facts.with_record(record))
         try:
             async with self._network_lock(network_of(instance)):
                 known = self._journal.facts.volumes
-                making = self._launcher.make_container(instance, self._sealed(), ports, known)
+                making = self._launcher.make_container(instance, self._sealed(), ports, known, step.run_id)
                 await self._world.act(name, making)
         except ImageNotFound:
             self.prepared -= {key_text(instance.key)}  # it was there a moment ago: fetch it again

@@ -294,6 +294,10 @@ SCALE_WORKLOAD = _registry(
 ROLLBACK_WORKLOAD = _registry(
     "rollback_workload", m.RollbackWorkload, views.Accepted, "Run an earlier revision again."
 )
+RUN_JOB = _registry("run_job", m.WorkloadCommand, views.JobRunView, "Run a job now.")
+LIST_RUNS = _registry(
+    "list_runs", m.ListRuns, views.Listing[views.JobRunView], "The runs of a job, newest first."
+)
 LIST_REVISIONS = _registry(
     "list_revisions", m.GetByName, views.Listing[views.RevisionView], "The specs of a workload over time."
 )

@@ -167,6 +167,28 @@ class RolloutState(StrEnum):
         return self not in (RolloutState.RUNNING, RolloutState.ROLLING_BACK)
 
 
+class RunTrigger(StrEnum):
+    """Why a job runs."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"  # somebody asked for it
+    DEPLOY = "deploy"  # a job without a schedule was accepted
+
+
+class JobRunState(StrEnum):
+    """Where a run of a job stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # it was due and nothing was started; the reason says why
+
+    @property
+    def ended(self) -> bool:
+        return self not in (JobRunState.PENDING, JobRunState.RUNNING)
+
+
 class VolumeState(StrEnum):
     """Whether a volume is in use."""
 
@@ -279,6 +301,30 @@ class ObservedContainer(Noun):
     last_exit: LastExit | None = None
     failing_since: datetime | None = Field(
         None, description="since when it has not run for long enough to be trusted again"
+    )
+
+
+class JobRun(Noun):
+    """One run of a job, as the agent that made it tells of it.
+
+    `run_id` is the instant that a schedule named, or the id of the request; with `key` it names the run for all time.
+    """
+
+    run_id: str
+    key: ContainerKey
+    instance_id: Id
+    trigger: RunTrigger
+    scheduled_at: datetime
+    state: JobRunState = JobRunState.PENDING
+    reason: Said = ""
+    attempts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    container_id: str = ""
+    last_log: tuple[Said, ...] = ()
+    serial: int = Field(
+        0, description="rises with each change of a run on its node, so that it is told until it is known"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from lattice import cron
 from lattice.contracts.nouns import Name
 from lattice.contracts.quantities import CpuMillis, DurationS, SizeBytes
 
@@ -53,6 +54,7 @@ EnvName = Annotated[str, Field(pattern=_ENV_NAME)]
 
 class Kind(StrEnum):
     SERVICE = "service"
+    JOB = "job"  # runs to its end: once when it is accepted, or as its schedule says
 
 
 class PortProtocol(StrEnum):
@@ -166,6 +168,48 @@ class RestartSpec(SpecModel):
         600,
         description="after so long of failing on one node an instance without a volume is replaced on another; null: never",
     )
+
+
+class Overlap(StrEnum):
+    """What becomes of a run that is due while the one before is still under way."""
+
+    FORBID = "forbid"
+    ALLOW = "allow"
+
+
+class CatchUp(StrEnum):
+    """What becomes of times at which nobody could run the job."""
+
+    NONE = "none"
+    LAST = "last"
+
+
+def _known_schedule(text: str) -> str:
+    cron.parse(text)
+    return text
+
+
+def _known_zone(name: str) -> str:
+    cron.zone(name)
+    return name
+
+
+class ScheduleSpec(SpecModel):
+    """When a job runs: five cron fields, read on the wall clock of a time zone."""
+
+    cron: Annotated[str, Field(max_length=128), AfterValidator(_known_schedule)]
+    timezone: Annotated[str, Field(max_length=64), AfterValidator(_known_zone)] = "UTC"
+    overlap: Overlap = Field(Overlap.FORBID, description="whether runs may be under way beside each other")
+    catch_up: CatchUp = Field(
+        CatchUp.NONE, description="whether the newest missed run is made up for when its node is back"
+    )
+
+
+class JobSpec(SpecModel):
+    """How long a run of a job may take, and how often it is tried again (with `restart.policy: on-failure`)."""
+
+    deadline: Annotated[DurationS, Field(ge=1)] | None = None
+    retries: Annotated[int, Field(ge=0, le=100, strict=True)] = 3
 
 
 class UpdateOrder(StrEnum):
@@ -304,6 +348,41 @@ class WorkloadSpec(SpecModel):
     )
     pull: PullPolicy = PullPolicy.MISSING
     pull_secret: Name | None = Field(None, description="a secret `user:password` for the image's registry")
+    schedule: ScheduleSpec | None = Field(None, description="of a job; without one it runs once")
+    job: JobSpec | None = Field(None, description="limits of a job's runs")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _jobs_rest(cls, given: Any) -> Any:
+        """A job that has ended is done: where nothing else is said, it is not started again."""
+        if isinstance(given, dict) and given.get("kind") == Kind.JOB:
+            restart = given.get("restart") or {}
+            if isinstance(restart, dict) and "policy" not in restart:
+                return given | {"restart": restart | {"policy": RestartMode.NEVER}}
+        return given
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind is Kind.SERVICE:
+            for name in ("schedule", "job"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for jobs only; write `kind: job`")
+            return self
+        if self.template not in (None, "custom"):
+            raise ValueError("a template is a service; a job is made from an image")
+        if self.restart.policy is RestartMode.ALWAYS:
+            raise ValueError(
+                "restart.policy of a job is never or on-failure; when it runs, its schedule says"
+            )
+        if self.replicas != 1:
+            raise ValueError("replicas of a job is 1: each of its runs is one container")
+        if self.health is not None:
+            raise ValueError("health is for services; a job's runs are judged by how they end")
+        if self.schedule and self.schedule.overlap is Overlap.ALLOW and (self.ports or self.volumes):
+            raise ValueError(
+                "schedule.overlap: runs beside each other cannot share ports or volumes; write forbid, or leave these out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -12,6 +12,7 @@ from lattice.contracts.nouns import (
     DesiredState,
     Health,
     InstanceState,
+    JobRunState,
     LastExit,
     NodeState,
     Noun,
@@ -19,6 +20,7 @@ from lattice.contracts.nouns import (
     PortMapping,
     QuarantinedContainer,
     RolloutState,
+    RunTrigger,
     VolumeState,
     WorkloadState,
 )
@@ -118,6 +120,27 @@ class RolloutView(Noun):
     ended_at: datetime | None = None
 
 
+class JobRunView(Noun):
+    """One run of a job."""
+
+    id: str
+    workload: str
+    state: JobRunState
+    reason: str = ""
+    trigger: RunTrigger
+    scheduled_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    attempts: int = 0
+    revision: int
+    node: str | None = Field(None, description="the node's name; null until one has begun it")
+    instance_id: str | None = None
+    container_id: str = Field("", description="the `source` of its log lines")
+    last_log: tuple[str, ...] = ()
+    duplicate: bool = Field(False, description="made again by a node that was thought lost")
+
+
 class WorkloadView(Noun):
     """A workload with everything that an operator asks first."""
 
@@ -136,6 +159,8 @@ class WorkloadView(Noun):
     routes: tuple[RouteView, ...] = ()
     placement: tuple[PlacementView, ...] = ()
     rollout: RolloutView | None = Field(None, description="the newest update")
+    next_run_at: datetime | None = Field(None, description="when a job's schedule is due next")
+    last_run: JobRunView | None = Field(None, description="the newest run of a job")
     created_at: datetime
     updated_at: datetime
     version: int = Field(description="the ETag's value")

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lattice.contracts.messages import CreateWorkload, FileMount, RunPort, RunSpec, RunVolume
+from lattice.contracts.messages import CreateWorkload, FileMount, JobOrder, RunPort, RunSpec, RunVolume
 from lattice.contracts.nouns import DesiredState, VolumeState
 from lattice.contracts.quantities import format_size
-from lattice.contracts.spec import VolumeSpec, WorkloadSpec
+from lattice.contracts.spec import JobSpec, Kind, VolumeSpec, WorkloadSpec
 from lattice.errors import Conflict, FieldError, Invalid
 from lattice.pki import Authority, issue_workload, key_pem, new_private_key
 from services.registry.change import Change
@@ -242,7 +242,16 @@ def run_spec(
         restart=spec.restart.policy,
         backoff=spec.restart.backoff,
         stop_timeout_s=expansion.stop_timeout_s,
+        job=job_order(spec),
     )
+
+
+def job_order(spec: WorkloadSpec) -> JobOrder | None:
+    """What makes a workload's instance a job; None for a service."""
+    if spec.kind is not Kind.JOB:
+        return None
+    limits = spec.job or JobSpec()
+    return JobOrder(schedule=spec.schedule, deadline_s=limits.deadline, retries=limits.retries)
 
 
 def check_size(run: RunSpec, secrets: int) -> None:

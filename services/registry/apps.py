@@ -7,6 +7,7 @@ it does anything (`tables.LOCK_ORDER`): the requests about single workloads, of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from lattice.compose_file.reading import AppService
 from lattice.contracts.messages import ApplyApp, DeleteApp, GetByName, ListInProject
@@ -100,7 +101,7 @@ async def delete_app(deps: Deps, request: DeleteApp) -> AppAccepted:
 async def get_app(deps: Deps, request: GetByName) -> AppView:
     """One app with its services."""
     async with deps.store.transaction() as tx:
-        return await _view(tx, await must_find(tx, request.project, request.ref))
+        return await _view(tx, await must_find(tx, request.project, request.ref), deps.now())
 
 
 async def list_apps(deps: Deps, request: ListInProject) -> Listing[AppView]:
@@ -108,7 +109,7 @@ async def list_apps(deps: Deps, request: ListInProject) -> Listing[AppView]:
     async with deps.store.transaction() as tx:
         where = await reading.in_project(tx, request.project)
         rows, token = await page_of(tx, AppRow, request, removed_at=None, **where)
-        views = [await _view(tx, row) for row in rows]
+        views = [await _view(tx, row, deps.now()) for row in rows]
     return Listing(items=tuple(view for view in views if _is_shown(view)), next_page_token=token)
 
 
@@ -124,8 +125,8 @@ async def finish_removals(deps: Deps) -> None:
                 await end(change, app)
 
 
-async def _view(tx: Transaction, app: AppRow) -> AppView:
-    return app_view(app, await reading.views_of(tx, await workloads_of(tx, app.id)))
+async def _view(tx: Transaction, app: AppRow, now: datetime) -> AppView:
+    return app_view(app, await reading.views_of(tx, await workloads_of(tx, app.id), now))
 
 
 def _is_shown(view: AppView) -> bool:
@@ -247,5 +248,5 @@ async def _answer(
         ignored=tuple(file.ignored),
         notes=tuple(file.notes),
         operations=operations,
-        view=await _view(change.tx, app),
+        view=await _view(change.tx, app, change.now),
     )

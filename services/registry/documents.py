@@ -19,6 +19,7 @@ from lattice.errors import LatticeError, Temporary
 from lattice.messaging import Bus
 from lattice.storage import In, Transaction
 from services.registry.change import SYSTEM, Change, Deps
+from services.registry.job_runs import requests_on
 from services.registry.rendering import NodePlan, check_size, content, render, wanted_secrets
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, VolumeRow
 from services.registry.vault import Vault
@@ -96,7 +97,17 @@ class Documents:
         sealed = await self.vault.sealed_for(tx, node, wanted_secrets(instances, revisions))
         doomed = await tx.find(VolumeRow, node_id=node.id, removing=True, removed_at=None)
         volumes = [volume.id for volume in doomed if not _in_use(volume.id, instances, revisions)]
-        return NodePlan(cluster.cluster_id, cluster.era, node.id, instances, revisions, sealed, volumes)
+        return NodePlan(
+            cluster.cluster_id,
+            cluster.era,
+            node.id,
+            instances,
+            revisions,
+            sealed,
+            volumes,
+            await requests_on(tx, instances, revisions),
+            node.runs_known,
+        )
 
     async def publish_new(self, *, limit: int = 100) -> int:
         """Publish the documents that were rendered and not yet published; returns how many."""

@@ -14,6 +14,7 @@ from lattice.contracts.messages import ObservedDocument
 from lattice.contracts.nouns import ContainerKey, DesiredState, Health, ObservedContainer, Phase
 from lattice.contracts.states import furthest, is_ready, serves
 from services.registry.change import Change
+from services.registry.job_runs import fold_runs
 from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
 
@@ -103,6 +104,7 @@ async def fold_document(change: Change, node: NodeRow, document: ObservedDocumen
         if is_proven_gone(row, document, shown):
             _end(change, node, row)
             touched.add(row.workload_id)
+    await fold_runs(change, node, document)
     await _end_volumes(change, node, document)
     return sorted(touched)
 

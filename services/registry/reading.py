@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from lattice.contracts.messages import (
@@ -30,6 +31,7 @@ from lattice.contracts.views import (
 from lattice.errors import NotFound
 from lattice.storage import Gt, In, Transaction
 from services.registry.change import Deps
+from services.registry.job_runs import with_runs
 from services.registry.operations import operation_view
 from services.registry.paging import page_of
 from services.registry.relay import fact_of
@@ -70,7 +72,7 @@ async def get_workload(deps: Deps, request: GetByName) -> WorkloadView:
     """One workload with its instances."""
     async with deps.store.transaction() as tx:
         row = await find_workload(tx, request.project, request.ref)
-        return (await views_of(tx, [row]))[0]
+        return (await views_of(tx, [row], deps.now()))[0]
 
 
 async def list_workloads(deps: Deps, request: ListInProject) -> Listing[WorkloadView]:
@@ -78,10 +80,10 @@ async def list_workloads(deps: Deps, request: ListInProject) -> Listing[Workload
     async with deps.store.transaction() as tx:
         where = await in_project(tx, request.project)
         rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **where)
-        return Listing(items=tuple(await views_of(tx, rows)), next_page_token=token)
+        return Listing(items=tuple(await views_of(tx, rows, deps.now())), next_page_token=token)
 
 
-async def views_of(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[WorkloadView]:
+async def views_of(tx: Transaction, rows: Sequence[WorkloadRow], now: datetime) -> list[WorkloadView]:
     """These workloads as they are shown."""
     if not rows:
         return []
@@ -93,7 +95,7 @@ async def views_of(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[Workloa
         RolloutRow, workload_id=In(tuple(row.id for row in rows)), order_by=("started_at",)
     )
     newest = {rollout.workload_id: rollout for rollout in rollouts}
-    return [
+    views = [
         workload_view(
             row,
             revisions[row.id],
@@ -103,6 +105,7 @@ async def views_of(tx: Transaction, rows: Sequence[WorkloadRow]) -> list[Workloa
         )
         for row in rows
     ]
+    return await with_runs(tx, views, {node_id: word.name for node_id, word in nodes.items()}, now)
 
 
 async def list_revisions(deps: Deps, request: GetByName) -> Listing[RevisionView]:

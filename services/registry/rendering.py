@@ -6,10 +6,17 @@ Instances that must be gone stay in every document as tombstones until a newer o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from lattice.contracts.messages import DesiredDocument, DesiredInstance, RunSpec, SealedValue, Tombstone
+from lattice.contracts.messages import (
+    DesiredDocument,
+    DesiredInstance,
+    RunRequest,
+    RunSpec,
+    SealedValue,
+    Tombstone,
+)
 from lattice.contracts.nouns import ContainerKey, DesiredState
 from lattice.contracts.quantities import format_size
 from lattice.errors import Invalid
@@ -34,6 +41,8 @@ class NodePlan:
     revisions: Mapping[tuple[str, int], RevisionRow]
     sealed: Sequence[SealedValue]
     remove_volumes: Sequence[str]
+    requests: Mapping[str, tuple[RunRequest, ...]] = field(default_factory=dict)
+    runs_known: int = 0
 
 
 def key_of(row: InstanceRow) -> ContainerKey:
@@ -53,6 +62,7 @@ def render(plan: NodePlan, generation: int) -> DesiredDocument:
         tombstones=tuple(_tombstone(row) for row in rows if row.desired == DesiredState.REMOVED),
         secrets=tuple(sorted(plan.sealed, key=lambda value: (value.secret_id, value.version))),
         remove_volumes=tuple(sorted(plan.remove_volumes)),
+        runs_known=plan.runs_known,
     )
 
 
@@ -97,6 +107,7 @@ def check_size(document: DesiredDocument) -> None:
 def _desired(row: InstanceRow, plan: NodePlan) -> DesiredInstance:
     revision = plan.revisions[row.workload_id, row.revision]
     stopped = row.desired == DesiredState.STOPPED
+    run = RunSpec.model_validate(revision.run)
     return DesiredInstance(
         key=key_of(row),
         instance_id=row.id,
@@ -104,7 +115,9 @@ def _desired(row: InstanceRow, plan: NodePlan) -> DesiredInstance:
         project=row.project,
         revision=row.revision,
         desired=DesiredState.STOPPED if stopped else DesiredState.RUNNING,
-        run=RunSpec.model_validate(revision.run),
+        run=run,
+        since=row.created_at if run.job else None,
+        run_requests=plan.requests.get(row.id, ()),
     )
 
 

@@ -37,6 +37,8 @@ def order_of(update: UpdateSpec, run: RunSpec) -> tuple[UpdateOrder, str]:
     """The order that is safe for what is run, and why it is not the one that was asked for."""
     if update.order is UpdateOrder.START_FIRST and run.volumes:
         return UpdateOrder.STOP_FIRST, "stop-first, because no two instances may use its volume at once"
+    if update.order is UpdateOrder.START_FIRST and run.job:
+        return UpdateOrder.STOP_FIRST, "stop-first, because two instances of a job would run it twice"
     return update.order, ""
 
 

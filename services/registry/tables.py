@@ -127,6 +127,8 @@ class NodeRow(Row, table=True):
     observed_counter: int = Field(default=-1, sa_column=Column(BigInteger, nullable=False))
     observed_era: int = 0
     observed_generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    # the runs of jobs that it told of and that are recorded, by their serial
+    runs_known: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     placement_version: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
     version: int = 1
 
@@ -285,6 +287,42 @@ class InstanceRow(Row, table=True):
     tombstone_generation: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     created_at: datetime = _at()
     gone_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
+class JobRunRow(Row, table=True):
+    """A run of a job: asked for (`instance_id` is null until an instance has taken it), or as its agent tells of it.
+
+    `run_id` is what asked for it: the instant of a schedule, or the request.  Another instance's run of the same is a `duplicate`.
+    """
+
+    __tablename__ = "job_run"
+    __table_args__ = (
+        UniqueConstraint("workload_id", "run_id", "instance_id", name="job_run_once"),
+        Index("job_run_open", "workload_id", postgresql_where=text("state in ('pending', 'running')")),
+    )
+    id: str = Field(primary_key=True)
+    run_id: str
+    workload_id: str = Field(index=True)
+    workload_name: str
+    project: str
+    instance_id: str | None = None
+    node_id: str | None = None
+    slot: int | None = None
+    epoch: int | None = None
+    revision: int
+    trigger: str
+    scheduled_at: datetime = _at()
+    state: str
+    reason: str = ""
+    attempts: int = 0
+    started_at: datetime | None = _at(nullable=True)
+    finished_at: datetime | None = _at(nullable=True)
+    exit_code: int | None = None
+    container_id: str = ""
+    last_log: list[str] = _json_with(list)
+    duplicate: bool = False
+    created_at: datetime = _at()
     version: int = 1
 
 
@@ -474,6 +512,7 @@ TABLES: tuple[type[Row], ...] = (
     WorkloadRow,
     RevisionRow,
     InstanceRow,
+    JobRunRow,
     RolloutRow,
     OperationRow,
     VolumeRow,
@@ -493,6 +532,7 @@ LOCK_ORDER: tuple[type[Row], ...] = (
     WorkloadRow,
     NodeRow,
     InstanceRow,
+    JobRunRow,
     VolumeRow,
     OperationRow,
 )

@@ -15,7 +15,7 @@ from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
 from lattice.storage import Transaction
-from services.registry import accept, operations, releasing
+from services.registry import accept, job_runs, operations, releasing
 from services.registry.capacity import NodeSize, why_never
 from services.registry.change import Change, Deps
 from services.registry.expansion import Expansion, expand
@@ -219,7 +219,7 @@ async def write_revision(
     run = accept.run_spec(spec, expansion, image, files, volumes, refs, workload)
     versions |= {row.id: row.current for row in refs.values()}
     accept.check_size(run, len(versions))
-    return change.tx.add(
+    revision = change.tx.add(
         RevisionRow(
             id=f"{workload.id}-{number}",
             workload_id=workload.id,
@@ -235,6 +235,8 @@ async def write_revision(
             created_by=request.caller.actor,
         )
     )
+    await job_runs.ask_at_accept(change, workload, revision, spec)
+    return revision
 
 
 def _places_of_secrets(request: CreateWorkload, expansion: Expansion) -> dict[str, str]:

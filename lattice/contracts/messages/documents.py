@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from lattice.contracts.nouns import ContainerKey, DesiredState, Id, Name, NodeId, Noun
-from lattice.contracts.spec import BackoffSpec, HealthSpec, PortProtocol, PullPolicy, RestartMode
+from lattice.contracts.nouns import ContainerKey, DesiredState, Id, Name, NodeId, Noun, RunTrigger
+from lattice.contracts.spec import (
+    BackoffSpec,
+    HealthSpec,
+    PortProtocol,
+    PullPolicy,
+    RestartMode,
+    ScheduleSpec,
+)
 
 
 class SealedValue(Noun):
@@ -42,6 +50,22 @@ class RunVolume(Noun):
     size_bytes: int
 
 
+class JobOrder(Noun):
+    """What makes an instance a job: when it runs by itself, how long a run may take, how often it is tried again."""
+
+    schedule: ScheduleSpec | None = None
+    deadline_s: float | None = None
+    retries: int = 0
+
+
+class RunRequest(Noun):
+    """A run that was asked for; repeated until the registry has heard how it ended."""
+
+    run_id: Id
+    trigger: RunTrigger
+    requested_at: datetime
+
+
 class RunSpec(Noun):
     """Everything that an agent may turn into a container; what is not here cannot reach the Engine."""
 
@@ -70,6 +94,7 @@ class RunSpec(Noun):
     restart: RestartMode = RestartMode.ALWAYS
     backoff: BackoffSpec = BackoffSpec()
     stop_timeout_s: int = 10
+    job: JobOrder | None = Field(None, description="set where the container is to end; null for a service")
 
 
 class DesiredInstance(Noun):
@@ -82,6 +107,8 @@ class DesiredInstance(Noun):
     revision: int
     desired: Literal[DesiredState.RUNNING, DesiredState.STOPPED]
     run: RunSpec
+    since: datetime | None = Field(None, description="a job's schedule counts from here")
+    run_requests: tuple[RunRequest, ...] = ()
 
 
 class Tombstone(Noun):
@@ -104,6 +131,9 @@ class DesiredDocument(Noun):
     secrets: tuple[SealedValue, ...] = ()
     remove_volumes: tuple[Id, ...] = Field(
         (), description="volumes whose removal was ordered; repeated until seen done"
+    )
+    runs_known: int = Field(
+        0, description="runs of jobs up to this `serial` are recorded and need not be told again"
     )
 
     @property

@@ -13,6 +13,7 @@ from lattice.contracts.nouns import (
     ContainerKey,
     Id,
     Inventory,
+    JobRun,
     Name,
     NodeId,
     Noun,
@@ -58,6 +59,7 @@ class ObservedDocument(Noun):
     quarantined: tuple[QuarantinedContainer, ...] = ()
     volumes: tuple[Id, ...] = Field((), description="the volumes of this cluster that exist on the node")
     inventory: Inventory = Inventory()
+    runs: tuple[JobRun, ...] = Field((), description="runs of jobs of which the registry does not know yet")
 
 
 # An event becomes a fact, which must fit one message with room to spare.

@@ -33,5 +33,12 @@ class GetByName(Noun):
     project: str = "default"
 
 
+class ListRuns(Page):
+    """The runs of a workload, by its id or name."""
+
+    ref: str
+    project: str = "default"
+
+
 class ListInProject(Page):
     project: str | None = None

@@ -18,6 +18,7 @@ from lattice.contracts.messages import (
     GetCredentials,
     ListFacts,
     ListInProject,
+    ListRuns,
     RollbackWorkload,
     ScaleWorkload,
     UpdateWorkload,
@@ -29,6 +30,7 @@ from lattice.contracts.views import (
     Accepted,
     CredentialsView,
     InstanceView,
+    JobRunView,
     Listing,
     PlacementView,
     RevisionView,
@@ -153,6 +155,19 @@ async def placement(call: CurrentCall, ref: Ref) -> Response:
 async def revisions(call: CurrentCall, ref: Ref) -> Response:
     """The specs of a workload over time."""
     return answer(await call.ask(catalogue.LIST_REVISIONS, GetByName(ref=ref, project=call.project)))
+
+
+@router.get("/v1/workloads/{id}/runs", response_model=Listing[JobRunView])
+async def runs(call: CurrentCall, ref: Ref, page: PageOf) -> Response:
+    """The runs of a job, newest first: why each began, how it ended."""
+    return answer(await call.ask(catalogue.LIST_RUNS, ListRuns(**dict(page), ref=ref, project=call.project)))
+
+
+@router.post("/v1/workloads/{id}/runs", status_code=202, response_model=JobRunView)
+async def run_job(call: CurrentCall, ref: Ref) -> Response:
+    """Run a job now, whatever its schedule says.  Look at its runs for how it goes."""
+    request = WorkloadCommand(caller=call.caller, project=call.project, workload=ref)
+    return answer(await call.ask(catalogue.RUN_JOB, request), status=202)
 
 
 @router.get("/v1/workloads/{id}/events", response_model=Listing[Fact])
