@@ -98,7 +98,7 @@ async def _load(change: Change, workload: WorkloadRow) -> Standing:
         instances,
         await active_rollout(change, workload.id),
         await nodes_away(change.tx),
-        await displacing.see(change.tx, instances),
+        await displacing.see(change.tx, instances, app_id=workload.app_id),
         change.now,
     )
 

@@ -20,6 +20,7 @@ class Displacement(StrEnum):
     DRAINED = "drained"  # it serves until another one does
     LOST = "lost"  # it does not serve; its container goes when the node is back
     FAILING = "failing"  # it is tried where it is until another one serves elsewhere (`rescheduling`)
+    APART = "apart"  # the rest of its app is elsewhere: it serves until another one does there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,15 @@ keeps failing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from lattice.contracts.nouns import DesiredState, Liveness, Membership
 from lattice.contracts.spec import WorkloadSpec
 from lattice.storage import In, Not, Transaction
+from services.registry.app_places import bound_to, homes_of
 from services.registry.displacement import Displaced, Displacement, NodeSight, displaced
 from services.registry.rescheduling import Failing, tried_elsewhere
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow
@@ -24,14 +25,24 @@ class Sights:
     moves_held: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     open_pools: Mapping[str, str] = field(default_factory=dict)
+    # workloads that stay where the data of their app is
+    bound: Collection[str] = ()
+    # where the app of the workload that is looked at has to be
+    home: str | None = None
 
     def of(self, row: InstanceRow, spec: WorkloadSpec, now: datetime) -> Displaced:
         """Whether this instance has to go elsewhere."""
         node = self.nodes.get(row.node_id or "")
         if node is None:
-            return self._failing(row, spec, now)
-        policy, held = spec.on_node_loss, self.moves_held
-        return displaced(node, policy, has_volume=row.has_volume, moves_held=held, now=now)
+            return self._failing(row, spec, now) if self.home is None else self._apart(row)
+        policy, stays = spec.on_node_loss, row.has_volume or row.workload_id in self.bound
+        return displaced(node, policy, has_volume=stays, moves_held=self.moves_held, now=now)
+
+    def _apart(self, row: InstanceRow) -> Displaced:
+        """An app is brought together; one of its services that keeps failing is not tried elsewhere by itself."""
+        if row.node_id in (None, self.home) or row.has_volume:
+            return Displaced()
+        return Displaced(how=Displacement.APART, reason="the rest of its app is on another node")
 
     def _failing(self, row: InstanceRow, spec: WorkloadSpec, now: datetime) -> Displaced:
         """One that was given up once is so until it is gone or has recovered."""
@@ -58,18 +69,24 @@ def failing_of(row: InstanceRow, node: str) -> Failing:
     )
 
 
-async def see(tx: Transaction, instances: Iterable[InstanceRow] = ()) -> Sights:
-    """The nodes that are lost or drained, now; and those that take work, if one of these instances keeps failing."""
+async def see(tx: Transaction, instances: Iterable[InstanceRow] = (), *, app_id: str | None = None) -> Sights:
+    """The nodes that are lost or drained, now; those that take work, if one of these instances keeps failing; where the app is to be."""
     lost = await tx.find(NodeRow, lost_since=Not(None), removed_at=None)
     drained = await tx.find(NodeRow, draining=True, removed_at=None)
     nodes = {row.id: _sight(row) for row in (*lost, *drained)}
     cluster = await tx.get(ClusterRow, 1) if lost else None
     held = cluster is not None and cluster.moves_held_until is not None
     failing = [row for row in instances if row.failing_since is not None and not row.has_volume]
-    if not failing:
-        return Sights(nodes, held)
+    sights = Sights(
+        nodes,
+        held,
+        bound=await bound_to(tx, nodes),
+        home=(await homes_of(tx, {app_id})).get(app_id) if app_id else None,
+    )
+    if not failing or sights.home is not None:
+        return sights
     here = await tx.find(NodeRow, id=In(tuple({row.node_id or "" for row in failing})))
-    return Sights(nodes, held, {row.id: row.name for row in here}, await _open_pools(tx))
+    return replace(sights, names={row.id: row.name for row in here}, open_pools=await _open_pools(tx))
 
 
 async def _open_pools(tx: Transaction) -> dict[str, str]:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lattice.contracts.nouns import DesiredState, OperationState
 from services.registry import operations
+from services.registry.app_places import bound_to
 from services.registry.change import Change
 from services.registry.node_rows import instances_on, write_node
 from services.registry.operations import Kind, Step, in_time
@@ -61,9 +62,10 @@ def _blocked(blockers: Sequence[str], total: int) -> Step:
 async def begin(change: Change, node: NodeRow, *, takes: timedelta) -> OperationRow:
     """The operation that watches a drain; it has ended already where nothing is to be moved."""
     rows = await instances_on(change.tx, [node.id])
-    ids = [row.id for row in rows if not row.has_volume and row.desired == DesiredState.RUNNING]
+    bound = await bound_to(change.tx, [node.id])
+    ids = [row.id for row in rows if not _holds(row, bound) and row.desired == DesiredState.RUNNING]
     operation = await operations.begin_for_node(change, Kind.DRAIN, node, takes=takes, instance_ids=ids)
-    _apply(change, operation, rows)
+    _apply(change, operation, rows, bound)
     return operation
 
 
@@ -72,7 +74,8 @@ async def advance(change: Change, operation_id: str) -> None:
     operation = await change.tx.get(OperationRow, operation_id, lock=True)
     if operation is None or operation.ended_at is not None:
         return
-    _apply(change, operation, await instances_on(change.tx, [operation.subject_id]))
+    node_ids = [operation.subject_id]
+    _apply(change, operation, await instances_on(change.tx, node_ids), await bound_to(change.tx, node_ids))
 
 
 async def cancel(change: Change, operation: OperationRow) -> None:
@@ -82,9 +85,11 @@ async def cancel(change: Change, operation: OperationRow) -> None:
         write_node(change, node, draining=False)
 
 
-def _apply(change: Change, operation: OperationRow, rows: Sequence[InstanceRow]) -> None:
+def _apply(
+    change: Change, operation: OperationRow, rows: Sequence[InstanceRow], bound: Collection[str]
+) -> None:
     step = drain_step(
-        [_on_node(row) for row in rows],
+        [_on_node(row, bound) for row in rows],
         total=len(operation.instance_ids),
         deadline=operation.deadline,
         now=change.now,
@@ -92,10 +97,15 @@ def _apply(change: Change, operation: OperationRow, rows: Sequence[InstanceRow])
     operations.apply_step(change, operation, step)
 
 
-def _on_node(row: InstanceRow) -> OnNode:
+def _holds(row: InstanceRow, bound: Collection[str]) -> bool:
+    """Whether data of its own or of its app keeps it on the node."""
+    return row.has_volume or row.workload_id in bound
+
+
+def _on_node(row: InstanceRow, bound: Collection[str]) -> OnNode:
     return OnNode(
         workload=row.workload_name,
-        holds=row.has_volume,
+        holds=_holds(row, bound),
         stopped=row.desired == DesiredState.STOPPED,
         leaving=row.desired == DesiredState.REMOVED,
     )

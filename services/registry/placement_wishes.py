@@ -13,7 +13,7 @@ from lattice.contracts.messages import PlacementRequest, PlacementRule
 from lattice.contracts.nouns import Amounts
 from lattice.contracts.spec import AffinityRule, PlacementSpec, WorkloadSpec
 from lattice.storage import In, Not, Transaction
-from services.registry.app_places import places_of
+from services.registry.app_places import homes_of
 from services.registry.rescheduling import avoided
 from services.registry.tables import InstanceRow, RevisionRow, VolumeRow, WorkloadRow
 
@@ -62,10 +62,10 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What else matters to one instance: its neighbours by rule, the nodes of its app, and those where the workload is failing."""
+    """What else matters to one instance: its neighbours by rule, the node of its app, and those where the workload is failing."""
 
     neighbours: Neighbours
-    mates: frozenset[str] = frozenset()
+    app_home: str | None = None
     failing_on: frozenset[str] = frozenset()
 
 
@@ -109,7 +109,7 @@ async def placement_requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> 
         )
         for project in sorted({row.project for row in wanted})
     }
-    places = await places_of(tx, {row.app_id for row in workloads if row.app_id})
+    app_homes = await homes_of(tx, {row.app_id for row in workloads if row.app_id})
     failing = await _failing_on(tx, wanted)
     return [
         placement_request(
@@ -120,7 +120,7 @@ async def placement_requests(tx: Transaction, wanted: Sequence[InstanceRow]) -> 
             homes.get(row.workload_id),
             Around(
                 near[row.project],
-                mates=places.get(by_id[row.workload_id].app_id or "", frozenset()),
+                app_home=app_homes.get(by_id[row.workload_id].app_id or ""),
                 failing_on=failing.get(row.workload_id, frozenset()),
             ),
         )
@@ -143,18 +143,16 @@ async def _failing_on(tx: Transaction, wanted: Sequence[InstanceRow]) -> dict[st
 
 
 def _where(
-    workload: WorkloadRow, revision: RevisionRow, home: str | None, mates: frozenset[str]
+    workload: WorkloadRow, revision: RevisionRow, home: str | None, app_home: str | None
 ) -> tuple[Sequence[str] | None, str]:
     """The nodes that can be meant at all, None for any, and why."""
     if home is not None:
         return [home], "its volume is there"
-    if not mates:
+    if app_home is None:
         return revision.only_nodes, revision.image_reason
-    image = revision.only_nodes
-    together = sorted(mates if image is None else mates & set(image))
-    return together, f"the rest of app {workload.app} is there" + (
-        f", and {revision.image_reason}" if image is not None else ""
-    )
+    if revision.only_nodes is None or app_home in revision.only_nodes:
+        return [app_home], f"the rest of app {workload.app} is there"
+    return [], f"the rest of app {workload.app} is elsewhere, and {revision.image_reason}"
 
 
 def placement_request(
@@ -166,8 +164,8 @@ def placement_request(
     around: Around,
 ) -> PlacementRequest:
     """What one instance asks; `home` is the node that has its volume, if there is one."""
-    only, reason = _where(workload, revision, home, around.mates)
-    joins = workload.app_id is not None and not around.mates
+    only, reason = _where(workload, revision, home, around.app_home)
+    joins = workload.app_id is not None and around.app_home is None
     placement, near = spec.placement, around.neighbours
     return PlacementRequest(
         instance_id=row.id,

@@ -25,7 +25,7 @@ from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
 from lattice.errors import Conflict
 from lattice.storage import In, Transaction
 from services.registry import operations
-from services.registry.app_places import places_of, with_mates
+from services.registry.app_places import homes_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
 from services.registry.node_views import schedulable_node
@@ -71,6 +71,7 @@ async def commit_placements(deps: Deps, request: CommitPlacements) -> Placements
             raise Conflict(f"term {request.term} is over: {cluster.leader} leads with term {cluster.term}")
         ids = sorted({placement.node_id for placement in request.placements})
         nodes = await change.tx.find(NodeRow, id=In(tuple(ids)), lock=True) if ids else []
+        await _lock_instances(change.tx, request)
         seen = {node.id: node.placement_version for node in nodes}
         accepted, refused = [], []
         for placement in request.placements:
@@ -85,6 +86,15 @@ async def commit_placements(deps: Deps, request: CommitPlacements) -> Placements
         placed = await _placed_on(change.tx, nodes)
         fresh = tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes)
         return PlacementsCommitted(accepted=tuple(accepted), refused=tuple(refused), nodes=fresh)
+
+
+async def _lock_instances(tx: Transaction, request: CommitPlacements) -> None:
+    """All that the commit is about, before anything that comes after instances in the order of locks."""
+    ids = {each.instance_id for each in request.placements} | {
+        each.instance_id for each in request.unplaceable
+    }
+    if ids:
+        await tx.find(InstanceRow, id=In(tuple(ids)), lock=True)
 
 
 async def _cluster(tx: Transaction, *, lock: bool = False) -> ClusterRow:
@@ -190,10 +200,14 @@ def _problem(
 
 
 async def _apart(change: Change, workload: WorkloadRow, node_id: str) -> str | None:
-    """Why an app's instance may not be there: the rest of it is elsewhere."""
+    """Why an app's instance may not be there: the rest of it is elsewhere, and it has no data of its own here."""
     await change.tx.flush()
-    places = (await places_of(change.tx, {workload.app_id or ""})).get(workload.app_id or "")
-    return None if not places or node_id in places else f"app {workload.app} is on another node"
+    home = (await homes_of(change.tx, {workload.app_id or ""})).get(workload.app_id or "")
+    if home in (None, node_id) or await change.tx.count(
+        VolumeRow, workload_id=workload.id, node_id=node_id, removed_at=None
+    ):
+        return None
+    return f"app {workload.app} is on another node"
 
 
 def _has_room(node: NodeRow, others: Sequence[InstanceRow], instance: InstanceRow) -> bool:

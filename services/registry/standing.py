@@ -80,7 +80,7 @@ class Standing:
             leaving=row.desired == DesiredState.REMOVED,
             ready=self.counts(row),
             node_away=row.node_id in self.away,
-            displaced=how in (Displacement.DRAINED, Displacement.FAILING),
+            displaced=how in (Displacement.DRAINED, Displacement.FAILING, Displacement.APART),
             lost=how is Displacement.LOST,
         )
 

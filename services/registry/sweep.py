@@ -15,6 +15,7 @@ from lattice.contracts.nouns import DesiredState
 from lattice.errors import StaleVersion, Temporary
 from lattice.storage import Lt, Not
 from services.registry import apps, drains
+from services.registry.app_places import apart
 from services.registry.change import SYSTEM, Deps
 from services.registry.displacing import workloads_to_move
 from services.registry.following import follow_up
@@ -67,6 +68,7 @@ class Sweep:
         await self._release()
         await self._converge(everything=everything)
         if everything:
+            await self._rejoin()
             await self._wake_for_unplaced()
             await apps.finish_removals(self.deps)
             async with self.deps.store.transaction() as tx:
@@ -83,6 +85,12 @@ class Sweep:
         async with self.deps.store.transaction() as tx:
             rows = await tx.find(InstanceRow, waits_on=Not(None), gone_at=None, limit=_AT_ONCE)
         await follow_up(self.deps, (row.workload_id for row in rows))
+
+    async def _rejoin(self) -> None:
+        """Bring apps together that are on several nodes."""
+        async with self.deps.store.transaction() as tx:
+            due = await apart(tx)
+        await follow_up(self.deps, due, unsettle=True)
 
     async def _drains(self) -> None:
         async with self.deps.store.transaction() as tx:

@@ -13,17 +13,26 @@ from lattice.contracts.messages import (
     DeleteWorkload,
     DesiredDocument,
     DesiredInstance,
+    DrainNode,
     GetByName,
     ListInProject,
     SchedulingQuery,
     WorkloadCommand,
 )
-from lattice.contracts.nouns import Health, ObservedContainer, OperationState, Phase, WorkloadState
+from lattice.contracts.nouns import (
+    DesiredState,
+    Health,
+    ObservedContainer,
+    OperationState,
+    Phase,
+    WorkloadState,
+)
 from lattice.contracts.views import AppAccepted, AppView, InstanceView
 from lattice.errors import Conflict, Invalid, NotFound, StaleVersion
-from services.registry import apps, reading, scheduling, workloads
+from services.registry import apps, nodes, reading, scheduling, workloads
+from services.registry.node_deps import NodeDeps
 from services.registry.sweep import Sweep
-from services.registry.tables import AppRow, FactRow, NodeRow, VolumeRow, WorkloadRow
+from services.registry.tables import AppRow, FactRow, InstanceRow, NodeRow, VolumeRow, WorkloadRow
 from tests.fixtures.registry_world import CALLER, NODE, OTHER, World, node_row, placement
 
 DB = {
@@ -296,6 +305,43 @@ async def test_an_app_without_data_leaves_a_node_that_is_drained(world: World) -
         tx.update(node, draining=True)
     (wanted,) = (await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())).wanted
     assert wanted.only_nodes is None and wanted.group_name == "app shop"
+
+
+async def test_an_app_with_data_stays_on_a_node_that_is_drained(world: World) -> None:
+    await running_shop(world)
+    about_nodes = NodeDeps(world.deps, issuer=None)  # type: ignore[arg-type]  # nobody signs anything here
+    drain = await nodes.drain_node(about_nodes, DrainNode(caller=CALLER, node="one"))
+    assert drain.operation.state is OperationState.FAILED and drain.operation.problem is not None
+    assert "shop-db, shop-web cannot" in drain.operation.problem.detail
+    assert (await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())).wanted == ()
+
+
+async def test_parts_that_were_torn_apart_meet_again(world: World) -> None:
+    """A node that comes back in the middle of a move leaves the app on two."""
+    plain = {key: value for key, value in DB.items() if key != "volumes"}
+    async with world.deps.store.transaction() as tx:
+        tx.add(node_row(OTHER, "two", world.sealing, world.clock.now()))
+    await apply(world, shop(db=plain, mail={**WEB, "depends_on": []}))
+    await world.place_all()
+    await report(world)
+    await report(world)
+    async with world.deps.store.transaction() as tx:
+        (stray,) = await tx.find(InstanceRow, workload_name="shop-mail")
+        tx.update(stray, node_id=OTHER)
+    await Sweep(world.deps).round(everything=True)
+    (wanted,) = (await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())).wanted
+    assert (wanted.workload_name, wanted.only_nodes) == ("shop-mail", (NODE,))
+    async with world.deps.store.transaction() as tx:
+        (kept,) = await tx.find(InstanceRow, id=stray.id)
+    assert kept.desired == DesiredState.RUNNING, "it serves until the other one does"
+    await world.place_all()
+    world.clock.advance(10)
+    await report(world)
+    world.clock.advance(10)
+    await Sweep(world.deps).round(everything=True)
+    async with world.deps.store.transaction() as tx:
+        (kept,) = await tx.find(InstanceRow, id=stray.id)
+    assert kept.desired == DesiredState.REMOVED
 
 
 async def commit(world: World, wanted: Any, node_id: str) -> str:

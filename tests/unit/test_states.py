@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from lattice.contracts.nouns import (
     WorkloadState,
 )
 from lattice.contracts.states import (
+    app_state,
     furthest,
     instance_state,
     is_ready,
@@ -112,3 +114,20 @@ def test_roles_contain_the_ones_before() -> None:
         [True, True, True, False],
         [True, True, True, True],
     ]
+
+
+@pytest.mark.parametrize(
+    ("states", "wanted"),
+    [
+        (["running", "stopped"], "running"),
+        (["stopped", "stopped"], "stopped"),
+        (["running", "failed", "degraded"], "failed"),
+        (["running", "pending", "deploying"], "deploying"),
+        (["running", "removing"], "running"),
+        ([], "running"),
+    ],
+)
+def test_an_app_is_as_what_needs_attention_most(states: list[str], wanted: str) -> None:
+    workloads = [WorkloadState(state) for state in states]
+    assert app_state(DesiredState.RUNNING, workloads) == wanted
+    assert app_state(DesiredState.REMOVED, workloads) == "removing"
