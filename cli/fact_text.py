@@ -54,10 +54,10 @@ def since(session: Session, after: int) -> dict[str, Any]:
         after = page["items"][-1]["seq"]
 
 
-def of_workload(session: Session, name: str, *, count: int) -> dict[str, Any]:
-    """The newest facts of a workload, oldest first."""
-    limit = min(count, PAGE_FACTS)
-    page = session.client.get(path_of("workloads", name, "events"), limit=limit, project=session.project)
+def of_one(session: Session, kind: str, name: str, *, count: int) -> dict[str, Any]:
+    """The newest facts of a workload or a node (`kind`), oldest first."""
+    project = session.project if kind == "workloads" else None
+    page = session.client.get(path_of(kind, name, "events"), limit=min(count, PAGE_FACTS), project=project)
     return {"items": sorted(page["items"], key=lambda fact: fact["seq"]), "next_page_token": None}
 
 
@@ -89,7 +89,10 @@ def follow(session: Session, *, after: int, workload_id: str | None) -> None:
 
 def concerns(fact: Json, workload_id: str) -> bool:
     """Whether a fact is about the workload, or about an instance or an operation of it."""
-    return fact.get("entity_id") == workload_id or (fact.get("data") or {}).get("workload_id") == workload_id
+    return (
+        workload_id in (fact.get("entity_id"), fact.get("workload_id"))
+        or (fact.get("data") or {}).get("workload_id") == workload_id
+    )
 
 
 def print_fact(session: Session, fact: Json) -> None:

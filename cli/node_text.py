@@ -43,6 +43,7 @@ COLUMNS = (
     Column("LABELS", lambda n, _now: labels(n), leave_out=6),
     field("WHY", "reason", leave_out=2),
 )
+_BLOCKERS = (field("WORKLOAD", "workload", whole=True), field("WHY", "reason"))
 _QUARANTINED = (
     field("CONTAINER", "name"),
     field("RUNNING", "running"),
@@ -79,6 +80,9 @@ def show(screen: Screen, node: Json, *, now: datetime) -> None:
             ),
         )
     )
+    if node.get("blockers"):
+        screen.say("\nStill here, and why:")
+        screen.table(_BLOCKERS, node["blockers"], indent=2)
     if node.get("quarantined"):
         screen.say("\nContainers of this platform that nobody knows; they are left alone:")
         screen.table(_QUARANTINED, node["quarantined"], indent=2)

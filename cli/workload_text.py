@@ -60,6 +60,7 @@ COLUMNS = (
 )
 
 _WHY_WIDTH = 60
+_PLACES_SHOWN = 10
 _WHY = Column("WHY", lambda w, _now: why(w))
 
 _INSTANCES = (
@@ -88,6 +89,7 @@ def show(screen: Screen, workload: Json, *, now: datetime) -> None:
         screen.table(_INSTANCES, workload["instances"])
     for place in waiting.unplaced(workload):
         _show_unplaced(screen, place)
+    _show_placed(screen, workload)
     for instance in workload.get("instances") or ():
         _show_last_end(screen, instance, now=now)
 
@@ -127,6 +129,14 @@ def _show_unplaced(screen: Screen, place: Json) -> None:
     screen.say(f"Slot {place.get('slot', '?')} has no node: {place.get('reason') or 'no reason given'}")
     if place.get("rejected"):
         screen.table(_REJECTED, place["rejected"], indent=2)
+
+
+def _show_placed(screen: Screen, workload: Json) -> None:
+    placed = [place for place in workload.get("placement") or () if place.get("node")]
+    if placed:
+        screen.say("")
+    for place in placed[:_PLACES_SHOWN]:
+        screen.say(f"Slot {place['slot']} is on node {place['node']}: {place['reason']}")
 
 
 def _show_last_end(screen: Screen, instance: Json, *, now: datetime) -> None:

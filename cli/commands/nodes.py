@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         ("token", token, "lattice node token --pool default --label zone=home"),
         ("ls", list_nodes, "lattice node ls"),
         ("show", show, "lattice node show attic"),
+        ("events", events, "lattice node events attic"),
         ("approve", approve, "lattice node approve attic"),
         ("reject", reject, ""),
         ("revoke", revoke, "lattice node revoke attic --reason 'sold' --yes"),
@@ -107,6 +108,19 @@ def show(session: Session, node: NodeArgument) -> None:
     found = session.client.get(path_of("nodes", node))
     if not session.screen.data(found):
         node_text.show(session.screen, found, now=session.screen.now())
+
+
+def events(
+    session: Session,
+    node: NodeArgument,
+    *,
+    count: Annotated[int, typer.Option("--lines", "-n", min=1, help="The newest N events.")] = 50,
+) -> None:
+    """List what happened to a node and on it, oldest first."""
+    from cli import fact_text
+
+    facts = fact_text.of_one(session, "nodes", node, count=count)
+    fact_text.print_past(session, facts, follow=False)
 
 
 def approve(

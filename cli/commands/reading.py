@@ -75,7 +75,7 @@ def events(
         facts = fact_text.since(session, max(newest - count, 0) if after is None else after)
     else:
         ours = session.client.get(path_of("workloads", name), project=session.project)["id"]
-        facts = fact_text.of_workload(session, name, count=count)
+        facts = fact_text.of_one(session, "workloads", name, count=count)
         facts["items"] = [fact for fact in facts["items"] if fact["seq"] > (after or 0)]
     fact_text.print_past(session, facts, follow=follow)
     if follow:

@@ -48,14 +48,12 @@ def list_volumes(session: Session) -> None:
 
 
 def show_volume(session: Session, volume: VolumeArgument) -> None:
-    """Show a volume."""
-    from lattice.contracts.quantities import format_size
+    """Show a volume: where it is, what uses it, and what its state means."""
+    from cli import volume_text
 
     found = _find_volume(session, volume)
     if not session.screen.data(found):
-        size = ("size", format_size(found["size_bytes"]))
-        pairs = [(key, value) for key, value in found.items() if key not in ("size_bytes", "has_credentials")]
-        session.screen.fields([(key.replace("_", " ").capitalize(), value) for key, value in [*pairs, size]])
+        volume_text.show(session.screen, found, now=session.screen.now())
 
 
 def _find_volume(session: Session, volume: str) -> dict[str, Any]:

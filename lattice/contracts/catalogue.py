@@ -326,6 +326,7 @@ CANCEL_OPERATION = _registry(
     "cancel_operation", m.OperationCommand, views.OperationView, "Stop an operation and undo what it began."
 )
 LIST_VOLUMES = _registry("list_volumes", m.ListInProject, views.Listing[views.VolumeView], "Volumes.")
+GET_VOLUME = _registry("get_volume", m.GetByName, views.VolumeView, "One volume, by id or name.")
 DELETE_VOLUME = _registry("delete_volume", m.DeleteVolume, m.Done, "Remove a released volume with its data.")
 SET_SECRET = _registry("set_secret", m.SetSecret, views.SecretView, "A new version of a secret.")
 LIST_SECRETS = _registry(

@@ -36,6 +36,13 @@ class Listing(Noun, Generic[T]):
     next_page_token: str | None = None
 
 
+class BlockerView(Noun):
+    """What is still on a node that is to be empty, and why."""
+
+    workload: str
+    reason: str
+
+
 class NodeView(Noun):
     """A machine of the platform, or one that asks to become one."""
 
@@ -58,6 +65,9 @@ class NodeView(Noun):
     certificate_expires_at: datetime | None = None
     lost_since: datetime | None = Field(None, description="since when it cannot be reached")
     quarantined: tuple[QuarantinedContainer, ...] = ()
+    blockers: tuple[BlockerView, ...] = Field(
+        (), description="while it is drained, shown of one node: what is left, and why it does not move"
+    )
     version: int
 
 
@@ -299,7 +309,8 @@ class VolumeView(Noun):
     name: str
     slot: int
     state: VolumeState
-    workload: str | None = None
+    reason: str = Field("", description="what its state means, and what can be done")
+    workload: str | None = Field(None, description="what uses it")
     created_by_workload: str
     node: str | None = None
     size_bytes: int

@@ -90,7 +90,8 @@ POLICY: Mapping[Route, Rule] = dict(
             "DELETE /v1/tokens/{id}",
             "PATCH /v1/users/{id}",
         ),
-        *_rules(Scope.PLATFORM, Role.VIEWER, "GET /metrics", "GET /v1/nodes", "GET /v1/nodes/{id}"),
+        *_rules(Scope.PLATFORM, Role.VIEWER, "GET /metrics", "GET /v1/nodes", "GET /v1/nodes/{id}",
+               "GET /v1/nodes/{id}/events"),
         *_rules(
             Scope.PLATFORM,
             Role.OPERATOR,
@@ -124,6 +125,7 @@ POLICY: Mapping[Route, Rule] = dict(
             "GET /v1/workloads/{id}/placement",
             "GET /v1/workloads/{id}/logs",
             "GET /v1/apps/{id}",
+            "GET /v1/volumes/{id}",
         ),
         *_rules(
             Scope.PROJECT,

@@ -14,7 +14,7 @@ from lattice.storage import In, Not, Transaction
 from services.registry.app_places import bound_to, homes_of
 from services.registry.displacement import Displaced, Displacement, NodeSight, displaced
 from services.registry.rescheduling import Failing, tried_elsewhere
-from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow
+from services.registry.tables import ClusterRow, InstanceRow, NodeRow, RevisionRow, WorkloadRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,14 @@ async def see(tx: Transaction, instances: Iterable[InstanceRow] = (), *, app_id:
     cluster = await tx.get(ClusterRow, 1) if lost else None
     held = cluster is not None and cluster.moves_held_until is not None
     failing = [row for row in instances if row.failing_since is not None and not row.has_volume]
+    together = app_id is not None  # whose services reach each other on one node only
     sights = Sights(
         nodes,
         held,
         bound=await bound_to(tx, nodes),
         home=(await homes_of(tx, {app_id})).get(app_id) if app_id else None,
     )
-    if not failing or sights.home is not None:
+    if not failing or together:
         return sights
     here = await tx.find(NodeRow, id=In(tuple({row.node_id or "" for row in failing})))
     return replace(sights, names={row.id: row.name for row in here}, open_pools=await _open_pools(tx))
@@ -110,7 +111,7 @@ def _sight(row: NodeRow) -> NodeSight:
 
 async def workloads_to_move(tx: Transaction, now: datetime) -> list[str]:
     """The ids of workloads of which an instance has to go elsewhere now."""
-    failing = await tx.find(InstanceRow, failing_since=Not(None), **_MOVABLE)
+    failing = await _outside_apps(tx, await tx.find(InstanceRow, failing_since=Not(None), **_MOVABLE))
     sights = await see(tx, failing)
     there = await tx.find(InstanceRow, node_id=In(tuple(sights.nodes)), **_MOVABLE) if sights.nodes else []
     rows = [*there, *failing]
@@ -122,6 +123,12 @@ async def workloads_to_move(tx: Transaction, now: datetime) -> list[str]:
             if sights.of(row, specs[row.workload_id, row.revision], now).how is not Displacement.NONE
         }
     )
+
+
+async def _outside_apps(tx: Transaction, rows: Sequence[InstanceRow]) -> list[InstanceRow]:
+    ids = tuple({row.workload_id for row in rows})
+    in_apps = await tx.find(WorkloadRow, id=In(ids), app_id=Not(None)) if ids else []
+    return [row for row in rows if row.workload_id not in {workload.id for workload in in_apps}]
 
 
 _MOVABLE: dict[str, Any] = {"gone_at": None, "desired": DesiredState.RUNNING, "has_volume": False}

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lattice.contracts.nouns import DesiredState, OperationState
+from lattice.storage import In, Transaction
 from services.registry import operations
 from services.registry.app_places import bound_to
 from services.registry.change import Change
@@ -26,6 +27,14 @@ class OnNode:
     holds: bool = False
     stopped: bool = False
     leaving: bool = False
+    waits_for: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why it is still there; empty for what is in nobody's way, or about to go."""
+        if self.stopped or self.leaving:
+            return ""
+        return "its data is on this node" if self.holds else self.waits_for
 
 
 def drain_step(there: Sequence[OnNode], *, total: int, deadline: datetime, now: datetime) -> Step:
@@ -33,21 +42,35 @@ def drain_step(there: Sequence[OnNode], *, total: int, deadline: datetime, now: 
     moving = [each for each in there if each.leaving or not (each.holds or each.stopped)]
     blockers = sorted({each.workload for each in there if each.holds and not (each.stopped or each.leaving)})
     if moving:
-        return in_time(_moving(moving, blockers, total), deadline=deadline, now=now)
+        return in_time(_moving(there, moving, total), deadline=deadline, now=now)
     if blockers:
-        return _blocked(blockers, total)
+        return _blocked(there, blockers, total)
     return Step(OperationState.SUCCEEDED, "", 100, result={"moved": total})
 
 
-def _moving(moving: Sequence[OnNode], blockers: Sequence[str], total: int) -> Step:
-    names = ", ".join(sorted({each.workload for each in moving}))
-    stays = f"; cannot be moved: {', '.join(blockers)}" if blockers else ""
+def blockers_of(there: Sequence[OnNode]) -> dict[str, str]:
+    """workload -> why it is still there, where something keeps it."""
+    return {each.workload: each.why for each in sorted(there, key=lambda each: each.workload) if each.why}
+
+
+def _moving(there: Sequence[OnNode], moving: Sequence[OnNode], total: int) -> Step:
+    blockers = blockers_of(there)
+    names = ", ".join(_named(name, blockers) for name in sorted({each.workload for each in moving}))
+    held = sorted({each.workload for each in there if each.holds and each.why})
+    stays = f"; cannot be moved: {', '.join(_named(name, blockers) for name in held)}" if held else ""
     left = min(len(moving), total)
     percent = 100 * (total - left) // max(1, total)
-    return Step(OperationState.RUNNING, f"{len(moving)} still to move: {names}{stays}", percent)
+    progress = f"{len(moving)} still to move: {names}{stays}"
+    return Step(
+        OperationState.RUNNING, progress, percent, result={"blockers": blockers} if blockers else None
+    )
 
 
-def _blocked(blockers: Sequence[str], total: int) -> Step:
+def _named(workload: str, blockers: Mapping[str, str]) -> str:
+    return f"{workload} ({blockers[workload]})" if workload in blockers else workload
+
+
+def _blocked(there: Sequence[OnNode], blockers: Sequence[str], total: int) -> Step:
     names = ", ".join(blockers)
     detail = (
         f"what could be moved has moved; {names} cannot: the data is on this node. The node takes no new work. "
@@ -55,7 +78,10 @@ def _blocked(blockers: Sequence[str], total: int) -> Step:
     )
     problem = {"code": "drain_blocked", "detail": detail}
     return Step(
-        OperationState.FAILED, detail, result={"moved": total, "blockers": list(blockers)}, problem=problem
+        OperationState.FAILED,
+        detail,
+        result={"moved": total, "blockers": blockers_of(there)},
+        problem=problem,
     )
 
 
@@ -65,7 +91,7 @@ async def begin(change: Change, node: NodeRow, *, takes: timedelta) -> Operation
     bound = await bound_to(change.tx, [node.id])
     ids = [row.id for row in rows if not _holds(row, bound) and row.desired == DesiredState.RUNNING]
     operation = await operations.begin_for_node(change, Kind.DRAIN, node, takes=takes, instance_ids=ids)
-    _apply(change, operation, rows, bound)
+    _apply(change, operation, await _seen(change.tx, rows, bound))
     return operation
 
 
@@ -74,8 +100,32 @@ async def advance(change: Change, operation_id: str) -> None:
     operation = await change.tx.get(OperationRow, operation_id, lock=True)
     if operation is None or operation.ended_at is not None:
         return
-    node_ids = [operation.subject_id]
-    _apply(change, operation, await instances_on(change.tx, node_ids), await bound_to(change.tx, node_ids))
+    _apply(change, operation, await left_on(change.tx, operation.subject_id))
+
+
+async def left_on(tx: Transaction, node_id: str) -> list[OnNode]:
+    """What is still on a node, and why it does not go."""
+    return await _seen(tx, await instances_on(tx, [node_id]), await bound_to(tx, [node_id]))
+
+
+async def _seen(tx: Transaction, rows: Sequence[InstanceRow], bound: Collection[str]) -> list[OnNode]:
+    """Work leaves when another instance serves elsewhere: what keeps that one is the reason."""
+    ids = tuple(sorted({row.workload_id for row in rows if not row.has_volume}))
+    others = await tx.find(InstanceRow, workload_id=In(ids), gone_at=None, desired=DesiredState.RUNNING)
+    here = {row.id for row in rows}
+    waiting = {
+        row.workload_id: _waits_for(row) for row in others if row.id not in here and row.ready_since is None
+    }
+    return [_on_node(row, bound, waiting.get(row.workload_id, "")) for row in rows]
+
+
+def _waits_for(row: InstanceRow) -> str:
+    """What keeps the instance that is to take over."""
+    if row.node_id is None:
+        return str(
+            (row.placement or {}).get("reason") or "the scheduler has not looked for another place yet"
+        )
+    return row.progress or row.reason or f"its replacement is {row.phase}"
 
 
 async def cancel(change: Change, operation: OperationRow) -> None:
@@ -85,11 +135,9 @@ async def cancel(change: Change, operation: OperationRow) -> None:
         write_node(change, node, draining=False)
 
 
-def _apply(
-    change: Change, operation: OperationRow, rows: Sequence[InstanceRow], bound: Collection[str]
-) -> None:
+def _apply(change: Change, operation: OperationRow, there: Sequence[OnNode]) -> None:
     step = drain_step(
-        [_on_node(row, bound) for row in rows],
+        there,
         total=len(operation.instance_ids),
         deadline=operation.deadline,
         now=change.now,
@@ -102,8 +150,9 @@ def _holds(row: InstanceRow, bound: Collection[str]) -> bool:
     return row.has_volume or row.workload_id in bound
 
 
-def _on_node(row: InstanceRow, bound: Collection[str]) -> OnNode:
+def _on_node(row: InstanceRow, bound: Collection[str], waits_for: str) -> OnNode:
     return OnNode(
+        waits_for=waits_for,
         workload=row.workload_name,
         holds=_holds(row, bound),
         stopped=row.desired == DesiredState.STOPPED,

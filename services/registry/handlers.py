@@ -74,6 +74,7 @@ ABOUT_WORKLOADS: dict[Rpc[Any, Any], Handler] = {
     c.GET_OPERATION: reading.get_operation,
     c.CANCEL_OPERATION: belongings.cancel_operation,
     c.LIST_VOLUMES: reading.list_volumes,
+    c.GET_VOLUME: reading.get_volume,
     c.DELETE_VOLUME: belongings.delete_volume,
     c.SET_SECRET: belongings.set_secret,
     c.LIST_SECRETS: reading.list_secrets,

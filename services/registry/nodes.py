@@ -13,7 +13,7 @@ from typing import Any
 
 from lattice.contracts.messages import Caller, Done, DrainNode, GetByName, ListNodes, NodeCommand, UpdateNode
 from lattice.contracts.nouns import Amounts, Liveness, Membership, NodeState
-from lattice.contracts.views import Accepted, Listing, NodeView
+from lattice.contracts.views import Accepted, BlockerView, Listing, NodeView
 from lattice.errors import Conflict, FieldError, Invalid, StaleVersion
 from lattice.storage import In, Transaction
 from services.registry import drains, operations
@@ -218,8 +218,11 @@ def _write(loaded: _Loaded, verb: str, columns: dict[str, Any], **data: Any) -> 
 async def get_node(deps: NodeDeps, request: GetByName) -> NodeView:
     """One node by id or name."""
     async with deps.deps.store.transaction() as tx:
-        (view,) = await _views(tx, [await find_node(tx, request.ref)])
-        return view
+        node = await find_node(tx, request.ref)
+        (view,) = await _views(tx, [node])
+        left = drains.blockers_of(await drains.left_on(tx, node.id)) if node.draining else {}
+        blockers = tuple(BlockerView(workload=name, reason=why) for name, why in left.items())
+        return view.model_copy(update={"blockers": blockers})
 
 
 async def list_nodes(deps: NodeDeps, request: ListNodes) -> Listing[NodeView]:

@@ -41,7 +41,8 @@ async def take_event(deps: Deps, received: Received[NodeEvent]) -> None:
         node = await change.tx.get(NodeRow, event.node_id)
         if node is None or await change.tx.get(FactRow, fact_id) is not None:
             return
-        project, name = PLATFORM, node.name
+        project, name, workload_id = PLATFORM, node.name, None
+        about = {"node": node.name}
         if event.key is not None:
             rows = await change.tx.find(
                 InstanceRow,
@@ -51,14 +52,17 @@ async def take_event(deps: Deps, received: Received[NodeEvent]) -> None:
                 node_id=node.id,
             )
             if rows:
-                project, name = rows[0].project, rows[0].workload_name
-        data = event.data | {"detail": event.detail, "at": event.at.isoformat()}
+                project, name, workload_id = rows[0].project, rows[0].workload_name, rows[0].workload_id
+                about |= {"workload_id": workload_id, "instance": rows[0].id}
+        data = event.data | about | {"detail": event.detail, "at": event.at.isoformat()}
         change.fact(
             "node",
             event.type,
             entity_id=node.id,
             entity_name=name,
+            workload_id=workload_id,
             project=project,
+            cause=event.detail,
             data=data,
             fact_id=fact_id,
         )

@@ -99,7 +99,8 @@ def in_time(step: Step, *, deadline: datetime, now: datetime) -> Step:
     detail = (
         f"not done before its deadline; {step.progress}" if step.progress else "not done before its deadline"
     )
-    return Step(OperationState.FAILED, step.progress, problem={"code": "deadline_exceeded", "detail": detail})
+    problem = problem_of("deadline_exceeded", detail)
+    return Step(OperationState.FAILED, step.progress, result=step.result, problem=problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from lattice.contracts.views import (
     VolumeView,
     WorkloadView,
 )
-from lattice.errors import NotFound
+from lattice.errors import Conflict, NotFound
 from lattice.storage import Gt, In, Transaction
 from services.registry.change import Deps
 from services.registry.job_runs import with_runs
@@ -144,12 +144,35 @@ async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView
     async with deps.store.transaction() as tx:
         where = await in_project(tx, request.project)
         rows, token = await page_of(tx, VolumeRow, request, removed_at=None, **where)
-        nodes = node_words(await tx.find(NodeRow, removed_at=None))
-        workloads = {row.id: row.name for row in await tx.find(WorkloadRow, removed_at=None)}
-        owners = await tx.find(SecretRow, owner=In(tuple(row.id for row in rows))) if rows else []
-    with_credentials = {secret.owner for secret in owners}
-    views = [volume_view(row, nodes, workloads, has_credentials=row.id in with_credentials) for row in rows]
+        views = await _volume_views(tx, rows)
     return Listing(items=tuple(views), next_page_token=token)
+
+
+async def get_volume(deps: Deps, request: GetByName) -> VolumeView:
+    """One volume, by id, or by its name where that is unique."""
+    async with deps.store.transaction() as tx:
+        where: dict[str, Any] = {"project": request.project, "removed_at": None}
+        rows = await tx.find(VolumeRow, id=request.ref, **where)
+        rows = rows or await tx.find(VolumeRow, name=request.ref, **where)
+        views = await _volume_views(tx, rows)
+    if not views:
+        raise NotFound(
+            f"there is no volume {request.ref!r} in project {request.project}; see `lattice volume ls`"
+        )
+    if len(views) > 1:
+        choices = ", ".join(f"{view.id} (slot {view.slot})" for view in views)
+        raise Conflict(f"several volumes are called {request.ref!r}; give an id: {choices}")
+    return views[0]
+
+
+async def _volume_views(tx: Transaction, rows: Sequence[VolumeRow]) -> list[VolumeView]:
+    if not rows:
+        return []
+    nodes = node_words(await tx.find(NodeRow, removed_at=None))
+    workloads = {row.id: row.name for row in await tx.find(WorkloadRow, removed_at=None)}
+    owners = await tx.find(SecretRow, owner=In(tuple(row.id for row in rows)))
+    with_credentials = {secret.owner for secret in owners}
+    return [volume_view(row, nodes, workloads, has_credentials=row.id in with_credentials) for row in rows]
 
 
 async def list_secrets(deps: Deps, request: ListInProject) -> Listing[SecretView]:

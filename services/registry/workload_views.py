@@ -107,13 +107,19 @@ def placement_view(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> Placement
         instance=row.id,
         slot=row.slot,
         node=node.name if node else None,
-        reason=decision.get("reason", "the scheduler has not looked at it yet"),
+        reason=_why_here(row, decision.get("reason", "the scheduler has not looked at it yet")),
         rejected=tuple(
             RejectedNodeView(node=item["node_name"], filter=item["filter"], reason=item["reason"])
             for item in decision.get("rejected", [])
         ),
         decided_at=decision.get("decided_at"),
     )
+
+
+def _why_here(row: InstanceRow, reason: str) -> str:
+    """The scheduler's reason; and why there had to be another place, if it kept failing elsewhere."""
+    failed = next(reversed(row.avoid.values()), "")
+    return f"{reason}; it left another node: {failed}" if failed else reason
 
 
 def workload_view(
@@ -203,12 +209,16 @@ def volume_view(
 ) -> VolumeView:
     """One volume; `workloads` are names by id."""
     node = nodes.get(row.node_id or "")
+    away = node is not None and node.liveness is Liveness.UNREACHABLE
+    state = VolumeState(row.state)
+    state = VolumeState.HELD if away and state is VolumeState.BOUND else state
     return VolumeView(
         id=row.id,
         project=row.project,
         name=row.name,
         slot=row.slot,
-        state=VolumeState(row.state),
+        state=state,
+        reason=_volume_reason(row, state, node.name if node else ""),
         workload=workloads.get(row.workload_id or ""),
         created_by_workload=row.created_by_workload,
         node=node.name if node else None,
@@ -216,3 +226,14 @@ def volume_view(
         has_credentials=has_credentials,
         created_at=row.created_at,
     )
+
+
+def _volume_reason(row: VolumeRow, state: VolumeState, node: str) -> str:
+    if row.removing:
+        return "it is being removed; on a node that is away this happens when the node returns"
+    if state is VolumeState.HELD:
+        return f"node {node} cannot be reached: the data is there, and is never started empty elsewhere"
+    if state is VolumeState.RELEASED:
+        maker = row.created_by_workload
+        return f"{maker} is gone and its data is kept: deploy {maker} again with --adopt, or remove it: lattice volume rm {row.name}"
+    return "" if row.node_id else "it is made where its workload first runs"

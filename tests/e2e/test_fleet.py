@@ -77,7 +77,7 @@ def test_a_drained_node_that_nothing_fits_elsewhere_goes_on_serving(fleet: Fleet
     run(fleet, image_test, "web", on="two")
     before = fleet["two"].containers("web")
     said = fleet.platform.refused("node", "drain", "two", "--deadline", "3s")
-    assert "1 still to move: web" in said
+    assert "1 still to move: web (no node fits: " in said
     assert fleet["two"].containers("web")[0]["State"] == before[0]["State"]
 
 

@@ -231,6 +231,13 @@ def test_nodes_are_listed_and_shown(cli: Cli, gateway: StubGateway) -> None:
     assert cli("node", "ls", "--state", "ready", "-o", "json").json["items"][0]["name"] == "attic"
     assert "1f3a-99c0" in cli("node", "show", "attic").out
     assert cli("node", "show", "nothing").code == 1
+    left = {"workload": "orders-db", "reason": "its data is on this node"}
+    gateway.on("GET", "/v1/nodes/attic", answers.node(state="draining", blockers=[left]))
+    assert "its data is on this node" in cli("node", "show", "attic").out
+    gateway.on(
+        "GET", "/v1/nodes/attic/events", answers.listing(answers.fact(1, verb="exit", cause="exited with 1"))
+    )
+    assert "exited with 1" in cli("node", "events", "attic").out
 
 
 def test_a_join_token_comes_with_the_command_to_run(cli: Cli, gateway: StubGateway) -> None:

@@ -400,3 +400,15 @@ async def test_metrics_count_by_route_and_never_by_path(world: World) -> None:
 async def test_the_stub_answers_as_the_registry_would(world: World) -> None:
     node = await world.bus.ask(catalogue.GET_NODE, GetByName(ref="one"))
     assert isinstance(node, NodeView)
+
+
+async def test_a_node_has_its_own_events_and_a_volume_its_own_page(world: World) -> None:
+    node, volume = world.registry.add_node(), world.registry.add_volume()
+    world.registry.add_fact(entity_id="wl-1")
+    world.registry.add_fact(entity_id=node.id, verb="oom")
+    listed = (await world.get("/v1/nodes/one/events")).json()["items"]
+    assert [fact["verb"] for fact in listed] == ["oom"]
+    assert (await world.get("/v1/nodes/nothing/events")).status_code == 404
+    found = await world.get(f"/v1/volumes/{volume.id}")
+    assert (found.json()["id"], found.json()["state"]) == (volume.id, "released")
+    assert (await world.get("/v1/volumes/nothing")).status_code == 404

@@ -42,6 +42,7 @@ from lattice.contracts.nouns import (
     WorkloadState,
 )
 from lattice.contracts.spec import WorkloadSpec
+from lattice.contracts.streams import EVENTS
 from lattice.contracts.views import InstanceView
 from lattice.errors import Conflict, Invalid, NotFound
 from lattice.messaging import MSG_ID, Received
@@ -59,6 +60,7 @@ from services.registry import (
 from services.registry.following import follow_up
 from services.registry.image_pinning import Answer, RegistryAnswer
 from services.registry.relay import Relay
+from services.registry.retention import KEPT
 from services.registry.sweep import Sweep
 from services.registry.tables import FactRow, InstanceRow, NodeRow, OperationRow, VolumeRow
 from services.registry.template import load_templates
@@ -344,6 +346,38 @@ async def test_an_event_that_is_delivered_again_is_one_fact(world: World) -> Non
     await world.relay.round()
     facts = await reading.list_facts(world.deps, ListFacts(limit=1000))
     assert sum(fact.verb == "oom" for fact in facts.facts) == 2
+
+
+async def test_what_happened_on_a_node_stands_in_the_timelines_of_both(world: World) -> None:
+    _, document = await deployed(world, name="web", template="web")
+    key = document.instances[0].key
+    event = NodeEvent(
+        node_id=NODE, type="exit", at=world.clock.now(), key=key, detail="exited with 139 (SIGSEGV)"
+    )
+    tokens = {"node_id": NODE, "type": "exit"}
+    await observed.take_event(world.deps, Received(event, "", tokens, headers={MSG_ID: "fa-1"}))
+    await world.relay.round()
+    of_workload = await reading.list_facts(world.deps, ListFacts(workload_id=key.workload_id, limit=1000))
+    of_node = await reading.list_facts(world.deps, ListFacts(entity="node", entity_id=NODE, limit=1000))
+    for page in (of_workload, of_node):
+        (told,) = [fact for fact in page.facts if fact.verb == "exit"]
+        assert (told.cause, told.entity_name, told.data["node"]) == (
+            "exited with 139 (SIGSEGV)",
+            "web",
+            "one",
+        )
+
+
+async def test_facts_are_kept_for_thirty_days_in_the_registry_and_on_the_bus(world: World) -> None:
+    assert EVENTS.max_age_s == KEPT.total_seconds() == timedelta(days=30).total_seconds()
+    await deployed(world, name="web", template="web")
+    await world.relay.round()
+    world.clock.jump(30 * 86_400 - 1)
+    await Sweep(world.deps).round(everything=True)
+    assert (await reading.list_facts(world.deps, ListFacts(limit=1000))).facts
+    world.clock.jump(2)
+    await Sweep(world.deps).round(everything=True)
+    assert not (await reading.list_facts(world.deps, ListFacts(limit=1000))).facts
 
 
 @pytest.mark.parametrize("verb", ["", "a.b", "*", "x" * 65])

@@ -11,6 +11,7 @@ import pytest
 from lattice.contracts.catalogue import DESIRED_DOCUMENT
 from lattice.contracts.messages import (
     CommitPlacements,
+    DeleteWorkload,
     DesiredDocument,
     DrainNode,
     GetByName,
@@ -25,9 +26,9 @@ from lattice.contracts.messages import (
 )
 from lattice.contracts.nouns import Health, Liveness, NodeState, ObservedContainer, OperationState, Phase
 from lattice.contracts.views import Accepted, OperationView, WorkloadView
-from lattice.errors import Conflict
+from lattice.errors import Conflict, NotFound
 from lattice.sealing import new_sealing_key
-from services.registry import belongings, nodes, reading, scheduling, workload_update
+from services.registry import belongings, nodes, reading, scheduling, workload_update, workloads
 from services.registry.change import SYSTEM
 from services.registry.drains import OnNode, drain_step
 from services.registry.judging import _say
@@ -163,6 +164,9 @@ async def test_what_holds_data_blocks_and_is_named(fleet: Fleet) -> None:
     found = await fleet.operation(accepted)
     assert found.state is OperationState.FAILED and found.problem is not None
     assert found.problem.code == "drain_blocked" and "web cannot" in found.problem.detail
+    assert found.result is not None and found.result["blockers"] == {"web": "its data is on this node"}
+    (blocker,) = (await nodes.get_node(fleet.nodes, GetByName(ref="one"))).blockers
+    assert (blocker.workload, blocker.reason) == ("web", "its data is on this node")
     assert await fleet.where("web") == ["one"] and await fleet.where("two") == ["two", "two"]
 
 
@@ -175,11 +179,19 @@ async def test_without_another_place_a_drain_waits_and_harms_nobody(fleet: Fleet
     await fleet.become(OTHER, Liveness.UNREACHABLE)
     accepted = await fleet.drain("one")
     await fleet.act()
-    assert (await fleet.operation(accepted)).progress == "1 still to move: web"
+    found = await fleet.operation(accepted)
+    assert found.progress == "1 still to move: web (no node fits)"
+    assert found.result == {"blockers": {"web": "no node fits"}}
+    (blocker,) = (await nodes.get_node(fleet.nodes, GetByName(ref="one"))).blockers
+    assert (blocker.workload, blocker.reason) == ("web", "no node fits")
     assert (await fleet.shown()).instances[0].state == "running"
     fleet.world.clock.jump(3601)
     await fleet.act(rounds=1)
-    assert (await fleet.operation(accepted)).state is OperationState.FAILED
+    found = await fleet.operation(accepted)
+    assert found.state is OperationState.FAILED and found.problem is not None
+    assert "web (no node fits)" in found.problem.detail and found.result == {
+        "blockers": {"web": "no node fits"}
+    }
 
 
 @pytest.mark.parametrize("how", ["cancel", "uncordon"])
@@ -244,6 +256,27 @@ async def test_one_that_returns_in_time_is_left_as_it_is(fleet: Fleet) -> None:
     fleet.world.clock.jump(600)
     await fleet.act()
     assert [i.id for i in (await fleet.shown()).instances] == [i.id for i in before]
+
+
+async def test_a_volume_says_what_its_state_means(fleet: Fleet) -> None:
+    await web(fleet, **DATA)
+    ask = GetByName(ref="web-data")
+
+    async def shown() -> tuple[str, str | None, str | None, str]:
+        view = await reading.get_volume(fleet.world.deps, ask)
+        return view.state, view.node, view.workload, view.reason
+
+    assert await shown() == ("bound", "one", "web", "")
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    state, _, _, reason = await shown()
+    assert state == "held" and "node one cannot be reached" in reason
+    await fleet.become(NODE, Liveness.READY)
+    await workloads.delete_workload(fleet.world.deps, DeleteWorkload(caller=CALLER, workload="web"))
+    await fleet.act()
+    state, node, workload, reason = await shown()
+    assert (state, node, workload) == ("released", "one", None) and "--adopt" in reason
+    with pytest.raises(NotFound):
+        await reading.get_volume(fleet.world.deps, GetByName(ref="other"))
 
 
 async def test_data_is_held(fleet: Fleet) -> None:

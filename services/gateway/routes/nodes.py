@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header
+from fastapi import APIRouter, Body, Header, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
@@ -15,8 +15,10 @@ from lattice.contracts.messages import (
     CreateJoinToken,
     DrainNode,
     Enrolment,
+    Fact,
     GetByName,
     GetEnrolment,
+    ListFacts,
     ListNodes,
     NodeCommand,
     NodeProof,
@@ -120,6 +122,15 @@ async def list_nodes(call: CurrentCall, page: PageOf, state: NodeState | None = 
 async def get_node(call: CurrentCall, ref: Ref) -> Response:
     """One node."""
     return versioned(await call.ask(catalogue.GET_NODE, GetByName(ref=ref)))
+
+
+@router.get("/v1/nodes/{id}/events", response_model=Listing[Fact])
+async def events(call: CurrentCall, ref: Ref, limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> Response:
+    """What happened to a node and on it, newest first."""
+    found = await call.ask(catalogue.GET_NODE, GetByName(ref=ref))
+    request = ListFacts(entity="node", entity_id=found.id, limit=limit, newest_first=True)
+    page = await call.ask(catalogue.LIST_FACTS, request)
+    return answer(Listing[Fact](items=page.facts))
 
 
 async def _command(

@@ -67,6 +67,12 @@ async def list_volumes(call: CurrentCall, page: PageOf) -> Response:
     return answer(await call.ask(catalogue.LIST_VOLUMES, request))
 
 
+@router.get("/v1/volumes/{id}", response_model=VolumeView, tags=["volumes"])
+async def get_volume(call: CurrentCall, ref: Ref) -> Response:
+    """One volume: where it is, what uses it, and what its state means."""
+    return answer(await call.ask(catalogue.GET_VOLUME, GetByName(ref=ref, project=call.project)))
+
+
 @router.delete("/v1/volumes/{id}", status_code=204, tags=["volumes"])
 async def delete_volume(call: CurrentCall, ref: Ref) -> Response:
     """Remove a released volume with its data."""
