@@ -14,6 +14,7 @@ import typer
 from cli.command import OutputOption, ProjectOption, QuietOption
 from cli.commands import (
     access,
+    applying,
     apps,
     deploying,
     exec,
@@ -37,6 +38,7 @@ _IN_ORDER_OF_HELP = (
     platform,
     access,
     deploying,
+    applying,
     apps,
     reading,
     logs,

@@ -206,6 +206,13 @@ def plan(
     document = read_mapping(file, sys.stdin.read() if file == "-" else read_text(file))
     if not is_compose(document):
         raise usage(f"{file} is not a compose file: it has no `services`.")
+    plan_compose(session, document, file, name, ignore_unsupported=ignore_unsupported)
+
+
+def plan_compose(
+    session: Session, document: Json, file: str, name: str | None, *, ignore_unsupported: bool
+) -> None:
+    """What applying a compose file that was read would do."""
     app, compose = _filled(session, document, file, name)
     answer = session.client.post(
         path_of("apps", app, "plan"),

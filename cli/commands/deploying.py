@@ -1,8 +1,7 @@
-"""`deploy`, `run`, `apply`: three ways of writing a workload's spec, one way of sending it and watching it start."""
+"""`deploy` and `run`: two ways of writing a workload's spec, one way of sending it and watching it start."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,13 +9,12 @@ import typer
 
 from cli.client_paths import path_of
 from cli.command import TimeoutOption, WaitOption, command
-from cli.commands.apps import AppNameOption, IgnoreOption, Sending, apply_compose, is_compose
-from cli.errors import Refused, usage
+from cli.errors import usage
 from cli.session import Session
 from cli.setters import TemplateSchema, apply_sets
 
 Json = dict[str, Any]
-_DEPLOY_TIMEOUT = "5m"
+DEPLOY_TIMEOUT = "5m"
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="The workload's name.")]
 SetOption = Annotated[
     list[str] | None,
@@ -34,12 +32,8 @@ AdoptOption = Annotated[
 def register(app: typer.Typer) -> None:
     command(app, "deploy", example="lattice deploy postgres --name orders-db --set version=16")(deploy)
     command(app, "run", example=_RUN_EXAMPLE)(run)
-    command(app, "apply", example=_APPLY_EXAMPLE)(apply)
 
 
-_APPLY_EXAMPLE = """lattice apply -f api.yaml
-lattice apply -f api.yaml --if-match 7
-lattice apply -f compose.yaml --name shop"""
 _RUN_EXAMPLE = """lattice run nginx:1.27 --name web -p 80
 lattice run ghcr.io/acme/api:1.4 --name api -p 8080 -e TZ=UTC -- serve --fast"""
 
@@ -52,7 +46,7 @@ def deploy(
     sets: SetOption = None,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
-    timeout: TimeoutOption = _DEPLOY_TIMEOUT,
+    timeout: TimeoutOption = DEPLOY_TIMEOUT,
 ) -> None:
     """Deploy a workload from a template of the catalogue."""
     schema = schema_of(session, template) if sets else None
@@ -112,7 +106,7 @@ def run(
     sets: SetOption = None,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
-    timeout: TimeoutOption = _DEPLOY_TIMEOUT,
+    timeout: TimeoutOption = DEPLOY_TIMEOUT,
 ) -> None:
     """Run a container image."""
     from cli import run_options
@@ -136,65 +130,6 @@ def run(
     }
     spec = with_sets(run_options.without_empty(written), sets or (), schema=None)
     create(session, spec, project=session.project, adopt=adopt, wait=wait, timeout=timeout)
-
-
-def apply(
-    session: Session,
-    *,
-    file: Annotated[
-        str,
-        typer.Option(
-            "--file", "-f", metavar="FILE", help="A workload in YAML, or a compose file; - reads stdin."
-        ),
-    ],
-    name: AppNameOption = None,
-    sets: SetOption = None,
-    if_match: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VERSION", help="Only if the workload or app still has this version (`show -o json`)."
-        ),
-    ] = None,
-    ignore_unsupported: IgnoreOption = False,
-    adopt: AdoptOption = False,
-    wait: WaitOption = True,
-    timeout: TimeoutOption = _DEPLOY_TIMEOUT,
-) -> None:
-    """Make a workload, or an app from a compose file, as the file describes it: new, or by updating what is there."""
-    from cli.yaml_files import read_mapping, read_text
-
-    spec = read_mapping(file, sys.stdin.read() if file == "-" else read_text(file))
-    if is_compose(spec):
-        if sets:
-            raise usage(
-                "--set changes the spec of a workload, and this is a compose file.", todo="change the file"
-            )
-        sending = Sending(name=name, if_match=if_match, adopt=adopt, ignore_unsupported=ignore_unsupported)
-        apply_compose(session, spec, file, sending, wait=wait, timeout=timeout)
-        return
-    if name is not None or ignore_unsupported:
-        raise usage("--name and --ignore-unsupported are for compose files; this is a workload.")
-    project = session.options.project or str(spec.pop("project", None) or session.project)
-    spec.pop("project", None)
-    schema = schema_of(session, str(spec["template"])) if sets and spec.get("template") else None
-    spec = with_sets(spec, sets or (), schema=schema)
-    if if_match is None and not _exists(session, str(spec.get("name")), project):
-        create(session, spec, project=project, adopt=adopt, wait=wait, timeout=timeout)
-        return
-    from cli.commands.revisions import send_update
-
-    condition = None if if_match is None else f'"{if_match.strip(chr(34))}"'
-    send_update(session, spec, project=project, if_match=condition, adopt=adopt, wait=wait, timeout=timeout)
-
-
-def _exists(session: Session, name: str, project: str) -> bool:
-    try:
-        session.client.get(path_of("workloads", name), project=project)
-    except Refused as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
 
 
 def with_sets(spec: Json, sets: Sequence[str], *, schema: TemplateSchema | None) -> Json:

@@ -288,6 +288,13 @@ DELETE_WORKLOAD = _registry(
 UPDATE_WORKLOAD = _registry(
     "update_workload", m.UpdateWorkload, views.Accepted, "Roll out a new spec.", timeout_s=15
 )
+PLAN_WORKLOAD = _registry(
+    "plan_workload",
+    m.PlanWorkload,
+    m.WorkloadPlan,
+    "What a spec would change; changes nothing.",
+    timeout_s=15,
+)
 SCALE_WORKLOAD = _registry(
     "scale_workload", m.ScaleWorkload, views.Accepted, "Change the number of instances."
 )
@@ -369,6 +376,15 @@ KNOWN_INSTANCES = _service(
     m.InstanceOwners,
     "Which instances a node has or had.",
     callers=("logs",),
+)
+TRY_PLACEMENTS = _service(
+    "scheduler",
+    "try_placements",
+    m.TryPlacements,
+    m.TriedPlacements,
+    "Where instances would go now; places nothing.",
+    callers=("gateway",),
+    timeout_s=10,
 )
 QUERY_LOGS = _service(
     "logs", "query", m.QueryLogs, m.LogLines, "Stored log lines.", callers=("gateway",), timeout_s=15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -27,6 +28,14 @@ from lattice.contracts.nouns import (
 from lattice.contracts.spec import UpdateOrder, WorkloadSpec
 
 T = TypeVar("T")
+
+
+class PlanAction(StrEnum):
+    """What a plan comes to."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    NOTHING = "nothing"
 
 
 class Listing(Noun, Generic[T]):
@@ -108,6 +117,47 @@ class PlacementView(Noun):
     reason: str
     rejected: tuple[RejectedNodeView, ...] = ()
     decided_at: datetime | None = None
+
+
+class FieldChange(Noun):
+    """A field of a spec that would be another; null where it was, or would be, absent."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class PlannedPlacement(Noun):
+    """Where an instance would go now, or why it would have no place."""
+
+    slot: int
+    node: str | None = None
+    reason: str
+    rejected: tuple[RejectedNodeView, ...] = ()
+
+
+class PlanView(Noun):
+    """What a spec would change; nothing was.  `apply --if-match` takes `version`, so that a plan that is out of date is refused."""
+
+    name: str
+    project: str
+    action: PlanAction
+    reason: str = Field(
+        "", description="why nothing changes, or why containers are replaced though the spec is the same"
+    )
+    version: int = Field(description="of the workload as it is now; 0 while there is none")
+    revision: int | None = Field(None, description="the one that is there now")
+    changes: tuple[FieldChange, ...] = ()
+    spec: WorkloadSpec
+    image: str = Field(description="the reference as it would be pinned")
+    image_before: str = ""
+    order: UpdateOrder | None = Field(None, description="of an update that replaces containers")
+    order_reason: str = ""
+    replaced: int = Field(0, description="instances that are made anew")
+    added: int = 0
+    removed: int = 0
+    placements: tuple[PlannedPlacement, ...] = ()
+    placements_missing: str = Field("", description="why nobody could say where the instances would go")
 
 
 class RouteView(Noun):

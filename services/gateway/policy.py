@@ -131,6 +131,7 @@ POLICY: Mapping[Route, Rule] = dict(
             Scope.PROJECT,
             Role.DEPLOYER,
             "POST /v1/workloads",
+            "POST /v1/workloads/plan",
             "PUT /v1/workloads/{id}",
             "PATCH /v1/workloads/{id}",
             "DELETE /v1/workloads/{id}",

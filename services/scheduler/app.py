@@ -18,7 +18,8 @@ from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import FACT, PLACEMENT_WANTED
+from lattice.contracts.catalogue import FACT, PLACEMENT_WANTED, SCHEDULING_SNAPSHOT, TRY_PLACEMENTS
+from lattice.contracts.messages import SchedulingQuery, TriedPlacements, TryPlacements
 from lattice.contracts.streams import SCHED_BY_SCHEDULER
 from lattice.errors import Temporary
 from lattice.messaging import Bus, Lease
@@ -28,6 +29,7 @@ from services.scheduler.handlers import Handlers
 from services.scheduler.leadership import Leadership
 from services.scheduler.rounds import Rounds, SteppedDown
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.trial import try_placements
 from services.scheduler.turns import Turns
 
 # So many wake-ups are taken from the queue at once, to be answered by one round.
@@ -46,7 +48,8 @@ class Scheduler:
         self.term: int | None = None
 
     async def run(self) -> None:
-        """Wait for the lease, lead, step down, and again."""
+        """Wait for the lease, lead, step down, and again; what would be placed where is answered by whoever is asked."""
+        await self._bus.serve(TRY_PLACEMENTS, self._try)
         while True:
             async with self._leadership.held() as lease:
                 try:
@@ -59,6 +62,11 @@ class Scheduler:
                     self.term = None
                     metrics.LEADING.set(0)
             await asyncio.sleep(self._leadership.pause_s)
+
+    async def _try(self, request: TryPlacements) -> TriedPlacements:
+        query = SchedulingQuery(workload_ids=frozenset())  # the nodes, and nothing that waits
+        snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, query)
+        return try_placements(request, snapshot.nodes)
 
     async def _lead(self, lease: Lease) -> None:
         self.term = await self._leadership.take_term()

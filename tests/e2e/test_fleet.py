@@ -50,6 +50,26 @@ def test_replicas_are_spread(fleet: Fleet, image_test: str) -> None:
     assert [len(fleet[name].containers("web")) for name in ("two", "three")] == [1, 1]
 
 
+def test_rules_decide_and_what_waits_is_placed_when_a_node_becomes_right(
+    fleet: Fleet, image_test: str
+) -> None:
+    """Nothing that runs moves for a label; who has to be near another follows it, who must be apart goes elsewhere."""
+    run(fleet, image_test, "db", "--set", 'placement.constraints=["label.zone == attic"]', "--no-wait")
+    near = 'placement.affinity=[{"workload": "db", "topology": "node"}]'
+    run(fleet, image_test, "web", "--set", near, "--no-wait")
+    until(lambda: "do not meet" in fleet.platform.ok("show", "db"), what="the reason")
+    until(lambda: "have no instance of db" in fleet.platform.ok("show", "web"), what="the reason")
+    fleet.platform.ok("node", "label", "two", "zone=attic")
+    fleet.until_where("db", ("two", "running"))
+    fleet.until_where("web", ("two", "running"))
+    run(
+        fleet, image_test, "batch", "--replicas", "2", "--set", 'placement.anti_affinity=[{"workload": "db"}]'
+    )
+    assert [node for node, _ in fleet.where("batch")] == ["one", "three"]
+    fleet.platform.ok("node", "label", "two", "zone-")
+    assert fleet.where("db") == [("two", "running")]
+
+
 def test_a_drain_moves_work_without_a_gap(fleet: Fleet, image_test: str) -> None:
     run(fleet, image_test, "web", "--replicas", "3")
     said = fleet.platform.ok("node", "drain", "two")

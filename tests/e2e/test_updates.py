@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -151,3 +152,34 @@ def test_scaling_touches_nothing_that_stays(platform: Platform, new_name: NewNam
     assert len(shown(platform, name)["routes"]) == 3
     platform.ok("scale", name, "1")
     assert platform.container(name)["State"] == mine["State"]
+
+
+def test_a_plan_says_what_apply_then_does_and_a_stale_one_is_refused(
+    platform: Platform, new_name: NewName, image_test: str
+) -> None:
+    name = new_name("planned")
+    spec = {
+        "name": name,
+        "image": image_test,
+        "command": ["sleep", "86400"],
+        "update": {"healthy_for": "0.1s"},
+    }
+    text = json.dumps(spec)
+    said = platform.ok("plan", "-f", "-", stdin=text)
+    assert f"{name} is new." in said and "1 instance is added." in said and "the only node that fits" in said
+    assert all(each["name"] != name for each in platform.json("ps")["items"])
+    platform.ok("apply", "-f", "-", "--if-match", "0", stdin=text)
+    text = json.dumps({**spec, "env": {"V": "2"}})
+    plan = platform.json("plan", "-f", "-", stdin=text)
+    assert [(each["path"], each["after"]) for each in plan["changes"]] == [("env.V", "2")]
+    assert (plan["action"], plan["order"], plan["replaced"]) == ("update", "start-first", 1)
+    (place,) = plan["placements"]
+    assert place["node"] == shown(platform, name)["instances"][0]["node"]
+    assert shown(platform, name)["version"] == plan["version"]
+    version = str(plan["version"])
+    platform.ok("apply", "-f", "-", "--if-match", version, stdin=text)
+    assert "changed meanwhile" in platform.refused("apply", "-f", "-", "--if-match", version, stdin=text)
+    assert "would not change" in platform.ok("plan", "-f", "-", stdin=text)
+    huge = json.dumps({**spec, "resources": {"memory": "900Ti"}})
+    refused = platform.refused("plan", "-f", "-", stdin=huge)
+    assert "no node is large enough" in refused

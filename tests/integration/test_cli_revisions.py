@@ -114,6 +114,72 @@ def test_show_says_why_an_update_did_not_last(cli: Cli, orders: StubGateway) -> 
     assert "Update:" not in cli("show", "orders-db").out
 
 
+def planned(**more: Any) -> dict[str, Any]:
+    change = views.FieldChange(path="resources.memory", before=536870912, after=1073741824)
+    known: dict[str, Any] = {
+        "name": "orders-db",
+        "project": "default",
+        "action": "update",
+        "version": 3,
+        "revision": 2,
+        "changes": (change,),
+        "spec": {"name": "orders-db", "template": "postgres"},
+        "image": "postgres:16",
+        "image_before": "postgres:16",
+        "order": "stop-first",
+        "order_reason": "stop-first, because no two instances may use its volume at once",
+        "replaced": 1,
+        "placements": (views.PlannedPlacement(slot=0, node="attic", reason="the only node that fits"),),
+    }
+    return answers.plain(views.PlanView(**known | more))
+
+
+def test_a_plan_shows_what_would_change_and_how_to_do_just_that(cli: Cli, orders: StubGateway) -> None:
+    text = "name: orders-db\ntemplate: postgres\n"
+    orders.on("POST", "/v1/workloads/plan", planned())
+    ran = cli("plan", "-f", "-", "--set", "resources.memory=1Gi", stdin=text)
+    assert ran.code == 0, ran.err
+    assert "orders-db would change (now revision 2, version 3)." in ran.out
+    assert "resources.memory  536870912  1073741824" in ran.out
+    assert "1 instance is replaced." in ran.out
+    assert "Order: stop-first, because no two instances may use its volume at once." in ran.out
+    assert "attic" in ran.out and "the only node that fits" in ran.out
+    assert "lattice apply -f - --set resources.memory=1Gi --if-match 3" in ran.err
+    assert orders.asked("POST", "/v1/workloads/plan")[0].json["resources"] == {"memory": "1Gi"}
+    assert not orders.asked("PUT", ORDERS)
+    assert '"action": "update"' in cli("plan", "-f", "-", "-o", "json", stdin=text).out
+
+
+def test_a_plan_of_nothing_and_of_something_new(cli: Cli, orders: StubGateway) -> None:
+    text = "name: orders-db\ntemplate: postgres\n"
+    same: dict[str, Any] = {"changes": (), "order": None, "order_reason": "", "replaced": 0, "placements": ()}
+    said = {"action": "nothing", "reason": "it is as described already"}
+    orders.on("POST", "/v1/workloads/plan", planned(**same, **said))
+    assert (
+        cli("plan", "-f", "-", stdin=text).out == "orders-db would not change: it is as described already.\n"
+    )
+    no_place = views.PlannedPlacement(
+        slot=0,
+        reason="no node fits: 1 node is cordoned",
+        rejected=(views.RejectedNodeView(node="attic", filter="state", reason="attic is cordoned"),),
+    )
+    new = same | {"action": "create", "version": 0, "revision": None, "added": 1, "placements": (no_place,)}
+    orders.on("POST", "/v1/workloads/plan", planned(**new))
+    ran = cli("plan", "-f", "-", stdin=text)
+    assert "orders-db is new." in ran.out and "1 instance is added." in ran.out
+    assert "no node fits" in ran.out and "attic is cordoned" in ran.out
+    assert "--if-match 0" in ran.err
+
+
+def test_apply_of_a_plan_for_something_new_updates_nothing_that_came_meanwhile(
+    cli: Cli, orders: StubGateway
+) -> None:
+    text = "name: orders-db\ntemplate: postgres\n"
+    orders.on("PUT", ORDERS, problem(412, "stale", "Changed meanwhile", "It is at version 3."))
+    assert cli("apply", "-f", "-", "--if-match", "0", stdin=text).code == 1
+    assert orders.asked("PUT", ORDERS)[0].headers["if-match"] == '"0"'
+
+
 def test_apply_updates_what_is_there(cli: Cli, orders: StubGateway) -> None:
     text = "name: orders-db\ntemplate: postgres\n"
     assert cli("apply", "-f", "-", stdin=text).code == 0

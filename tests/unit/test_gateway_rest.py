@@ -179,6 +179,21 @@ async def test_every_answer_is_guarded_by_headers(world: World) -> None:
 # ---------------------------------------------------------------- long work, versions, keys
 
 
+async def test_a_plan_says_where_it_would_go_if_the_scheduler_answers(world: World) -> None:
+    planned = (await world.post("/v1/workloads/plan", json=WEB)).json()
+    assert (planned["action"], planned["version"]) == ("create", 0)
+    assert planned["placements"] == [{"slot": 0, "node": "one", "reason": "the only node", "rejected": []}]
+    world.registry.scheduler_away = True
+    alone = await world.post("/v1/workloads/plan", json=WEB)
+    assert (alone.status_code, alone.json()["placements"]) == (200, [])
+    assert alone.json()["placements_missing"] == "the scheduler does not answer: Nobody answers."
+    assert not world.registry.workloads
+    wrong = await world.post("/v1/workloads/plan", json={**WEB, "replicsa": 2})
+    really = await world.post("/v1/workloads", json={**WEB, "replicsa": 2})
+    assert wrong.status_code == really.status_code == 422
+    assert wrong.json()["errors"] == really.json()["errors"]
+
+
 async def test_a_deploy_is_accepted_with_its_operation(world: World) -> None:
     answer = await world.post("/v1/workloads", json=WEB)
     assert answer.status_code == 202

@@ -62,12 +62,14 @@ from lattice.contracts.messages.project_requests import (
     ListAudit,
     ListFacts,
     OperationCommand,
+    PlanWorkload,
     RecordAudit,
     RollbackWorkload,
     ScaleWorkload,
     SetSecret,
     UpdateWorkload,
     WorkloadCommand,
+    WorkloadPlan,
 )
 from lattice.contracts.messages.reports import (
     Heartbeat,
@@ -84,6 +86,7 @@ from lattice.contracts.messages.requests import (
 )
 from lattice.contracts.messages.scheduling import (
     CommitPlacements,
+    Leaving,
     Placement,
     PlacementRequest,
     PlacementRule,
@@ -95,6 +98,10 @@ from lattice.contracts.messages.scheduling import (
     SchedulingSnapshot,
     TakeTerm,
     Term,
+    TrialStep,
+    TriedPlacement,
+    TriedPlacements,
+    TryPlacements,
     UnplaceableInstance,
 )
 from lattice.contracts.messages.sessions import (
@@ -141,6 +148,7 @@ __all__ = [
     "JobOrder",
     "JoinTokenCreated",
     "KnownInstances",
+    "Leaving",
     "ListAudit",
     "ListFacts",
     "ListInProject",
@@ -163,6 +171,7 @@ __all__ = [
     "PlacementRule",
     "PlacementWanted",
     "PlacementsCommitted",
+    "PlanWorkload",
     "QueryLogs",
     "RecordAudit",
     "RefusedPlacement",
@@ -186,8 +195,13 @@ __all__ = [
     "TakeTerm",
     "Term",
     "Tombstone",
+    "TrialStep",
+    "TriedPlacement",
+    "TriedPlacements",
+    "TryPlacements",
     "UnplaceableInstance",
     "UpdateNode",
     "UpdateWorkload",
     "WorkloadCommand",
+    "WorkloadPlan",
 ]

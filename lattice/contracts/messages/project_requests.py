@@ -8,8 +8,10 @@ from pydantic import Field
 
 from lattice.contracts.messages.facts import Fact
 from lattice.contracts.messages.requests import Caller, Page
+from lattice.contracts.messages.scheduling import TryPlacements
 from lattice.contracts.nouns import Name, Noun
 from lattice.contracts.spec import MAX_REPLICAS, WorkloadSpec
+from lattice.contracts.views import PlanView
 
 
 class CreateWorkload(Noun):
@@ -17,6 +19,22 @@ class CreateWorkload(Noun):
     project: Name = "default"
     spec: WorkloadSpec
     adopt: bool = False
+
+
+class PlanWorkload(Noun):
+    """What would this spec change?  As a deploy, or as an update of the workload of that name."""
+
+    caller: Caller
+    project: Name = "default"
+    spec: WorkloadSpec
+    adopt: bool = False
+
+
+class WorkloadPlan(Noun):
+    """What would change, and what to ask the scheduler so as to know where the instances would go."""
+
+    view: PlanView
+    trial: TryPlacements
 
 
 class WorkloadCommand(Noun):

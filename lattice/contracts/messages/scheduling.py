@@ -83,6 +83,51 @@ class PlacementRequest(Noun):
     )
 
 
+class RejectedNode(Noun):
+    """Why one node cannot take an instance."""
+
+    node_id: NodeId
+    node_name: str
+    filter: str
+    reason: str
+
+
+class Leaving(Noun):
+    """An instance that goes when another takes its place, and what it frees."""
+
+    workload_id: Id
+    node_id: NodeId
+    reserve: Amounts
+    document_bytes: int = 0
+
+
+class TrialStep(Noun):
+    """An instance that would want a node, and the one whose place it takes."""
+
+    request: PlacementRequest
+    leaving: Leaving | None = None
+
+
+class TryPlacements(Noun):
+    """Where would these go, one after the other?  With `stop_first`, each old one is gone before its new one comes."""
+
+    steps: tuple[TrialStep, ...] = ()
+    stop_first: bool = False
+
+
+class TriedPlacement(Noun):
+    slot: int
+    node_name: str | None = None
+    reason: str
+    rejected: tuple[RejectedNode, ...] = ()
+
+
+class TriedPlacements(Noun):
+    """In the order of the steps.  Nothing was placed, and by the time that somebody does it the nodes may be others."""
+
+    tried: tuple[TriedPlacement, ...] = ()
+
+
 class SchedulingQuery(Noun):
     """Which waiting instances the scheduler asks about: those of these workloads, or all."""
 
@@ -93,15 +138,6 @@ class SchedulingSnapshot(Noun):
     term: int
     nodes: tuple[SchedulableNode, ...]
     wanted: tuple[PlacementRequest, ...]
-
-
-class RejectedNode(Noun):
-    """Why one node cannot take an instance."""
-
-    node_id: NodeId
-    node_name: str
-    filter: str
-    reason: str
 
 
 class Placement(Noun):

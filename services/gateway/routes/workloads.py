@@ -19,8 +19,11 @@ from lattice.contracts.messages import (
     ListFacts,
     ListInProject,
     ListRuns,
+    PlanWorkload,
     RollbackWorkload,
     ScaleWorkload,
+    TriedPlacement,
+    TryPlacements,
     UpdateWorkload,
     WorkloadCommand,
 )
@@ -33,10 +36,14 @@ from lattice.contracts.views import (
     JobRunView,
     Listing,
     PlacementView,
+    PlannedPlacement,
+    PlanView,
+    RejectedNodeView,
     RevisionView,
     TemplateView,
     WorkloadView,
 )
+from lattice.errors import Temporary
 from services.gateway.answers import accepted, answer, versioned
 from services.gateway.call import Call, CurrentCall, GuardedRoute
 from services.gateway.names import Ref
@@ -57,6 +64,35 @@ async def deploy(call: CurrentCall, spec: WorkloadSpec, *, adopt: Flag = False) 
     """Deploy.  `adopt` takes over released volumes of the same name, with their data."""
     request = CreateWorkload(caller=call.caller, project=call.project, spec=spec, adopt=adopt)
     return accepted(await call.ask(catalogue.CREATE_WORKLOAD, request))
+
+
+@router.post("/v1/workloads/plan", response_model=PlanView)
+async def plan(call: CurrentCall, spec: WorkloadSpec, *, adopt: Flag = False) -> Response:
+    """What a deploy of this spec, or an update to it, would change, and where its instances would go.  Changes nothing."""
+    request = PlanWorkload(caller=call.caller, project=call.project, spec=spec, adopt=adopt)
+    planned = await call.ask(catalogue.PLAN_WORKLOAD, request)
+    return answer(planned.view.model_copy(update=await _tried(call, planned.trial)))
+
+
+async def _tried(call: Call, trial: TryPlacements) -> dict[str, object]:
+    """Where the instances would go; a plan without it is still a plan."""
+    if not trial.steps:
+        return {}
+    try:
+        answered = await call.ask(catalogue.TRY_PLACEMENTS, trial)
+    except Temporary as error:
+        return {"placements_missing": f"the scheduler does not answer: {error.detail}"}
+    return {"placements": tuple(_planned(each) for each in answered.tried)}
+
+
+def _planned(tried: TriedPlacement) -> PlannedPlacement:
+    rejected = (
+        RejectedNodeView(node=each.node_name, filter=each.filter, reason=each.reason)
+        for each in tried.rejected
+    )
+    return PlannedPlacement(
+        slot=tried.slot, node=tried.node_name, reason=tried.reason, rejected=tuple(rejected)
+    )
 
 
 @router.get("/v1/workloads", response_model=Listing[WorkloadView])
