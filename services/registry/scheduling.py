@@ -6,7 +6,8 @@ partial per instance: whoever lost is answered with the newer nodes and placed a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lattice.contracts.messages import (
@@ -69,32 +70,58 @@ async def commit_placements(deps: Deps, request: CommitPlacements) -> Placements
         cluster = await _cluster(change.tx, lock=True)
         if request.term != cluster.term:
             raise Conflict(f"term {request.term} is over: {cluster.leader} leads with term {cluster.term}")
-        ids = sorted({placement.node_id for placement in request.placements})
-        nodes = await change.tx.find(NodeRow, id=In(tuple(ids)), lock=True) if ids else []
-        await _lock_instances(change.tx, request)
-        seen = {node.id: node.placement_version for node in nodes}
+        ground = await _ground(change.tx, request)
         accepted, refused = [], []
         for placement in request.placements:
-            problem = await _commit(change, placement, nodes, seen)
+            problem = await _commit(change, placement, ground)
             if problem is None:
                 accepted.append(placement.instance_id)
             else:
                 refused.append(RefusedPlacement(instance_id=placement.instance_id, reason=problem))
         for unplaceable in request.unplaceable:
             await _keep_reasons(change, unplaceable)
-        await change.tx.flush()
-        placed = await _placed_on(change.tx, nodes)
-        fresh = tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes)
+        fresh = tuple(_schedulable(node, ground.placed[node.id]) for node in ground.nodes.values())
         return PlacementsCommitted(accepted=tuple(accepted), refused=tuple(refused), nodes=fresh)
 
 
-async def _lock_instances(tx: Transaction, request: CommitPlacements) -> None:
-    """All that the commit is about, before anything that comes after instances in the order of locks."""
-    ids = {each.instance_id for each in request.placements} | {
-        each.instance_id for each in request.unplaceable
-    }
-    if ids:
-        await tx.find(InstanceRow, id=In(tuple(ids)), lock=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """All that the placements of one commit are about, read at once: as many reads for 256 as for one.
+
+    `placed` and `homeless`, the volumes without a place, change with each placement; `seen` are the nodes' versions before the first.
+    """
+
+    nodes: Mapping[str, NodeRow]
+    seen: Mapping[str, int]
+    instances: Mapping[str, InstanceRow]
+    workloads: Mapping[str, WorkloadRow]
+    placed: dict[str, list[InstanceRow]]
+    homeless: dict[str, list[VolumeRow]]
+
+
+async def _ground(tx: Transaction, request: CommitPlacements) -> _Ground:
+    """Read and lock it, in the order of `tables.LOCK_ORDER`; and lock the instances that are told to have no place."""
+    placements = request.placements
+    told = {each.instance_id for each in request.unplaceable}
+    workload_ids = In(tuple(sorted({placement.workload_id for placement in placements})))
+    node_ids = In(tuple(sorted({placement.node_id for placement in placements})))
+    instance_ids = In(tuple(sorted(told | {placement.instance_id for placement in placements})))
+    workloads = await tx.find(WorkloadRow, id=workload_ids)
+    nodes = await tx.find(NodeRow, id=node_ids, lock=True)
+    instances = await tx.find(InstanceRow, id=instance_ids, lock=True)
+    placed = await _placed_on(tx, nodes)
+    volumes = await tx.find(VolumeRow, workload_id=workload_ids, removed_at=None, node_id=None, lock=True)
+    homeless: dict[str, list[VolumeRow]] = {}
+    for volume in volumes:
+        homeless.setdefault(volume.workload_id or "", []).append(volume)
+    return _Ground(
+        nodes={node.id: node for node in nodes},
+        seen={node.id: node.placement_version for node in nodes},
+        instances={row.id: row for row in instances},
+        workloads={row.id: row for row in workloads},
+        placed={node.id: placed.get(node.id, []) for node in nodes},
+        homeless=homeless,
+    )
 
 
 async def _cluster(tx: Transaction, *, lock: bool = False) -> ClusterRow:
@@ -137,20 +164,17 @@ def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> Schedulable
     return schedulable_node(node, reserved(instances), stopped, _document_free_bytes(instances), counts)
 
 
-async def _commit(
-    change: Change, placement: Placement, nodes: Sequence[NodeRow], seen: dict[str, int]
-) -> str | None:
+async def _commit(change: Change, placement: Placement, ground: _Ground) -> str | None:
     """Place one instance, or say why not."""
-    instance = await change.tx.get(InstanceRow, placement.instance_id, lock=True)
-    workload = await change.tx.get(WorkloadRow, placement.workload_id)
-    node = next((node for node in nodes if node.id == placement.node_id), None)
-    problem = _problem(placement, instance, workload, node, seen)
+    instance = ground.instances.get(placement.instance_id)
+    workload = ground.workloads.get(placement.workload_id)
+    node = ground.nodes.get(placement.node_id)
+    problem = _problem(placement, instance, workload, node, ground.seen)
     if problem is None and workload is not None and workload.app_id is not None:
         problem = await _apart(change, workload, placement.node_id)
     if problem is not None or instance is None or node is None:
         return problem or "it is gone"
-    await change.tx.flush()
-    others = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None)
+    others = ground.placed[node.id]
     if not _has_room(node, others, instance):
         return f"node {node.name} has no room any more"
     if instance.document_bytes > _document_free_bytes(others):
@@ -158,7 +182,11 @@ async def _commit(
     decision = placement.model_dump(mode="json", include={"reason", "score", "rejected"})
     change.tx.update(instance, node_id=node.id, placement=decision | {"decided_at": change.now.isoformat()})
     change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
-    await _bind_volumes(change, instance, node)
+    others.append(instance)
+    for volume in ground.homeless.pop(
+        instance.workload_id, ()
+    ):  # the first placement decides where they are, for good
+        change.tx.update(volume, node_id=node.id)
     change.fact(
         "instance",
         "placed",
@@ -181,7 +209,7 @@ def _problem(
     instance: InstanceRow | None,
     workload: WorkloadRow | None,
     node: NodeRow | None,
-    seen: dict[str, int],
+    seen: Mapping[str, int],
 ) -> str | None:
     """Why a placement does not hold any more; None if it does."""
     if instance is None or instance.gone_at is not None or instance.desired != DesiredState.RUNNING:
@@ -218,15 +246,6 @@ def _has_room(node: NodeRow, others: Sequence[InstanceRow], instance: InstanceRo
         and taken.memory_bytes + instance.memory_bytes <= capacity.memory_bytes
         and taken.disk_bytes + instance.disk_bytes <= capacity.disk_bytes
     )
-
-
-async def _bind_volumes(change: Change, instance: InstanceRow, node: NodeRow) -> None:
-    """The first placement decides where the workload's volumes are, for good."""
-    for volume in await change.tx.find(
-        VolumeRow, workload_id=instance.workload_id, removed_at=None, lock=True
-    ):
-        if volume.node_id is None:
-            change.tx.update(volume, node_id=node.id)
 
 
 async def _keep_reasons(change: Change, unplaceable: UnplaceableInstance) -> None:

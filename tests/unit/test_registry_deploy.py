@@ -47,6 +47,7 @@ from lattice.contracts.views import InstanceView
 from lattice.errors import Conflict, Invalid, NotFound
 from lattice.messaging import MSG_ID, Received
 from lattice.sealing import unseal
+from lattice.testing.store_transaction import MemoryTransaction
 from services.registry import (
     belongings,
     credentials,
@@ -221,6 +222,40 @@ async def test_a_placement_on_an_older_node_is_refused_alone(world: World) -> No
     assert reply.accepted == (good.instance_id,)
     assert reply.refused[0].instance_id == stale.instance_id
     assert reply.nodes[0].placement_version == snapshot.nodes[0].placement_version + 1
+
+
+async def test_a_commit_reads_as_often_for_many_placements_as_for_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One read each per placement held the scheduler to some hundred placements a second."""
+    reads: list[str] = []
+    for name in ("get", "find"):
+        _count_calls(monkeypatch, name, reads)
+    counts = []
+    for replicas in (1, 20):
+        await world.create(
+            name=f"w{replicas}", image="nginx:1", replicas=replicas, resources={"cpu": "10m", "memory": "8Mi"}
+        )
+        snapshot = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
+        version = snapshot.nodes[0].placement_version
+        wanted = tuple(placement(each, version) for each in snapshot.wanted)
+        reads.clear()
+        reply = await scheduling.commit_placements(
+            world.deps, CommitPlacements(term=snapshot.term, placements=wanted)
+        )
+        counts.append(len(reads))
+        assert len(reply.accepted) == replicas
+    assert counts[0] == counts[1]
+
+
+def _count_calls(patch: pytest.MonkeyPatch, name: str, calls: list[str]) -> None:
+    plain = getattr(MemoryTransaction, name)
+
+    async def counted(self: MemoryTransaction, *arguments: Any, **options: Any) -> Any:
+        calls.append(name)
+        return await plain(self, *arguments, **options)
+
+    patch.setattr(MemoryTransaction, name, counted)
 
 
 async def test_why_there_is_no_place_is_shown(world: World) -> None:
