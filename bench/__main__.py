@@ -19,6 +19,7 @@ BENCHMARKS = {
     "g3": "bench.g3_accept",
     "g4": "bench.g4_replicas",
     "g5": "bench.g5_restart",
+    "g6": "bench.g6_placement",
     "g7": "bench.g7_publish",
 }
 RESULTS = Path(__file__).with_name("results.md")
