@@ -67,3 +67,11 @@ def elapsed(seconds: float) -> str:
     """How long something takes so far: `42s`, `3m05s`."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def to_the_second(text: str) -> str:
+    """A time that the platform wrote, without what nobody reads; as it is where it cannot be read."""
+    try:
+        return rfc3339(parse_time(text).replace(microsecond=0))
+    except ValueError:
+        return text

@@ -53,7 +53,7 @@ def token(
 ) -> None:
     """Make a join token and show the command for the new machine."""
     from cli.run_options import read_pairs
-    from cli.times import parse_duration_s, rfc3339
+    from cli.times import parse_duration_s, to_the_second
 
     body = {
         "pool": pool,
@@ -64,22 +64,10 @@ def token(
     made = session.client.post(path_of("join-tokens"), body)
     if session.screen.data(made, name=made["token"]):
         return
-    session.screen.note(
-        f"Run this on the new machine, once, before {rfc3339_or_text(made['expires_at'], rfc3339)}:"
-    )
+    session.screen.note(f"Run this on the new machine, once, before {to_the_second(made['expires_at'])}:")
     session.screen.say(made["command"])
     if not auto_approve:
         session.screen.hint("lattice node ls", "lattice node approve NAME")
-
-
-def rfc3339_or_text(text: str, write: Any) -> str:
-    """A time that the platform wrote, to the second."""
-    from cli.times import parse_time
-
-    try:
-        return str(write(parse_time(text).replace(microsecond=0)))
-    except ValueError:
-        return text
 
 
 def list_nodes(

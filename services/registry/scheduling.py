@@ -194,6 +194,7 @@ async def _commit(change: Change, placement: Placement, ground: _Ground) -> str 
         entity_name=instance.workload_name,
         workload_id=instance.workload_id,
         project=instance.project,
+        cause=placement.reason,
         data={
             "node": node.id,
             "workload_id": instance.workload_id,
@@ -270,6 +271,7 @@ async def _keep_reasons(change: Change, unplaceable: UnplaceableInstance) -> Non
             entity_name=instance.workload_name,
             workload_id=instance.workload_id,
             project=instance.project,
+            cause=unplaceable.summary,
             data={"workload_id": instance.workload_id, "reason": unplaceable.summary},
         )
         await operations.advance(change, instance.workload_id, away=await nodes_away(change.tx))

@@ -153,6 +153,26 @@ async def test_running_out_of_memory_is_named(node: Node, image_test: str) -> No
     assert first.oom_killed and told.at - first.at < timedelta(seconds=10), "an OOM kill is told in 10 s"
 
 
+async def test_a_service_that_hangs_is_started_again(node: Node, image_test: str) -> None:
+    hangs = (
+        "sh", "-c",
+        "httpd -p 8080 -h /tmp; test -e /tmp/once && exec sleep 600; touch /tmp/once; sleep 1; killall httpd; exec sleep 600",
+    )  # fmt: skip
+    check = HealthSpec(tcp=TcpCheck(port="http"), interval=0.2, retries=2)
+    async with node.run():
+        wanted: dict[str, Any] = {
+            "image": image_test,
+            "command": hangs,
+            "ports": (HTTP,),
+            "liveness": check,
+            "backoff": SOON,
+        }
+        await node.want(instance_of(key_of(), **wanted))
+        seen = await node.until(key_of(), lambda c: healthy(c) and c.restarts == 1)
+    assert seen.last_exit is not None and seen.last_exit.reason.startswith("liveness check failed: ")
+    assert node.told("liveness_failed")
+
+
 async def test_a_signal_and_the_last_words_are_told_while_it_runs_again(node: Node, image_test: str) -> None:
     dies = (
         "sh",
