@@ -78,7 +78,7 @@ def wanted_secrets(
     wanted = {
         (secret_id, number)
         for row in instances
-        if row.desired != DesiredState.REMOVED
+        if _is_told(row)
         for secret_id, number in revisions[row.workload_id, row.revision].secret_versions.items()
     }
     return sorted(wanted)

@@ -38,6 +38,7 @@ services:
       db: {condition: service_healthy}
       migrate: {condition: service_completed_successfully}
     ports: ["80:8080"]
+    healthcheck: {test: [CMD, test, -f, /tmp/www/index.html], interval: 500ms}
     restart: unless-stopped
     deploy: *small
 volumes: {data: {}}

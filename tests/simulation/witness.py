@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlmodel import SQLModel
 
-from agent.naming import key_from
+from agent.naming import REVISION, WORKLOAD, key_from
 from lattice.contracts.nouns import ContainerKey, Inventory, Liveness, Membership
 from lattice.postgres_rows import shape_of
 from lattice.runtime import Container, ContainerOptions
@@ -148,6 +148,23 @@ class Witness:
         if key.epoch < self._made.get(slot, 0):
             self.say("a node never makes a container of an older epoch of its slot")
         self._made[slot] = max(key.epoch, self._made.get(slot, 0))
+        self._look_at_dependencies(labels)
+
+    def _look_at_dependencies(self, labels: Mapping[str, str]) -> None:
+        """What a workload depends on has run before a container of it is made."""
+        number = f"{labels[WORKLOAD]}-{labels[REVISION]}" if REVISION in labels else ""
+        needs = {
+            name
+            for row in self.rows(RevisionRow)
+            if row["id"] == number
+            for name in row["spec"]["depends_on"]
+        }
+        if needs:
+            ran = {row["workload_name"] for row in self.rows(InstanceRow) if row["started_at"] is not None}
+            if not needs <= ran:
+                self.say(
+                    f"what is waited for comes first: {labels[WORKLOAD]} was made before {sorted(needs - ran)}"
+                )
 
     def touched(self, node_id: str, container: Container) -> None:
         """A container was stopped or removed on a node."""
