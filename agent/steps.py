@@ -86,7 +86,8 @@ class StepTaker:
             logger.info("a volume stays for now: {}", error.detail)
 
     async def _take(self, step: Step, changed: Callable[[], None]) -> None:
-        name = container_name(self._cluster_id, step.key, step.run_id)
+        made = step.container
+        name = made.name if made else container_name(self._cluster_id, step.key, step.run_id)
         match step.verb:
             case Verb.PULL:
                 await self._pull(_instance(step), changed)

@@ -35,6 +35,7 @@ class Wanted:
     since: str | None = None
     until: str | None = None
     grep: str | None = None
+    source: str | None = None
     count: int | None = 100
 
 
@@ -74,6 +75,7 @@ def _page(client: Client, wanted: Wanted, *, until: str | None, limit: int) -> l
         "since": wanted.since,
         "until": until,
         "grep": wanted.grep,
+        "source": wanted.source,
         "limit": limit,
     }
     return [json.loads(line) for line in client.lines(wanted.path, **query) if line]

@@ -22,7 +22,7 @@ def wait_for(session: Session, operation: Json, *, what: str, timeout_s: float) 
     """The operation once it succeeded; raises when it failed, was cancelled, or is not done after `timeout_s`."""
     watch = _Watch(session, operation)
     try:
-        with _display(session, what) as show:
+        with display(session, what) as show:
             _follow(watch, show, timeout_s)
     except KeyboardInterrupt:
         raise waiting.no_longer_watching(watch.operation, what=what) from None
@@ -83,7 +83,8 @@ def _follow(watch: _Watch, show: Show, timeout_s: float) -> None:
 
 
 @contextmanager
-def _display(session: Session, what: str) -> Iterator[Show]:
+def display(session: Session, what: str) -> Iterator[Show]:
+    """Where to say how something gets on, as this screen can show it."""
     if not session.screen.shows_progress:
         yield lambda _line, _waited_s: None
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cli import waiting
+from cli import job_text, waiting
 from cli.output import Screen
 from cli.tables import Column, field
 from cli.times import ago
@@ -15,7 +15,9 @@ Json = Mapping[str, Any]
 
 
 def ready(workload: Json) -> str:
-    """`2/3`: how many of the wanted instances run."""
+    """`2/3`: how many of the wanted instances run; a job that rests is as wanted."""
+    if job_text.is_job(workload) and workload["state"] == "stopped":
+        return "-"
     wanted = workload["spec"].get("replicas", 1)
     running = sum(1 for instance in workload.get("instances") or () if instance["state"] == "running")
     return f"{running}/{wanted}"
@@ -37,11 +39,10 @@ def why(workload: Json) -> str:
     return str(workload.get("reason") or "").partition("; ")[0][:_WHY_WIDTH]
 
 
-def columns(workloads: Sequence[Json]) -> tuple[Column, ...]:
-    """The columns of `ps`; why something is not as wanted is there only where something is not."""
-    if any(why(workload) for workload in workloads):
-        return (*COLUMNS[:-1], _WHY, COLUMNS[-1])
-    return COLUMNS
+def next_run(workload: Json, *, now: datetime) -> str:
+    """When a job's schedule is due next: `in 3h`."""
+    at = workload.get("next_run_at")
+    return f"in {ago(at, now=now)}" if at else ""
 
 
 def first_url(workload: Json) -> str:
@@ -62,6 +63,15 @@ COLUMNS = (
 _WHY_WIDTH = 60
 _PLACES_SHOWN = 10
 _WHY = Column("WHY", lambda w, _now: why(w))
+_NEXT = Column("NEXT", lambda w, now: next_run(w, now=now), leave_out=5)
+
+
+def columns_of(workloads: Sequence[Json]) -> Sequence[Column]:
+    """The columns of `ps`; when jobs run next, and why something is not as wanted, are told where there is such a one."""
+    jobs = (_NEXT,) if any(each.get("next_run_at") for each in workloads) else ()
+    reasons = (_WHY,) if any(why(each) for each in workloads) else ()
+    return (*COLUMNS[:-1], *jobs, *reasons, COLUMNS[-1])
+
 
 _INSTANCES = (
     field("SLOT", "slot", right=True, leave_out=3),
@@ -106,6 +116,9 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Ready", ready(workload)),
         ("Revision", workload.get("revision")),
         ("Update", update_line(workload)),
+        ("Schedule", job_text.schedule_line(workload)),
+        ("Next run", job_text.next_line(workload, now=now)),
+        ("Last run", job_text.last_line(workload, now=now)),
         ("Template", workload["spec"].get("template")),
         ("Image", workload.get("image") or workload["spec"].get("image")),
         *(("URL", route["url"]) for route in routes),

@@ -31,7 +31,7 @@ def ps(
 ) -> None:
     """List the workloads."""
     from cli.tables import field
-    from cli.workload_text import columns as columns_of
+    from cli.workload_text import columns_of
 
     project = EVERY_PROJECT if all_projects else session.project
     data = session.client.listing(path_of("workloads"), project=project)

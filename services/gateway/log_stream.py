@@ -39,6 +39,7 @@ class LogQuery:
     since_ns: int | None = None
     until_ns: int | None = None
     grep: str | None = None
+    source: str | None = None
     limit: int = 100
 
     def request(self) -> QueryLogs:
@@ -49,6 +50,7 @@ class LogQuery:
             since_ns=self.since_ns,
             until_ns=self.until_ns,
             grep=self.grep,
+            source=self.source,
             limit=self.limit,
         )
 
@@ -162,7 +164,8 @@ class _Tail:
         try:
             name = self._query.workload.name
             decoded = decode(received.message, received.body, workload=name, nodes=nodes_of(self._workload))
-            lines = tuple(line for line in decoded if self._query.wants(line))
+            ours = self._query.source in (None, received.message.source)
+            lines = tuple(line for line in decoded if ours and self._query.wants(line))
         except Invalid as error:
             logger.warning("{}", error)
             return

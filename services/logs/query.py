@@ -58,6 +58,8 @@ def search(
 
 def _overlaps(block: StoredBlock, query: QueryLogs) -> bool:
     about = block.header.block
+    if query.source is not None and about.source != query.source:
+        return False
     return (query.since_ns is None or about.last_at_ns >= query.since_ns) and (
         query.until_ns is None or about.first_at_ns <= query.until_ns
     )

@@ -475,3 +475,24 @@ async def test_an_image_that_cannot_be_had_fails_the_run(tmp_path: Path, clock: 
         run = await eventually(lambda: (r := told(node).get("jr-1")) and r.state.ended and r)
         assert run.state is JobRunState.FAILED and run.reason.startswith("it could not begin: ")
         await node.until(key_of(), lambda c: c.phase is Phase.FAILED)
+
+
+async def test_the_order_to_be_gone_takes_every_container_of_a_job(node: Node, runtime: FakeRuntime) -> None:
+    async with node.run():
+        await node.want(job(requests=("jr-1",)))
+        await node.until(key_of(), lambda c: c.phase is Phase.RUNNING)
+        await node.want(tombstones=(tombstone_of(key_of()),))
+        await node.until_gone(key_of())
+        run = await eventually(lambda: (r := told(node).get("jr-1")) and r.state.ended and r)
+    assert run.reason == "its instance was taken away" and await runtime.containers("c1") == ()
+
+
+async def test_a_newer_epoch_takes_the_place_of_an_older_one(node: Node, runtime: FakeRuntime) -> None:
+    async with node.run():
+        await node.want(job(requests=("jr-1",)))
+        await node.until(key_of(), lambda c: c.phase is Phase.RUNNING)
+        await node.want(job(requests=("jr-2",), epoch=2))
+        await node.until(key_of(2), lambda c: c.phase is Phase.RUNNING)
+        assert told(node)["jr-1"].state is JobRunState.FAILED
+    (left,) = await runtime.containers("c1")
+    assert left.labels["lattice.run"] == "jr-2"

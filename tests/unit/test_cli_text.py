@@ -281,8 +281,8 @@ def test_a_new_line_is_printed_for_a_new_step_only() -> None:
 
 def test_ps_says_why_only_where_there_is_something_to_say() -> None:
     fine, bad = answers.workload(), answers.workload(reason="exited with 137 (SIGKILL); restarting after 2 s")
-    assert "WHY" not in [column.title for column in workload_text.columns([fine])]
-    shown = workload_text.columns([fine, bad])
+    assert "WHY" not in [column.title for column in workload_text.columns_of([fine])]
+    shown = workload_text.columns_of([fine, bad])
     assert [column.title for column in shown[-2:]] == ["WHY", "URL"]
     assert shown[-2].cell(bad, NOW) == "exited with 137 (SIGKILL)"
 

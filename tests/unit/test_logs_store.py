@@ -327,6 +327,9 @@ def test_lines_of_several_instances_are_merged_by_time(open_store: Open) -> None
         "even 18",
         "odd 19",
     ]
+    one = QueryLogs(project="default", workload_id="wl-1", source="other", limit=2)
+    found = search(store.index.blocks("default", "wl-1"), one, read_body).lines
+    assert [line.message for line in found] == ["odd 17", "odd 19"]
 
 
 def test_a_query_reads_no_more_blocks_than_it_needs(hundred: LogStore) -> None:

@@ -16,6 +16,7 @@ from lattice.contracts.messages import (
     DrainNode,
     GetByName,
     ListFacts,
+    ListRuns,
     NodeCommand,
     OperationCommand,
     Placement,
@@ -24,11 +25,22 @@ from lattice.contracts.messages import (
     UnplaceableInstance,
     UpdateWorkload,
 )
-from lattice.contracts.nouns import Health, Liveness, NodeState, ObservedContainer, OperationState, Phase
+from lattice.contracts.nouns import (
+    ContainerKey,
+    Health,
+    JobRun,
+    JobRunState,
+    Liveness,
+    NodeState,
+    ObservedContainer,
+    OperationState,
+    Phase,
+    RunTrigger,
+)
 from lattice.contracts.views import Accepted, OperationView, WorkloadView
 from lattice.errors import Conflict, NotFound
 from lattice.sealing import new_sealing_key
-from services.registry import belongings, nodes, reading, scheduling, workload_update, workloads
+from services.registry import belongings, job_runs, nodes, reading, scheduling, workload_update, workloads
 from services.registry.change import SYSTEM
 from services.registry.drains import OnNode, drain_step
 from services.registry.judging import _say
@@ -36,6 +48,7 @@ from services.registry.liveness import MassLoss
 from services.registry.node_deps import NodeDeps
 from services.registry.node_rows import become, find_node
 from services.registry.sweep import Sweep
+from services.registry.tables import InstanceRow
 from tests.fixtures.registry_world import CALLER, NODE, OTHER, World, node_row
 
 
@@ -423,3 +436,53 @@ async def test_where_no_other_takes_it_a_stop_first_one_goes_back(fleet: Fleet) 
     await fleet.act(rounds=6)
     (instance,) = (await fleet.shown()).instances
     assert (instance.node, instance.epoch) == ("one", 2), "running where it failed is better than not running"
+
+
+# --- jobs --------------------------------------------------------------------------------------------------
+
+
+async def _tell_run(fleet: Fleet, node_id: str, run_id: str, state: JobRunState, serial: int) -> None:
+    """The node says how a run of its job goes."""
+    async with fleet.world.deps.store.transaction() as tx:
+        (row,) = await tx.find(InstanceRow, node_id=node_id)
+    key = ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch)
+    trigger, at = RunTrigger.DEPLOY, fleet.world.clock.now()
+    run = JobRun(
+        run_id=run_id, key=key, instance_id=row.id, trigger=trigger, scheduled_at=at, state=state, serial=serial
+    )  # fmt: skip
+    await fleet.world.report(generation=0, complete=False, node_id=node_id, runs=(run,))
+
+
+async def _asked(fleet: Fleet, node_id: str) -> list[str]:
+    document = await fleet.document(node_id)
+    assert document is not None
+    return [request.run_id for instance in document.instances for request in instance.run_requests]
+
+
+async def test_a_run_on_a_lost_node_is_asked_for_again_and_its_late_end_is_kept(fleet: Fleet) -> None:
+    await web(fleet, kind="job")
+    (run_id,) = await _asked(fleet, NODE)
+    await _tell_run(fleet, NODE, run_id, JobRunState.RUNNING, serial=1)
+    await fleet.become(NODE, Liveness.UNREACHABLE)
+    await fleet.act()
+    assert await fleet.where() == ["one"]
+    fleet.world.clock.advance(61)
+    await fleet.act()
+    assert await fleet.where() == ["one", "two"] and await _asked(fleet, OTHER) == [run_id]
+    await _tell_run(fleet, OTHER, run_id, JobRunState.RUNNING, serial=1)
+    await _tell_run(fleet, NODE, run_id, JobRunState.SUCCEEDED, serial=2)
+    await _tell_run(fleet, OTHER, run_id, JobRunState.FAILED, serial=2)
+    await fleet.world.relay.round()
+    assert await _asked(fleet, OTHER) == []
+    listed = await job_runs.list_runs(fleet.world.deps, ListRuns(ref="web"))
+    seen = {(run.node, run.state, run.duplicate) for run in listed.items}
+    assert seen == {("two", JobRunState.FAILED, False), ("one", JobRunState.SUCCEEDED, True)}
+
+
+async def test_a_job_that_is_done_is_not_done_again_where_it_moves_to(fleet: Fleet) -> None:
+    await web(fleet, kind="job")
+    (run_id,) = await _asked(fleet, NODE)
+    await _tell_run(fleet, NODE, run_id, JobRunState.SUCCEEDED, serial=1)
+    await fleet.drain("one")
+    await fleet.act()
+    assert await fleet.where() == ["two"] and await _asked(fleet, OTHER) == []

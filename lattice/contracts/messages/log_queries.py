@@ -29,6 +29,7 @@ class QueryLogs(Noun):
     since_ns: int | None = None
     until_ns: int | None = None
     grep: str | None = Field(None, max_length=1024, description="lines that contain this text")
+    source: str | None = Field(None, max_length=128, description="lines of this container only, by its id")
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 

@@ -31,6 +31,12 @@ Moment = Annotated[
     str | None, Query(pattern=_TIME_PATTERN, description="RFC 3339, or so long ago: `15m`, `1h`")
 ]
 Grep = Annotated[str | None, Query(min_length=1, max_length=1024, description="lines that contain this text")]
+Source = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[a-f0-9]{1,128}$", description="a container's id: only its lines, such as those of one run"
+    ),
+]
 _LINES = {"schema": {"$ref": "#/components/schemas/LogLine"}}
 
 
@@ -47,6 +53,7 @@ async def logs(
     since: Moment = None,
     until: Moment = None,
     grep: Grep = None,
+    source: Source = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     follow: Flag | None = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
@@ -58,6 +65,7 @@ async def logs(
         since_ns=moment_ns(since, now, "since"),
         until_ns=moment_ns(until, now, "until"),
         grep=grep,
+        source=source,
         limit=limit,
     )
     if follow or (follow is None and sse.MEDIA_TYPE in accept):
