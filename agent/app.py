@@ -13,7 +13,7 @@ from agent.docker_runtime import Deadlines, open_docker
 from agent.enrolment import Enrolment, plain_name
 from agent.identity_store import IdentityStore
 from agent.image_collection import CollectionRules
-from agent.node import AgentConfig, NodeSelf, open_agent
+from agent.node import POLICY_FILE, AgentConfig, NodeSelf, open_agent
 from agent.settings import AgentSettings
 from lattice.background import Background
 from lattice.bus import NatsBus
@@ -73,6 +73,8 @@ def _config(settings: AgentSettings, who: NodeSelf) -> AgentConfig:
         report_s=settings.report_s,
         fetch_s=settings.fetch_s,
         ping_s=settings.docker_ping_s,
+        policy_file=settings.policy_file or settings.data_dir / POLICY_FILE,
+        policy_required=settings.policy_file is not None,
         collection=CollectionRules(
             high_percent=settings.image_high_percent,
             low_percent=settings.image_low_percent,

@@ -28,6 +28,8 @@ from agent.naming import Slot, key_from, slot_of
 from agent.node_events import NodeEvents
 from agent.observed import Activity, Sight, observe, quarantined
 from agent.outages import Outage, forgive
+from agent.policy import refusals
+from agent.policy_watch import PolicyWatch
 from agent.reconcile import Plan, Step, Verb, diff, plan_slot, refusal_of, slot_views
 from agent.steps import StepTaker
 from agent.world import World
@@ -54,13 +56,14 @@ class Executor:
         health: HealthChecks,
         logs: LogShipping,
         events: NodeEvents,
+        policy: PolicyWatch,
         *,
         clock: Clock,
         chance: random.Random,
         changed: Callable[[], None],
     ) -> None:
         self._journal, self._world, self._steps = journal, world, steps
-        self._health, self._logs, self._events = health, logs, events
+        self._health, self._logs, self._events, self._policy = health, logs, events, policy
         self._clock, self._chance, self._changed = clock, chance, changed
         self._wake = asyncio.Event()
         self._workers: dict[Slot, asyncio.Task[None]] = {}
@@ -148,7 +151,11 @@ class Executor:
             self._journal.facts,
             self._clock.now(),
             prepared=self._steps.prepared,
+            refused=self._refused(),
         )
+
+    def _refused(self) -> dict[str, str]:
+        return refusals(self._journal.document, self._journal.facts, self._policy.owner)
 
     def _begin(self, slot: Slot) -> None:
         worker = asyncio.create_task(self._work(slot))
@@ -180,7 +187,13 @@ class Executor:
         views, _ = slot_views(self._journal.document, self._of_slot(slot), self._journal.facts)
         if slot not in views:
             return None
-        plan = plan_slot(views[slot], self._journal.facts, self._clock.now(), prepared=self._steps.prepared)
+        plan = plan_slot(
+            views[slot],
+            self._journal.facts,
+            self._clock.now(),
+            prepared=self._steps.prepared,
+            refused=self._refused(),
+        )
         return plan.steps[0] if plan.steps else None
 
     def _of_slot(self, slot: Slot) -> tuple[Container, ...]:

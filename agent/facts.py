@@ -49,6 +49,7 @@ class InstanceRecord(Noun):
     delay_s: float = 0.0
     noticed_exit: str = Field("", description="which exit was already counted: container and time")
     was_made: bool = False
+    admitted: bool = Field(False, description="the owner's policy let it in once; that stays so")
     stopped_by_us: bool = False
     failure: Failure | None = None
     dead: DeadRun | None = None
@@ -165,6 +166,7 @@ def _ordered(record: InstanceRecord, instance: DesiredInstance) -> InstanceRecor
         key=record.key,
         restarts=record.restarts,
         was_made=record.was_made,
+        admitted=record.admitted,
         stopped_by_us=True,
         last_exit=record.last_exit,
     )

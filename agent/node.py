@@ -27,6 +27,9 @@ from agent.journal import Journal
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
 from agent.node_events import NodeEvents
+from agent.policy import limited
+from agent.policy_watch import EVERY_S as POLICY_EVERY_S
+from agent.policy_watch import PolicyWatch
 from agent.ports import IsFree, is_free
 from agent.pulled_images import EVERY_S as COLLECT_EVERY_S
 from agent.pulled_images import PulledImages
@@ -42,6 +45,8 @@ from lattice.ids import NewId, new_id
 from lattice.messaging import Bus
 from lattice.runtime import Runtime
 from lattice.sealing import SealingKey
+
+POLICY_FILE = "policy.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class AgentConfig:
     collection: CollectionRules = field(default_factory=CollectionRules)
     collect_every_s: float = COLLECT_EVERY_S
     disk_space: Callable[[str], DiskSpace] = disk_space
+    policy_file: Path | None = None
+    policy_required: bool = False
+    policy_every_s: float = POLICY_EVERY_S
     image_size: SizeOf = registry_size
 
 
@@ -83,6 +91,14 @@ class NodeAgent:
         self.journal = Journal(config.data_dir)
         self.world = World(runtime, who.cluster_id)
         self.events = NodeEvents(who.node_id, bus, clock, config.new_id)
+        self.policy = PolicyWatch(
+            config.policy_file or config.data_dir / POLICY_FILE,
+            self.events,
+            clock,
+            self._changed,
+            required=config.policy_required,
+            every_s=config.policy_every_s,
+        )
         self.logs = LogShipping(who.node_id, runtime, bus, self.journal, self.events)
         self.inventory = InventoryKeeper(runtime)
         self.images = PulledImages(
@@ -119,6 +135,7 @@ class NodeAgent:
             self.health,
             self.logs,
             self.events,
+            self.policy,
             clock=clock,
             chance=chance,
             changed=self.reporter.changed,
@@ -162,6 +179,7 @@ class NodeAgent:
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin everything; `stack` ends it."""
         self.journal.begin_session(self._config.clock.now())
+        self.policy.read_first()
         stack.push_async_callback(self.logs.close)
         stack.push_async_callback(self.health.close)
         stack.push_async_callback(self.exec_sessions.close)
@@ -171,6 +189,7 @@ class NodeAgent:
         background.start("executor", self.executor.run)
         background.start("node events", self.events.run)
         background.start("image collection", self.images.run)
+        background.start("owner's policy", self.policy.run)
         background.start("log positions", self.logs.run)
         background.start("reports", self.reporter.run)
         background.start("heartbeats", self._beat)
@@ -230,7 +249,7 @@ class NodeAgent:
             containers=containers,
             quarantined=quarantined,
             volumes=self.world.volume_ids,
-            inventory=self.inventory.inventory,
+            inventory=limited(self.inventory.inventory, self.policy.owner),
             runs=untold(facts.jobs.values(), known=facts.runs_known),
         )
 

@@ -16,8 +16,9 @@ Each step says why.  The steps of one slot are in order, and each is decided ane
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from agent.dead_runs import is_dead
 from agent.exits import has_ended, is_noted, starts_again
@@ -36,6 +37,8 @@ from lattice.contracts.messages import DesiredDocument, DesiredInstance, Tombsto
 from lattice.contracts.nouns import ContainerKey, DesiredState
 from lattice.runtime import Container, RunState
 
+NOTHING_REFUSED: Mapping[str, str] = MappingProxyType({})
+
 
 def diff(
     document: DesiredDocument | None,
@@ -44,10 +47,14 @@ def diff(
     now: datetime,
     *,
     prepared: frozenset[str] = frozenset(),
+    refused: Mapping[str, str] = NOTHING_REFUSED,
 ) -> Plan:
-    """What to do now.  `containers` are all of this cluster; `prepared` names (by `key_text`) the instances whose image is at hand."""
+    """What to do now.  `containers` are all of this cluster; `prepared` names (by `key_text`) the instances whose image is at hand, `refused`
+    those for which no container may be made, with the reason."""
     views, strangers = slot_views(document, containers, facts)
-    plans = {slot: plan_slot(view, facts, now, prepared=prepared) for slot, view in views.items()}
+    plans = {
+        slot: plan_slot(view, facts, now, prepared=prepared, refused=refused) for slot, view in views.items()
+    }
     unknown = [c for slot, view in views.items() for key, c in view.containers if not _is_known(view, key)]
     return Plan(
         slots={slot: plan for slot, plan in plans.items() if plan.steps or plan.wait or plan.refusal},
@@ -104,17 +111,26 @@ def refusal_of(view: SlotView) -> Refusal | None:
 
 
 def plan_slot(
-    view: SlotView, facts: Facts, now: datetime, *, prepared: frozenset[str] = frozenset()
+    view: SlotView,
+    facts: Facts,
+    now: datetime,
+    *,
+    prepared: frozenset[str] = frozenset(),
+    refused: Mapping[str, str] = NOTHING_REFUSED,
 ) -> SlotPlan:
     """What one slot needs now."""
     refusal = refusal_of(view)
     burials = _remove_all(view, upto=view.buried, reason="it was ordered to be gone")
     if view.instance is None or refusal is not None:
         return SlotPlan(slot=view.slot, steps=burials, refusal=refusal)
+    stopped = view.instance.desired is DesiredState.STOPPED
+    reason = refused.get(key_text(view.instance.key), "")
+    if reason and not stopped and _own(view, view.instance) is None:
+        return SlotPlan(slot=view.slot, steps=burials, refusal=Refusal(key=view.instance.key, reason=reason))
     if view.instance.run.job is not None:
         older = _supersede(view)
         return plan_job(view, view.instance, facts, now, older=older, prepared=prepared)
-    if view.instance.desired is DesiredState.STOPPED:
+    if stopped:
         return SlotPlan(slot=view.slot, steps=(*_supersede(view), *_stop(view, view.instance)))
     return _bring_up(view, view.instance, facts.record(view.instance.key), now, prepared=prepared)
 

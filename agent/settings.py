@@ -19,6 +19,10 @@ class AgentSettings(ProcessSettings):
     runtime_dir: Path = Field(
         Path("/run/lattice"), description="a folder in memory for the files of instances"
     )
+    policy_file: Path | None = Field(
+        None,
+        description="the owner's policy, such as /etc/lattice/node-policy.yaml; default: <data_dir>/policy.yaml",
+    )
     docker_url: str = "unix:///var/run/docker.sock"
     node_name: str = Field("", description="asked for at enrolment; empty means this machine's host name")
     join_token: SecretStr | None = Field(None, description="needed once, until the node is approved")

@@ -135,8 +135,8 @@ class StepTaker:
         ports = self._launcher.choose_ports(instance, self._journal.facts)
         facts = self._journal.facts.with_ports(slot_of(instance.key), ports)
         record = facts.record(instance.key)
-        if step.restart:
-            record = record.model_copy(update={"restarts": record.restarts + 1})
+        restarts = record.restarts + (1 if step.restart else 0)
+        record = record.model_copy(update={"restarts": restarts, "admitted": True})
         await self._journal.keep(facts.with_record(record))
         try:
             async with self._network_lock(network_of(instance)):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from cli.output import Screen
 from cli.tables import Column, field
 from cli.times import ago
+from lattice.contracts.nouns import PortRange
+from lattice.contracts.owner_rules import format_ranges
 from lattice.contracts.quantities import format_size
 
 Json = Mapping[str, Any]
@@ -51,6 +53,30 @@ _QUARANTINED = (
 )
 
 
+def owner_fields(policy: Json) -> tuple[tuple[str, str], ...]:
+    """The owner's policy, rule by rule; what is not limited is left out."""
+    if policy.get("problem"):
+        return (("File", policy["file"]), ("Problem", f"{policy['problem']}; the node takes no new work"))
+    limits = (
+        ("CPU", f"{cores(policy['cpu_millis'])} cores" if policy.get("cpu_millis") is not None else ""),
+        ("Memory", format_size(policy["memory_bytes"]) if policy.get("memory_bytes") is not None else ""),
+        ("Disk", format_size(policy["disk_bytes"]) if policy.get("disk_bytes") is not None else ""),
+    )
+    hours = policy.get("hours") or ""
+    return (
+        ("File", policy.get("file") or ""),
+        ("Pools", ", ".join(policy["pools"]) if policy.get("pools") is not None else ""),
+        *limits,
+        ("Hours", f"{hours}; {'open' if policy.get('open_now') else 'closed'} now" if hours else ""),
+        ("Images", (", ".join(policy["images"]) or "none") if policy.get("images") is not None else ""),
+        ("Host ports", _ranges(policy.get("host_ports") or ()) or "none"),
+    )
+
+
+def _ranges(ranges: Sequence[Json]) -> str:
+    return format_ranges([PortRange.model_validate(each) for each in ranges])
+
+
 def show(screen: Screen, node: Json, *, now: datetime) -> None:
     """The page about one node."""
     screen.fields(
@@ -83,6 +109,9 @@ def show(screen: Screen, node: Json, *, now: datetime) -> None:
     if node.get("blockers"):
         screen.say("\nStill here, and why:")
         screen.table(_BLOCKERS, node["blockers"], indent=2)
+    if node.get("policy"):
+        screen.say("\nWhat its owner allows here:")
+        screen.fields(owner_fields(node["policy"]))
     if node.get("quarantined"):
         screen.say("\nContainers of this platform that nobody knows; they are left alone:")
         screen.table(_QUARANTINED, node["quarantined"], indent=2)

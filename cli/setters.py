@@ -116,7 +116,7 @@ def parse_scalar(text: str) -> Any:
 def _flow(text: str) -> Any:
     import yaml
 
-    from cli.yaml_files import PlainLoader
+    from lattice.plain_yaml import PlainLoader
 
     try:
         return yaml.load(text, Loader=PlainLoader)

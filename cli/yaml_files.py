@@ -1,44 +1,14 @@
-"""Reads what people write in YAML, without its old surprises: a key given twice is refused instead of lost, a date stays text, and words
-such as `no`, `on` and `yes` are words (YAML 1.2), so `TZ: no` is not false.
-"""
+"""Reads what people write in YAML (`lattice.plain_yaml`) from files that they name."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cli.errors import CliError, usage
-
-
-class PlainLoader(yaml.SafeLoader):
-    """YAML 1.2's core types only."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-_SURPRISES = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int")
-PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _SURPRISES]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-# Base 60 (`12:30` = 750) and old octal (`010` = 8) are gone from YAML 1.2.
-PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)$"), list("-+0123456789")
-)
+from lattice.plain_yaml import PlainLoader
 
 
 def read_mapping(name: str, text: str) -> dict[str, Any]:

@@ -226,6 +226,28 @@ class LocalImage(Noun):
     references: tuple[str, ...] = ()
 
 
+class PortRange(Noun):
+    """Ports of a node, both ends included."""
+
+    first: int
+    last: int
+
+
+class OwnerPolicy(Noun):
+    """What the owner of a node allows there, as its agent tells it.  Null stands for no limit."""
+
+    file: str = Field("", description="where it is written, on the node")
+    problem: Said = Field("", description="why the file cannot be used; then the node takes no new work")
+    pools: tuple[str, ...] | None = None
+    images: tuple[str, ...] | None = Field(None, description="patterns such as `docker.io/library/*`")
+    host_ports: tuple[PortRange, ...] = Field((), description="the fixed host ports that may be asked for")
+    cpu_millis: int | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    hours: str = Field("", description="when new work may begin, for people; empty: always")
+    open_now: bool = Field(True, description="whether the hours allow new work at this moment")
+
+
 class Inventory(Noun):
     """What a node is: reported at enrolment and with each observed document."""
 
@@ -237,6 +259,7 @@ class Inventory(Noun):
     agent_version: str = ""
     capacity: Amounts = Amounts()
     images: tuple[LocalImage, ...] = ()
+    policy: OwnerPolicy | None = Field(None, description="null where the owner wrote none")
 
 
 class PortMapping(Noun):

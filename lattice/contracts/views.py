@@ -18,6 +18,7 @@ from lattice.contracts.nouns import (
     NodeState,
     Noun,
     OperationState,
+    OwnerPolicy,
     PortMapping,
     QuarantinedContainer,
     RolloutState,
@@ -77,6 +78,7 @@ class NodeView(Noun):
     blockers: tuple[BlockerView, ...] = Field(
         (), description="while it is drained, shown of one node: what is left, and why it does not move"
     )
+    policy: OwnerPolicy | None = Field(None, description="what its owner allows; null: everything")
     version: int
 
 

@@ -107,6 +107,7 @@ class Documents:
             volumes,
             await requests_on(tx, instances, revisions),
             node.runs_known,
+            node.pool,
         )
 
     async def publish_new(self, *, limit: int = 100) -> int:

@@ -20,7 +20,7 @@ from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 _SEEN_BY_SCHEDULER = frozenset(
     {"membership", "liveness", "cordoned", "draining", "pool", "labels", "docker_problem", "disk_full"}
 )
-_SEEN_OF_INVENTORY = ("arch", "os", "capacity", "images")
+_SEEN_OF_INVENTORY = ("arch", "os", "capacity", "images", "policy")
 
 
 def write_node(change: Change, node: NodeRow, **columns: Any) -> NodeRow:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from lattice.contracts.messages import Caller, Done, DrainNode, GetByName, ListNodes, NodeCommand, UpdateNode
-from lattice.contracts.nouns import Amounts, Liveness, Membership, NodeState
+from lattice.contracts.nouns import Amounts, Inventory, Liveness, Membership, NodeState
 from lattice.contracts.views import Accepted, BlockerView, Listing, NodeView
 from lattice.errors import Conflict, FieldError, Invalid, StaleVersion
 from lattice.storage import In, Transaction
@@ -153,9 +153,20 @@ async def update_node(deps: NodeDeps, request: UpdateNode) -> NodeView:
 
     async def apply(loaded: _Loaded) -> None:
         if any(getattr(loaded.node, name) != value for name, value in columns.items()):
+            _check_owner(loaded.node, request.pool)
+            if request.pool is not None:  # the node's document tells its pool
+                loaded.change.tx.update(loaded.node, document_dirty=True)
             _write(loaded, "updated", columns, **columns)
 
     return await _command(deps, request.caller, request.node, Act.UPDATE, apply)
+
+
+def _check_owner(node: NodeRow, pool: str | None) -> None:
+    policy = Inventory.model_validate(node.inventory).policy
+    if pool is not None and policy is not None and policy.pools is not None and pool not in policy.pools:
+        allowed = " or ".join(policy.pools)
+        detail = f"its owner allows only pool {allowed} ({policy.file} on the node)"
+        raise Conflict(f"Node {node.name} cannot be moved to pool {pool}: {detail}.")
 
 
 async def remove_node(deps: NodeDeps, request: NodeCommand) -> Done:

@@ -181,6 +181,7 @@ def placement_request(
         only_nodes=None if only is None else tuple(only),
         only_nodes_reason="" if only is None else reason,
         image_id=revision.run.get("image_id"),
+        image=revision.image,
         spread=placement.spread,
         strategy=placement.strategy,
         preferred=placement.preferred,

@@ -43,6 +43,7 @@ class NodePlan:
     remove_volumes: Sequence[str]
     requests: Mapping[str, tuple[RunRequest, ...]] = field(default_factory=dict)
     runs_known: int = 0
+    pool: str = ""
 
 
 def key_of(row: InstanceRow) -> ContainerKey:
@@ -63,6 +64,7 @@ def render(plan: NodePlan, generation: int) -> DesiredDocument:
         secrets=tuple(sorted(plan.sealed, key=lambda value: (value.secret_id, value.version))),
         remove_volumes=tuple(sorted(plan.remove_volumes)),
         runs_known=plan.runs_known,
+        pool=plan.pool,
     )
 
 

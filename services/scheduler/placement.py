@@ -252,4 +252,5 @@ def _kind(request: PlacementRequest) -> Sequence[object]:
         request.only_nodes_reason,
         request.image_id,
         tuple(sorted(request.avoid.items())),
+        request.image,
     )

@@ -197,3 +197,25 @@ def test_what_keeps_failing_on_a_node_is_tried_on_another(fleet: Fleet, image_te
 def test_a_constraint_keeps_work_where_it_belongs(fleet: Fleet, image_test: str) -> None:
     run(fleet, image_test, "web", on="three")
     assert fleet.where("web") == [("three", "running")]
+
+
+def test_what_the_owner_of_a_machine_does_not_allow_runs_elsewhere(fleet: Fleet, image_test: str) -> None:
+    file = fleet["two"].folder / "agent" / "policy.yaml"
+    file.write_text("images: [docker.io/library/*]\nresources: {memory: 64Mi}\n")
+    until(lambda: fleet.node("two")["policy"], what="the policy of two being known")
+    assert fleet.node("two")["capacity"]["memory_bytes"] == 64 * 2**20
+    shown = fleet.platform.ok("node", "show", "two")
+    assert "What its owner allows here:" in shown and "docker.io/library/*" in shown
+    run(fleet, image_test, "web", "--replicas", "3")
+    assert "two" not in {node for node, _ in fleet.where("web")}
+    rejected = fleet.platform.json("show", "web")["placement"][0]["rejected"]
+    assert [each["reason"] for each in rejected if each["node"] == "two"] == [
+        "two is not open to it: its owner allows only images docker.io/library/*"
+    ]
+    file.write_text("imagse: []\n")
+    until(lambda: fleet.node("two")["policy"]["problem"], what="the mistake being told")
+    assert "line 1: imagse: there is no such rule; the node takes no new work" in fleet.platform.ok(
+        "node", "show", "two"
+    )
+    file.unlink()
+    until(lambda: fleet.node("two")["policy"] is None, what="the policy of two being gone")

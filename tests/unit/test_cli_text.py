@@ -22,6 +22,7 @@ from cli.output import names_of
 from cli.streams import byte_lines, server_events
 from cli.tables import Column, cells, field, fit, padded
 from cli.times import ago, moment, parse_duration_s, short_duration
+from lattice.contracts.nouns import OwnerPolicy, PortRange
 from services.gateway import exec_frames as gateway_frames
 from tests.fixtures import cli_answers as answers
 
@@ -108,6 +109,27 @@ def test_columns_name_fields_that_the_answers_have() -> None:
     """A renamed field of a view would silently become an empty column."""
     _all_cells(workload_text.COLUMNS, answers.workload())
     _all_cells(node_text.COLUMNS[:-1], answers.node())
+
+
+def test_the_owners_policy_is_shown_rule_by_rule() -> None:
+    policy = OwnerPolicy(
+        file="/etc/lattice/node-policy.yaml",
+        images=("docker.io/library/*",),
+        memory_bytes=4 * 2**30,
+        hours="sat sun 00:00-24:00 (Europe/Berlin)",
+        open_now=False,
+        host_ports=(PortRange(first=8000, last=8099),),
+    )
+    shown = dict(node_text.owner_fields(policy.model_dump(mode="json")))
+    assert {name: text for name, text in shown.items() if text} == {
+        "File": "/etc/lattice/node-policy.yaml",
+        "Memory": "4 GiB",
+        "Hours": "sat sun 00:00-24:00 (Europe/Berlin); closed now",
+        "Images": "docker.io/library/*",
+        "Host ports": "8000-8099",
+    }
+    bad = OwnerPolicy(file="f", problem="line 1: imagse: there is no such rule").model_dump(mode="json")
+    assert dict(node_text.owner_fields(bad))["Problem"].endswith("; the node takes no new work")
 
 
 def _all_cells(columns: tuple[Column, ...], item: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lattice.contracts.messages import PlacementRule
+from lattice.contracts.nouns import OwnerPolicy
 from services.scheduler.candidate import candidate
 from services.scheduler.explanation import NO_NODES
 from services.scheduler.filters import FILTERS, failed
@@ -32,6 +33,28 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
     "pool": [
         ({}, {"pool": "edge"}, "a is in pool edge, and default is wanted"),
         ({"pools": ("big", "gpu")}, {}, "a is in pool default, and big or gpu is wanted"),
+    ],
+    "owner_policy": [
+        (
+            {"image": "ghcr.io/acme/web:1"},
+            {"policy": OwnerPolicy(images=("docker.io/library/*", "lattice.local/*"))},
+            "a is not open to it: its owner allows only images docker.io/library/*, lattice.local/*",
+        ),
+        (
+            {},
+            {"policy": OwnerPolicy(hours="sat sun 00:00-24:00 (UTC)", open_now=False)},
+            "a is not open to it: its owner allows new work only sat sun 00:00-24:00 (UTC)",
+        ),
+        (
+            {},
+            {"policy": OwnerPolicy(pools=("home",))},
+            "a is not open to it: its owner allows only pool home, and it is in pool default",
+        ),
+        (
+            {},
+            {"policy": OwnerPolicy(problem="line 1: imagse: there is no such rule")},
+            "a is not open to it: its owner wrote a policy that cannot be used: line 1: imagse: there is no such rule",
+        ),
     ],
     "constraint": [
         (
@@ -159,6 +182,7 @@ def test_a_filter_rejects_and_explains(
         ({"constraints": ("label.zone != home",)}, {}),
         ({"constraints": ("node == nd-a",)}, {}),
         ({"only_nodes": ("nd-b", "nd-a")}, {}),
+        ({"image": "redis:7"}, {"policy": OwnerPolicy(images=("redis",), pools=("default",))}),
         ({"image_id": "sha256:1"}, {"image_ids": frozenset({"sha256:1"})}),
         ({"reserve": amounts(cpu=4, memory=8, disk=100)}, {}),
         ({"reserve": amounts(cpu=1)}, {"reserved": amounts(cpu=3, disk=500)}),
@@ -172,7 +196,7 @@ def test_a_node_passes(asked: dict[str, Any], node: dict[str, Any]) -> None:
 
 def test_only_what_was_asked_for_matters() -> None:
     matters = [one.name for one in FILTERS if one.matters(a_request(reserve=amounts(cpu=1)))]
-    assert matters == ["state", "pool", "disk_watermark", "cpu"]
+    assert matters == ["state", "pool", "owner_policy", "disk_watermark", "cpu"]
 
 
 def test_the_commonest_reason_comes_first() -> None:

@@ -11,7 +11,7 @@ from cryptography import x509
 from lattice import identity, nkey, pki
 from lattice.contracts.catalogue import RENEW_NODE
 from lattice.contracts.messages import GetByName, ListNodes, UpdateNode
-from lattice.contracts.nouns import Liveness, Membership, NodeState
+from lattice.contracts.nouns import Inventory, Liveness, Membership, NodeState, OwnerPolicy
 from lattice.errors import (
     Conflict,
     Forbidden,
@@ -405,6 +405,27 @@ async def test_what_the_scheduler_sees_raises_the_placement_version(
     unseen = await row_of(registry, node_id)
     await get_enrolment(registry.deps, machine.looks(node_id, registry.clock.now()))
     assert (await row_of(registry, node_id)).placement_version == unseen.placement_version
+
+
+async def test_a_node_is_moved_only_to_pools_that_its_owner_allows(
+    registry: NodeRegistry, machine: Machine
+) -> None:
+    node_id = await approved(registry, machine)
+    async with registry.deps.change(ADMIN, action="test") as change:
+        node = await change.tx.get(NodeRow, node_id, lock=True)
+        assert node is not None
+        policy = OwnerPolicy(file="/etc/lattice/node-policy.yaml", pools=("default", "home"))
+        change.tx.update(
+            node, inventory=Inventory(policy=policy).model_dump(mode="json"), document_dirty=False
+        )
+    with pytest.raises(
+        Conflict, match=r"its owner allows only pool default or home \(/etc/lattice/node-policy"
+    ):
+        await update_node(registry.deps, UpdateNode(caller=ADMIN, node=node_id, pool="edge"))
+    assert (await row_of(registry, node_id)).pool == "default"
+    view = await update_node(registry.deps, UpdateNode(caller=ADMIN, node=node_id, pool="home"))
+    assert view.pool == "home" and view.policy == policy
+    assert (await row_of(registry, node_id)).document_dirty
 
 
 async def test_every_change_is_a_fact_and_an_audit_row(registry: NodeRegistry, machine: Machine) -> None:

@@ -129,6 +129,7 @@ class DesiredDocument(Noun):
     instances: tuple[DesiredInstance, ...] = ()
     tombstones: tuple[Tombstone, ...] = ()
     secrets: tuple[SealedValue, ...] = ()
+    pool: str = Field("", description="the node's; empty in documents of an earlier version")
     remove_volumes: tuple[Id, ...] = Field(
         (), description="volumes whose removal was ordered; repeated until seen done"
     )

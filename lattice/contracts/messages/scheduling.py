@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from lattice.contracts.nouns import Amounts, Id, NodeId, Noun
+from lattice.contracts.nouns import Amounts, Id, NodeId, Noun, OwnerPolicy
 from lattice.contracts.spec import PlacementStrategy, PreferredConstraint
 
 
@@ -36,6 +36,7 @@ class SchedulableNode(Noun):
     disk_problem: str = Field("", description="why its disk is too full for new work; empty when it is not")
     document_free_bytes: int = Field(0, description="what its desired document can still take")
     image_ids: frozenset[str] = frozenset()
+    policy: OwnerPolicy | None = Field(None, description="what its owner allows; null: everything")
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
 
 
@@ -70,6 +71,7 @@ class PlacementRequest(Noun):
     only_nodes_reason: str = ""
     avoid: dict[str, str] = Field({}, description="node_id -> why it is not to run there again")
     image_id: str | None = None
+    image: str = Field("", description="the reference, for nodes whose owner allows only some")
     group: str = Field("", description="instances of one group go to one node, in one decision")
     group_name: str = Field("", description="the group, for people: `app shop`")
     spread: str = Field(
