@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from lattice.storage import In, Lt, Not, Transaction
 from services.registry.tables import (
     LOCK_ORDER,
+    AppRow,
     FactRow,
     IdempotencyRow,
     InstanceRow,
+    JobRunRow,
     OperationRow,
     RevisionRow,
     RolloutRow,
@@ -49,6 +51,7 @@ async def drop_old(tx: Transaction, now: datetime) -> None:
         *await _old_instances(tx, before),
         *await _old_volumes(tx, before),
         *await _old_workloads(tx, before),
+        *await tx.find(AppRow, removed_at=before, limit=AT_ONCE),
     ]
     once = {(type(row), row.id): row for row in dropped}  # type: ignore[attr-defined]
     for row in sorted(once.values(), key=_lock_rank):
@@ -91,7 +94,7 @@ async def _old_workloads(tx: Transaction, before: Lt) -> list[Row]:
     held = {row.workload_id for row in await tx.find(InstanceRow, workload_id=In(ids), gone_at=None)}
     over = tuple(each for each in ids if each not in held)
     found: list[Row] = [row for row in removed if row.id in over]
-    for table in (InstanceRow, RevisionRow, RolloutRow):
+    for table in (InstanceRow, JobRunRow, RevisionRow, RolloutRow):
         found += await tx.find(table, workload_id=In(over))
     return [*found, *await _secrets_of(tx, over)]
 
