@@ -30,6 +30,13 @@ def next_line(workload: Json, *, now: datetime) -> str:
     return f"{at} (in {ago(at, now=now)})" if at else ""
 
 
+def accepted_line(workload: Json, *, where: str, now: datetime) -> str:
+    """What is said when a job was deployed: its runs have yet to show whether it works."""
+    at = next_line(workload, now=now)
+    node = f" on {where}" if where else ""
+    return f"{workload['name']} was accepted{node}; {f'it runs next at {at}' if at else 'it runs once'}."
+
+
 def last_line(workload: Json, *, now: datetime) -> str:
     """`failed 3m ago: exited with 7`; nothing before the first run."""
     run = workload.get("last_run")

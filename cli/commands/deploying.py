@@ -176,9 +176,14 @@ def create(session: Session, spec: Json, *, project: str, adopt: bool, wait: boo
 
 
 def _report(session: Session, workload: Json) -> None:
+    from cli import job_text
     from cli.workload_text import first_url, nodes_of
 
     name, url, nodes = workload["name"], first_url(workload), nodes_of(workload)
+    if job_text.is_job(workload):
+        session.screen.say(job_text.accepted_line(workload, where=nodes, now=session.screen.now()))
+        session.screen.hint(f"lattice job runs {name}", f"lattice job run {name}")
+        return
     session.screen.say(f"{name} is {workload['state']}{f' on {nodes}' if nodes else ''}.")
     if url:
         session.screen.say(url)

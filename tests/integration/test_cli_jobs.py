@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lattice.contracts import messages, views
 from tests.fixtures import cli_answers as answers
-from tests.fixtures.cli_gateway import Answer, StubGateway
+from tests.fixtures.cli_gateway import Answer, StubGateway, problem
 
 if TYPE_CHECKING:
     from tests.fixtures.cli_run import Cli
@@ -92,6 +93,17 @@ def test_the_log_is_that_of_one_run(cli: Cli, jobs: StubGateway) -> None:
     assert "done" in cli("job", "logs", "report", "jr-2").out
     assert [r.query["source"] for r in jobs.asked("GET", f"{REPORT}/logs")] == ["c3", "c2"]
     assert cli("job", "logs", "report", "jr-9").code == 1
+
+
+def test_a_job_that_is_deployed_says_when_it_will_run(cli: Cli, gateway: StubGateway, tmp_path: Path) -> None:
+    shown = report(next_run_at="2999-01-01T02:00:00Z")
+    gateway.on("GET", REPORT, problem(404, "not_found", "Not found", "none yet"), shown)
+    gateway.on("POST", "/v1/workloads", answers.accepted(), status=202)
+    gateway.on("GET", "/v1/operations/op-1", answers.operation())
+    file = tmp_path / "report.yaml"
+    file.write_text("{name: report, kind: job, image: busybox, schedule: {cron: '@daily'}}")
+    ran = cli("apply", "-f", str(file))
+    assert ran.code == 0 and "it runs next at 2999-01-01T02:00:00Z" in ran.out, ran.err
 
 
 def test_a_job_says_when_it_runs(cli: Cli, gateway: StubGateway) -> None:
