@@ -30,6 +30,8 @@ def due(schedule: ScheduleSpec, handled_at: datetime, now: datetime) -> Due:
     """What a schedule asks for, after all up to `handled_at` was dealt with."""
     if handled_at > now:
         return Due((), None, now if handled_at - now > _AHEAD else handled_at)
+    if next_look(schedule, handled_at, now) > now:
+        return Due((), None, handled_at)
     text, zone, met_from = schedule.cron, schedule.timezone, max(handled_at, now - MET_FOR)
     met = cron.between(text, zone, met_from, now)
     missed = cron.newest_between(text, zone, handled_at, met_from)

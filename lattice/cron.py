@@ -150,6 +150,7 @@ def _instants(text: str, timezone: str, day: date) -> tuple[datetime, ...]:
     return tuple(sorted({at.astimezone(UTC) for at in parse(text).times(day, where)}))
 
 
+@lru_cache(maxsize=1024)
 def next_after(text: str, timezone: str, after: datetime) -> datetime:
     """The first instant after this one at which a schedule is due, in UTC."""
     first = after.astimezone(zone(timezone)).date() - timedelta(days=_SLACK_DAYS)

@@ -122,11 +122,14 @@ def _watch(session: Session, answer: Json, *, name: str, doing: str, wait: bool,
 
 
 def _done_text(workload: Json, operation: Json) -> str:
+    from cli.job_text import is_job
     from cli.workload_text import ready
 
     name, revision = workload["name"], workload["revision"]
     if (operation.get("result") or {}).get("changed") is False:
         return f"{name} is as asked for already, at revision {revision}: {ready(workload)} ready."
+    if is_job(workload):
+        return f"{name} is at revision {revision}."
     return f"{name} is at revision {revision}: {ready(workload)} ready."
 
 

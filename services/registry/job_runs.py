@@ -89,8 +89,9 @@ async def ask_at_accept(
     """A job without a schedule runs once with each spec that is accepted; earlier ones that never began are not wanted any more."""
     if spec.kind is not Kind.JOB or spec.schedule is not None:
         return
+    await change.tx.lock(_lock_of(workload.id))
     for row in await change.tx.find(
-        JobRunRow, workload_id=workload.id, trigger=RunTrigger.DEPLOY, state=JobRunState.PENDING, lock=True
+        JobRunRow, workload_id=workload.id, trigger=RunTrigger.DEPLOY, state=JobRunState.PENDING
     ):
         reason = f"revision {revision.number} took its place before it began"
         change.tx.update(row, state=JobRunState.SKIPPED, reason=reason, finished_at=change.now)
@@ -132,6 +133,11 @@ async def requests_on(
     }
 
 
+def _lock_of(workload_id: str) -> str:
+    """Held by whoever changes the runs of a workload, so that one of two nodes that tell of the same is the first."""
+    return f"registry.runs.{workload_id}"
+
+
 def _is_job(revision: RevisionRow) -> bool:
     return revision.run.get("job") is not None
 
@@ -154,6 +160,8 @@ async def fold_runs(change: Change, node: NodeRow, document: ObservedDocument) -
         return
     ids = In(tuple(sorted({run.instance_id for run in document.runs})))
     instances = {row.id: row for row in await change.tx.find(InstanceRow, id=ids, node_id=node.id)}
+    for workload_id in sorted({row.workload_id for row in instances.values()}):
+        await change.tx.lock(_lock_of(workload_id))
     for run in document.runs:
         if run.instance_id in instances:
             await _fold(change, instances[run.instance_id], run)
@@ -167,7 +175,7 @@ async def fold_runs(change: Change, node: NodeRow, document: ObservedDocument) -
 
 async def _fold(change: Change, instance: InstanceRow, seen: JobRun) -> None:
     workload_id = instance.workload_id
-    known = await change.tx.find(JobRunRow, workload_id=workload_id, run_id=seen.run_id, lock=True)
+    known = await change.tx.find(JobRunRow, workload_id=workload_id, run_id=seen.run_id)
     live = await change.tx.find(
         InstanceRow, workload_id=workload_id, gone_at=None, desired=DesiredState.RUNNING
     )

@@ -526,13 +526,13 @@ TABLES: tuple[type[Row], ...] = (
     IdempotencyRow,
 )
 
-# Who locks several rows takes them in this order, so that two never wait for each other.  Rollouts belong to their workload's lock.
+# Who locks several rows takes them in this order, so that two never wait for each other.  Rollouts belong to their workload's lock, runs of
+# jobs to one by name that comes after all rows (`job_runs`).
 LOCK_ORDER: tuple[type[Row], ...] = (
     ClusterRow,
     WorkloadRow,
     NodeRow,
     InstanceRow,
-    JobRunRow,
     VolumeRow,
     OperationRow,
 )
