@@ -71,6 +71,7 @@ def show(screen: Screen, plan: Json) -> None:
     if plan.get("changes"):
         screen.say("")
         screen.table(_CHANGES, plan["changes"])
+        screen.say("")
     if plan["image"] != plan.get("image_before"):
         screen.say(f"Image: {plan['image']}")
     for line in consequences(plan):

@@ -45,8 +45,8 @@ class AffinityFilter:
 
     def _nowhere(self, rule: PlacementRule, candidate: Candidate) -> str:
         if rule.workload_id is None:
-            return f", which is no workload of this project{' yet' if rule.weight is None else ''}"
-        return "" if candidate.whereabouts.anywhere(rule.workload_id) else ", which has no place yet"
+            return " (there is no workload of that name in the project)"
+        return "" if candidate.whereabouts.anywhere(rule.workload_id) else " (it has no place yet)"
 
     def _must_miss(self, request: PlacementRequest, candidate: Candidate) -> PlacementRule:
         rule = self._missed(request, candidate)

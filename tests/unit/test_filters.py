@@ -93,16 +93,16 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
         ),
     ],
     "affinity": [
-        ({"affinity": (DB,)}, {}, "a has no instance of db, which has no place yet"),
+        ({"affinity": (DB,)}, {}, "a has no instance of db (it has no place yet)"),
         (
             {"affinity": (rule("db", "label.zone"),)},
             {"labels": {"zone": "home"}},
-            "a has no instance of db in its label.zone home, which has no place yet",
+            "a has no instance of db in its label.zone home (it has no place yet)",
         ),
         (
             {"affinity": (rule("db", known=False),)},
             {},
-            "a has no instance of db, which is no workload of this project yet",
+            "a has no instance of db (there is no workload of that name in the project)",
         ),
     ],
     "anti_affinity": [

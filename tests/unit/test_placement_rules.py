@@ -186,7 +186,7 @@ def test_who_must_be_near_follows_wherever_it_stands_in_the_batch() -> None:
     assert isinstance(alone, Unplaceable)
     assert (
         alone.summary
-        == "no node fits: 3 nodes have no instance of db in the same label.zone, which has no place yet"
+        == "no node fits: 3 nodes have no instance of db in the same label.zone (it has no place yet)"
     )
 
 
