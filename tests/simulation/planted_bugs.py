@@ -84,11 +84,11 @@ def acts_before_it_journals(patch: Patch) -> None:
 def epoch_given_twice(patch: Patch) -> None:
     """A new instance of a slot does not get a higher epoch."""
 
-    async def none(tx: Any, workload: Any) -> dict[int, int]:
+    async def none(tx: Any, workload: Any) -> dict[int, Any]:
         return {}
 
-    patch.setattr(converging, "newest_epochs", none)
-    patch.setattr(workloads, "newest_epochs", none)
+    patch.setattr(converging, "newest_instances", none)
+    patch.setattr(workloads, "newest_instances", none)
 
 
 def capacity_ignored(patch: Patch) -> None:
