@@ -15,6 +15,8 @@ import socket
 import struct
 from collections.abc import Callable
 
+from loguru import logger
+
 from lattice.errors import Invalid, Temporary
 from lattice.tunnel_frames import FrameKind, FrameReader, Piece, data_head, frame
 
@@ -204,11 +206,23 @@ class LocalSide(asyncio.Protocol):
         self.stream.lost()
 
 
-class TunnelLink(asyncio.BufferedProtocol):
-    """A connection full of streams.  Both sides may open some: their numbers are even where `dials` is true, odd where it is not."""
+Told = Callable[["TunnelLink"], None]
 
-    def __init__(self, accept: Accept, *, dials: bool, closed: Callable[[], None] = lambda: None) -> None:
-        self._accept, self._closed = accept, closed
+
+def _nobody(_: TunnelLink) -> None:
+    """Where nobody is to be told."""
+
+
+class TunnelLink(asyncio.BufferedProtocol):
+    """A connection full of streams.  Both sides may open some: their numbers are even where `dials` is true, odd where it is not.
+
+    `opened` is told when the connection stands, TLS included, and `closed` when it is gone: one that failed before is in nobody's way.
+    """
+
+    def __init__(
+        self, accept: Accept, *, dials: bool, opened: Told = _nobody, closed: Told = _nobody
+    ) -> None:
+        self._accept, self._opened, self._closed = accept, opened, closed
         self._reader = FrameReader(self)
         self._streams: dict[int, TunnelStream] = {}
         self._next = 2 if dials else 1
@@ -288,6 +302,7 @@ class TunnelLink(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         transport.set_write_buffer_limits(_HIGH_WATER_BYTES)  # type: ignore[attr-defined]
+        self._opened(self)
 
     def get_buffer(self, size_hint: int) -> memoryview:
         return self._buffer
@@ -296,7 +311,8 @@ class TunnelLink(asyncio.BufferedProtocol):
         self.heard_at = self._loop.time()
         try:
             self._reader.feed(self._buffer[:size])
-        except Invalid:
+        except Invalid as error:
+            logger.warning("a tunnel's connection is cut off: {}", error)
             self.close()
 
     def pause_writing(self) -> None:
@@ -313,7 +329,7 @@ class TunnelLink(asyncio.BufferedProtocol):
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.gone("the tunnel's connection is gone")
-        self._closed()
+        self._closed(self)
 
     # ------------------------------------------------------------------------------------ what the other side says
 

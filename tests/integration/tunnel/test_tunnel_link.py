@@ -90,8 +90,7 @@ async def tunnel(tls: Tls, serve: Serve) -> AsyncIterator[Tunnel]:
     made = Tunnel(0)
 
     def edge_link() -> TunnelLink:
-        made.edge.append(TunnelLink(refuse, dials=False))
-        return made.edge[-1]
+        return TunnelLink(refuse, dials=False, opened=made.edge.append)
 
     def public() -> LocalSide:
         stream = made.edge[0].open(b"service")
@@ -118,7 +117,7 @@ async def tunnel(tls: Tls, serve: Serve) -> AsyncIterator[Tunnel]:
         ssl=tls.client,
     )
     made.agent.append(link)
-    await made.until(lambda: bool(made.edge) and made.edge[0].is_open)
+    await made.until(lambda: bool(made.edge))
     try:
         yield made
     finally:
