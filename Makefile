@@ -42,6 +42,7 @@ check: dev-setup ## format, lint, types, import contracts, drift of generated do
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(FAST_TESTS)
 
 bench: dev-setup ## the benchmarks, each against its floor or peer in the same run (BENCH_ARGS=--full-size for the sizes of the goals)
+	@$(PYTHON) -m infra.setup peers
 	@$(WITH_ENGINE) $(BIN)/python -m bench $(BENCH_ARGS)
 
 soak: dev-setup ## the long proofs at full size; writes docs/reliability.md

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "g5": "bench.g5_restart",
     "g6": "bench.g6_placement",
     "g7": "bench.g7_publish",
+    "g12": "bench.g12_tunnel",
 }
 RESULTS = Path(__file__).with_name("results.md")
 

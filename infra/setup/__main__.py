@@ -18,7 +18,7 @@ from infra.images.registry import Registry
 from infra.setup.commands import SetupError
 from infra.setup.engine import ensure_engine, lend_engine, start_dockerd
 from infra.setup.locks import write_locks
-from infra.setup.places import ROOT, RUN_PROGRAMS, TEST_PROGRAMS, environment, workshop
+from infra.setup.places import BENCH_PROGRAMS, ROOT, RUN_PROGRAMS, TEST_PROGRAMS, environment, workshop
 from infra.setup.programs import ensure_programs
 from infra.setup.progress import step
 from infra.setup.python_env import ensure_environment
@@ -36,6 +36,11 @@ def _prepare_to_test() -> None:
     print("Setting up Lattice and its tests")
     _prepare("dev", [RUN_PROGRAMS, TEST_PROGRAMS])
     _exec([sys.executable, "-m", "infra.setup", "test-images"])
+
+
+def _ensure_peers() -> None:
+    """What the benchmarks measure against."""
+    step("peers", partial(ensure_programs, [BENCH_PROGRAMS]))
 
 
 def _prepare(lock_name: str, program_lists: list[Path]) -> None:
@@ -80,6 +85,7 @@ def _write_locks() -> None:
 _COMMANDS: Mapping[str, Callable[[], None]] = {
     "run": _prepare_to_run,
     "dev": _prepare_to_test,
+    "peers": _ensure_peers,
     "templates": _ensure_templates,
     "test-images": _ensure_test_images,
     "images": _rebuild_images,

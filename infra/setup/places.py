@@ -11,6 +11,7 @@ from infra.setup.python_env import Environment
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PROGRAMS = ROOT / "infra" / "setup" / "programs-run.txt"
 TEST_PROGRAMS = ROOT / "infra" / "setup" / "programs-test.txt"
+BENCH_PROGRAMS = ROOT / "infra" / "setup" / "programs-bench.txt"
 
 
 def environment() -> Environment:
