@@ -38,6 +38,10 @@ class Candidate:
             and _has(self.free.disk_bytes, need.disk_bytes)
         )
 
+    def has_room_for(self, request: PlacementRequest) -> bool:
+        """Whether its room and its document still take the instance."""
+        return self.fits(request.reserve) and request.document_bytes <= self.document_free_bytes
+
     def load_with(self, need: Amounts) -> float:
         """The fullest of its resources once `need` is there, 1 being full."""
         capacity, free = self.node.capacity, self.free

@@ -135,7 +135,7 @@ class _Fleet:
         fitting: list[Candidate] = []
         rejections: list[explanation.Rejection] = []
         for one in (self.candidates[node_id] for _, node_id in offer.heap):
-            if not one.fits(request.reserve) or request.document_bytes > one.document_free_bytes:
+            if not one.has_room_for(request):
                 continue
             broken = failed(request, one, rules)
             if broken is None:
@@ -185,7 +185,7 @@ class _Fleet:
         while heap:
             load, node_id = heap[0]
             now = self.candidates[node_id].load_with(request.reserve)
-            if not self.candidates[node_id].fits(request.reserve):
+            if not self.candidates[node_id].has_room_for(request):
                 heappop(heap)
             elif now == load:
                 return heap[0]
@@ -246,6 +246,7 @@ def _kind(request: PlacementRequest) -> Sequence[object]:
         need.cpu_millis,
         need.memory_bytes,
         need.disk_bytes,
+        request.document_bytes,
         request.pools,
         request.constraints,
         request.only_nodes,

@@ -216,3 +216,13 @@ def test_exactly_full_fits_and_one_byte_more_does_not() -> None:
         a_request("in-2", reserve=Amounts(memory_bytes=2**59 + 1)),
     ]
     assert [type(decision) for decision in place_all(pair, [huge])] == [Placed, Unplaceable]
+
+
+def test_what_a_node_s_document_can_take_shrinks_with_each_placement() -> None:
+    """Requests that differed in nothing but their size shared one answer, and the registry refused them one by one."""
+    node = a_node(document_free_bytes=1000)
+    batch = [
+        a_request(f"in-{n}", slot=n, document_bytes=size) for n, size in enumerate((100, 2000, 500, 500))
+    ]
+    placed = [isinstance(decision, Placed) for decision in place_all(batch, [node])]
+    assert placed == [True, False, True, False]
