@@ -122,11 +122,11 @@ def _instance(
         health=health if is_running else Health.UNKNOWN,
         reason=why if is_running and why else reason,
         progress=activity.progress if activity else "",
-        ended=refusal is None and _rests(instance, container, record),
+        ended=(ended := refusal is None and _rests(instance, container, record)),
         restarts=record.restarts,
         last_log=last_log,
         last_exit=_last_exit(record, last_log),
-        failing_since=failing_since(record, container, now),
+        failing_since=None if ended else failing_since(record, container, now),
         **(_of_container(container, instance) if container else {}),
     )
 

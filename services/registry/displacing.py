@@ -46,7 +46,7 @@ class Sights:
 
     def _failing(self, row: InstanceRow, spec: WorkloadSpec, now: datetime) -> Displaced:
         """One that was given up once is so until it is gone or has recovered."""
-        if row.has_volume or row.failing_since is None or row.node_id is None:
+        if row.has_volume or row.ended or row.failing_since is None or row.node_id is None:
             return Displaced()
         if row.given_up:
             return Displaced(how=Displacement.FAILING, reason=row.given_up)

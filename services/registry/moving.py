@@ -13,7 +13,7 @@ from services.registry.rescheduling import in_vain
 from services.registry.standing import Standing
 from services.registry.tables import InstanceRow
 
-# A replacement avoids so many nodes at most; which it failed on first is forgotten first.
+# A replacement avoids so many nodes at most, and surely the last ones.
 MOST_AVOIDED = 16
 
 
@@ -46,11 +46,13 @@ def send_elsewhere(
 
 def _replace(change: Change, standing: Standing, row: InstanceRow, chain: Sequence[InstanceRow]) -> None:
     former, after_s = chain[0], standing.spec.restart.reschedule_after or 0.0
-    avoid = {node: why for each in reversed(chain) for node, why in _failed_on(each).items()}
+    failed_on = [(each.node_id, each.given_up) for each in chain if each.node_id]
+    earlier = [item for each in chain for item in each.avoid.items()]
+    avoid = dict(reversed((failed_on + earlier)[:MOST_AVOIDED]))
     change.tx.update(
         row,
         moves=max(_moves(each, after_s) for each in chain) + 1,
-        avoid=dict(list(avoid.items())[-MOST_AVOIDED:]),
+        avoid=avoid,
         last_exit=inherited_exit(former),
     )
     change.fact(
@@ -63,10 +65,6 @@ def _replace(change: Change, standing: Standing, row: InstanceRow, chain: Sequen
         cause=former.given_up,
         data={"instance": former.id, "node": former.node_id, "slot": row.slot, "moves": row.moves},
     )
-
-
-def _failed_on(row: InstanceRow) -> dict[str, str]:
-    return {**row.avoid, **({row.node_id: row.given_up} if row.node_id else {})}
 
 
 def _moves(row: InstanceRow, after_s: float) -> int:

@@ -96,6 +96,7 @@ def _last_exit(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> LastExit | No
     return last.model_copy(update={"node": name, "log": log})
 
 
+_PLACES_LEFT_SHOWN = 3
 _AWAY = (InstanceState.LOST, InstanceState.HELD)
 
 
@@ -118,8 +119,8 @@ def placement_view(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> Placement
 
 def _why_here(row: InstanceRow, reason: str) -> str:
     """The scheduler's reason; and why there had to be another place, if it kept failing elsewhere."""
-    failed = next(reversed(row.avoid.values()), "")
-    return f"{reason}; it left another node: {failed}" if failed else reason
+    failed = sorted(set(row.avoid.values()))[:_PLACES_LEFT_SHOWN]
+    return f"{reason}; before that {'; '.join(failed)}" if failed else reason
 
 
 def workload_view(

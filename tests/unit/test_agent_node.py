@@ -322,6 +322,7 @@ async def test_restart_never_ends_as_it_ended(node: Node, runtime: FakeRuntime) 
         runtime.end(name(), exit_code=4)
         seen = await node.until(key_of(), lambda c: c.phase is Phase.FAILED)
     assert seen.exit_code == 4 and seen.reason == "exited with 4" and seen.ended
+    assert seen.failing_since is None, "what is not started again is not tried elsewhere either"
 
 
 async def test_on_failure_ends_when_it_ends_well(node: Node, runtime: FakeRuntime) -> None:
@@ -330,7 +331,7 @@ async def test_on_failure_ends_when_it_ends_well(node: Node, runtime: FakeRuntim
         assert not (await node.until(key_of(), running)).ended
         runtime.end(name(), exit_code=0)
         seen = await node.until(key_of(), lambda c: c.phase is Phase.STOPPED)
-    assert seen.exit_code == 0 and seen.ended
+    assert seen.exit_code == 0 and seen.ended and seen.failing_since is None
 
 
 async def test_a_container_removed_by_somebody_comes_back(node: Node, runtime: FakeRuntime) -> None:

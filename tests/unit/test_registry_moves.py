@@ -360,6 +360,8 @@ async def test_what_keeps_failing_is_replaced_elsewhere_after_its_time_and_told(
     await fleet.act()
     (instance,) = (await fleet.shown()).instances
     assert (instance.node, instance.state) == ("two", "running")
+    (place,) = (await fleet.shown()).placement
+    assert place.reason.endswith("; before that it kept failing on node one for 10 min: exited with 1")
     facts = (await reading.list_facts(fleet.world.deps, ListFacts(entity="instance"))).facts
     why = "it kept failing on node one for 10 min: exited with 1"
     assert [(f.verb, f.cause) for f in facts if f.verb in ("rescheduled", "displaced")] == [
