@@ -22,6 +22,7 @@ BENCHMARKS = {
     "g6": "bench.g6_placement",
     "g7": "bench.g7_publish",
     "g12": "bench.g12_tunnel",
+    "g15": "bench.g15_crowd",
 }
 RESULTS = Path(__file__).with_name("results.md")
 

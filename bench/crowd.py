@@ -137,6 +137,11 @@ async def crowd(url: str, *, nodes: int) -> AsyncIterator[Crowd]:
         await store.close()
 
 
+def next_name() -> str:
+    """A workload's name that nobody has yet."""
+    return f"w{next(_numbers)}"
+
+
 def server_pids(server: PostgresServer) -> tuple[int, ...]:
     """The database's process; those that answer connections are its children."""
     assert server.process is not None
@@ -170,7 +175,7 @@ def _workload(homes: Iterator[str] | None, *, replicas: int) -> list[Any]:
     workload_id, name = f"wl-{number:09}", f"w{number}"
     placement = {"constraints": [f"label.zone != {ZONES[number % 4]}"]}
     spec = {"name": name, "image": IMAGE, "replicas": replicas, "placement": placement}
-    run = {"image": IMAGE, "cpu_millis": CPU_MILLIS, "memory_bytes": MEMORY_BYTES}
+    run = {"image": IMAGE, "cpu_millis": CPU_MILLIS, "memory_bytes": MEMORY_BYTES, "pids": 64}
     instances = [
         InstanceRow(
             id=f"in-{number:09}-{slot}",

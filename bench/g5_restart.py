@@ -27,7 +27,7 @@ from bench.deploying import (
 )
 from bench.harness import compare
 
-ROUNDS = 5
+ROUNDS = 4
 _BARE, _BY_HAND, _OURS, _SWARM = "one bare start", "killed and started again by hand", "Lattice", "Swarm"
 GOALS = "goal: at most 1.3 x one bare start, at most 0.5 x Swarm's time"
 # Lattice starts what ran this long again without a pause.  Only at first it has to be waited for: later the others' turns take longer.

@@ -19,7 +19,7 @@ from services.scheduler.rounds import BATCH_SIZE
 
 SIZES = {"1,000 nodes": 1_000, "10,000 nodes": 10_000}
 SMALL, LARGE = SIZES
-BATCHES, ROUNDS = 2, 5
+BATCHES, ROUNDS = 1, 4
 GOALS = "goals: at least 5,000 per second and core; a decision at most 1.5 x one at 1,000 nodes"
 
 

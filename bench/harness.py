@@ -129,17 +129,18 @@ class _Work:
         return run
 
     async def _run(self, contestant: Contestant) -> Run:
-        busy_s, own_s, engine_s = _machine_busy_s(), _own_cpu_s(self.own_pids), self.engine_cpu_s()
+        busy_s, own_s, engine_s = _machine_busy_s(), cpu_s(self.own_pids), self.engine_cpu_s()
         began_s = time.perf_counter()
         operations = await contestant()
         seconds = time.perf_counter() - began_s
-        cpu_s, by_engine_s = _own_cpu_s(self.own_pids) - own_s, self.engine_cpu_s() - engine_s
-        foreign_s = max(0.0, _machine_busy_s() - busy_s - cpu_s - by_engine_s)
+        own_took_s, by_engine_s = cpu_s(self.own_pids) - own_s, self.engine_cpu_s() - engine_s
+        foreign_s = max(0.0, _machine_busy_s() - busy_s - own_took_s - by_engine_s)
         foreign = foreign_s / (seconds * (os.cpu_count() or 1))
-        return Run(operations, seconds, cpu_s, foreign, by_engine_s)
+        return Run(operations, seconds, own_took_s, foreign, by_engine_s)
 
 
-def _own_cpu_s(own_pids: Sequence[int]) -> float:
+def cpu_s(own_pids: Sequence[int]) -> float:
+    """CPU of this process, and of these servers with their children."""
     return time.process_time() + sum(map(_tree_cpu_s, own_pids))
 
 
