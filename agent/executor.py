@@ -28,9 +28,8 @@ from agent.naming import Slot, key_from, slot_of
 from agent.node_events import NodeEvents
 from agent.observed import Activity, Sight, observe, quarantined
 from agent.outages import Outage, forgive
-from agent.policy import refusals
-from agent.policy_watch import PolicyWatch
-from agent.reconcile import Plan, Step, Verb, diff, plan_slot, refusal_of, slot_views
+from agent.reconcile import Plan, Step, Verb, diff, plan_slot, refusal_of
+from agent.slot_views import slot_views
 from agent.steps import StepTaker
 from agent.world import World
 from lattice.cancelling import cancel_and_wait
@@ -45,6 +44,10 @@ _LONGEST_SLEEP_S = 30.0
 _SLOT_BACKOFF = BackoffSpec(initial=0.5, max=60.0)
 
 
+Refused = Callable[[DesiredDocument | None, Facts], dict[str, str]]
+"""Which instances the owner of the machine does not let in, and why."""
+
+
 class Executor:
     """Makes the node as its document says."""
 
@@ -56,14 +59,14 @@ class Executor:
         health: HealthChecks,
         logs: LogShipping,
         events: NodeEvents,
-        policy: PolicyWatch,
+        refused: Refused,
         *,
         clock: Clock,
         chance: random.Random,
         changed: Callable[[], None],
     ) -> None:
         self._journal, self._world, self._steps = journal, world, steps
-        self._health, self._logs, self._events, self._policy = health, logs, events, policy
+        self._health, self._logs, self._events, self._refused_by_owner = health, logs, events, refused
         self._clock, self._chance, self._changed = clock, chance, changed
         self._wake = asyncio.Event()
         self._workers: dict[Slot, asyncio.Task[None]] = {}
@@ -155,7 +158,7 @@ class Executor:
         )
 
     def _refused(self) -> dict[str, str]:
-        return refusals(self._journal.document, self._journal.facts, self._policy.owner)
+        return self._refused_by_owner(self._journal.document, self._journal.facts)
 
     def _begin(self, slot: Slot) -> None:
         worker = asyncio.create_task(self._work(slot))

@@ -13,7 +13,8 @@ from agent.exits import exit_id
 from agent.facts import Facts, key_text
 from agent.job_facts import JobRecord, RunRecord
 from agent.naming import RUN
-from agent.plan import SlotPlan, SlotView, Step, Verb, Wait
+from agent.plan import SlotPlan, Step, Verb, Wait
+from agent.slot_views import SlotView
 from agent.ticks import next_look
 from lattice.contracts.messages import DesiredInstance
 from lattice.contracts.nouns import DesiredState

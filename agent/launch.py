@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from agent.facts import Facts, slot_text
 from agent.instance_files import InstanceFiles
 from agent.naming import (
+    WORKLOAD_NAME,
     container_labels,
     container_name,
     network_labels,
@@ -17,7 +18,7 @@ from agent.naming import (
     volume_labels,
     volume_name,
 )
-from agent.ports import IsFree, choose, is_free
+from agent.ports import IsFree, choose, holder_of, is_free
 from agent.pulled_images import PulledImages
 from lattice.contracts.messages import DesiredInstance, SealedValue
 from lattice.contracts.spec import PullPolicy
@@ -27,6 +28,7 @@ from lattice.runtime import (
     ContainerOptions,
     FileBind,
     ImageNotFound,
+    PortTaken,
     PublishedPort,
     Runtime,
     VolumeMount,
@@ -73,9 +75,16 @@ class Launcher:
         """Host ports for the instance: its slot's own while they are free.  Raises NoPortLeft."""
         own = slot_text(slot_of(instance.key))
         taken = {port for slot, ports in facts.ports.items() if slot != own for port in ports.values()}
-        wanted = [port.container_port for port in instance.run.ports]
-        kept = facts.ports.get(own, {})
-        return choose(wanted, kept, taken, chance=self._chance, free=self._port_is_free)
+        fixed = {str(p.container_port): p.host_port for p in instance.run.ports if p.host_port is not None}
+        wanted = [port.container_port for port in instance.run.ports if port.host_port is None]
+        kept, avoid = facts.ports.get(own, {}), {*taken, *fixed.values()}
+        return {**choose(wanted, kept, avoid, chance=self._chance, free=self._port_is_free), **fixed}
+
+    def check_fixed_ports(self, instance: DesiredInstance, containers: Iterable[Container]) -> None:
+        """Raises PortTaken, with who has it, for a fixed host port that is in use."""
+        for port in instance.run.host_ports:
+            if not self._port_is_free(port):
+                raise PortTaken(f"host port {port} is in use on this node by {_holder(port, containers)}")
 
     async def make_container(
         self,
@@ -168,6 +177,14 @@ def container_options(
         pids=run.pids,
         stop_timeout_s=run.stop_timeout_s,
     )
+
+
+def _holder(port: int, containers: Iterable[Container]) -> str:
+    """One of our containers by its workload, else the process that listens."""
+    for container in containers:
+        if container.is_up and any(each.host_port == port for each in container.ports):
+            return f"workload {container.labels.get(WORKLOAD_NAME, '?')} (container {container.name})"
+    return holder_of(port)
 
 
 def _asks_registry(policy: PullPolicy, image: str) -> bool:

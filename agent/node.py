@@ -17,6 +17,7 @@ from agent.document_sync import DocumentSync
 from agent.engine_watch import EngineWatch
 from agent.exec_sessions import SILENCE_S, ExecSessions
 from agent.executor import Executor
+from agent.facts import Facts
 from agent.health import HealthChecks
 from agent.image_collection import CollectionRules
 from agent.image_room import ImageRoom, SizeOf, registry_size
@@ -27,7 +28,7 @@ from agent.journal import Journal
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
 from agent.node_events import NodeEvents
-from agent.policy import limited
+from agent.policy import limited, refusals
 from agent.policy_watch import EVERY_S as POLICY_EVERY_S
 from agent.policy_watch import PolicyWatch
 from agent.ports import IsFree, is_free
@@ -40,7 +41,7 @@ from lattice import __version__
 from lattice.background import Background
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import EXEC, RESYNC
-from lattice.contracts.messages import Done, Heartbeat, ObservedDocument, Resync
+from lattice.contracts.messages import DesiredDocument, Done, Heartbeat, ObservedDocument, Resync
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus
 from lattice.runtime import Runtime
@@ -135,7 +136,7 @@ class NodeAgent:
             self.health,
             self.logs,
             self.events,
-            self.policy,
+            self._refused,
             clock=clock,
             chance=chance,
             changed=self.reporter.changed,
@@ -206,6 +207,9 @@ class NodeAgent:
     def _changed(self) -> None:
         self.executor.wake()
         self.reporter.changed()
+
+    def _refused(self, document: DesiredDocument | None, facts: Facts) -> dict[str, str]:
+        return refusals(document, facts, self.policy.owner, self.inventory.inventory.images)
 
     def _space(self) -> DiskSpace:
         return self._config.disk_space(self.inventory.data_dir)

@@ -11,7 +11,8 @@ from agent.facts import Facts, InstanceRecord, key_text
 from agent.job_observed import look_at_job
 from agent.last_exits import exit_reason_with_log
 from agent.naming import INSTANCE, RUN, Slot
-from agent.reconcile import SlotPlan, SlotView, Verb, refusal_of
+from agent.reconcile import SlotPlan, Verb, refusal_of
+from agent.slot_views import SlotView
 from lattice.contracts.messages import DesiredInstance
 from lattice.contracts.nouns import (
     ContainerKey,

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from agent.naming import Slot
-from lattice.contracts.messages import DesiredInstance, Tombstone
+from lattice.contracts.messages import DesiredInstance
 from lattice.contracts.nouns import ContainerKey
 from lattice.runtime import Container
 
@@ -80,19 +80,3 @@ class Plan:
     def wake_at(self) -> datetime | None:
         """When something that waits is due."""
         return min((plan.wait.until for plan in self.slots.values() if plan.wait), default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotView:
-    """All that matters to the decision about one slot."""
-
-    slot: Slot
-    instance: DesiredInstance | None
-    tombstones: tuple[Tombstone, ...]
-    containers: tuple[tuple[ContainerKey, Container], ...]
-    highest_epoch: int | None
-
-    @property
-    def buried(self) -> int:
-        """Every container of the slot up to this epoch must be gone."""
-        return max((tombstone.key.epoch for tombstone in self.tombstones), default=-1)

@@ -6,7 +6,7 @@ The file is the owner's alone: nothing that the control plane sends can change i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from typing import Annotated, Self
@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from agent.facts import Facts, key_text
 from lattice.contracts.messages import DesiredDocument, DesiredInstance
-from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Name, OwnerPolicy, PortRange
-from lattice.contracts.owner_rules import NotAllowed, why_not
+from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Name, OwnerPolicy, PortRange
+from lattice.contracts.owner_rules import NotAllowed, allows_image, why_not
 from lattice.contracts.quantities import CpuMillis, SizeBytes, format_size
 from lattice.contracts.spec import SpecModel
 
@@ -25,6 +25,7 @@ _TIME = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)$|^24:00$")
 _PATTERN = re.compile(r"^[A-Za-z0-9._/:*-]+$")
 _PORTS = re.compile(r"^(\d{1,5})(?:-(\d{1,5}))?$")
 _DAY = 24 * 60
+_FIRST_PORT, _LAST_PORT = 1024, 65535
 
 
 class Day(StrEnum):
@@ -70,8 +71,8 @@ def _image_pattern(text: str) -> str:
 def _port_range(value: object) -> PortRange:
     match = _PORTS.match(str(value)) if isinstance(value, (int, str)) else None
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= first <= last <= 65535:
-        raise ValueError("write a port or a range of ports from 1 to 65535: 5432, 8000-8099")
+    if not _FIRST_PORT <= first <= last <= _LAST_PORT:
+        raise ValueError("write a port or a range of ports from 1024 to 65535: 5432, 8000-8099")
     return PortRange(first=first, last=last)
 
 
@@ -185,15 +186,25 @@ def _least(amount: int, limit: int | None) -> int:
 # ---------------------------------------------------------------------------------------- what it refuses
 
 
-def refusals(document: DesiredDocument | None, facts: Facts, owner: OwnerPolicy | None) -> dict[str, str]:
-    """Why instances of the document are not let in, by `key_text`.  What was let in before stays in and takes its share first."""
-    if document is None or owner is None:
+def refusals(
+    document: DesiredDocument | None,
+    facts: Facts,
+    owner: OwnerPolicy | None,
+    images: Iterable[LocalImage] = (),
+) -> dict[str, str]:
+    """Why instances of the document are not let in, by `key_text`.  What was let in before stays in and takes its share first.
+
+    `images` are those of the node: an image that is ordered by its id is what it is called here, not what the order calls it.
+    """
+    if document is None or (owner is None and not any(each.run.host_ports for each in document.instances)):
         return {}
+    owner = owner or OwnerPolicy(file="policy.yaml, which is not there")
     wanted = [each for each in document.instances if each.desired is DesiredState.RUNNING]
+    names = {image.id: image.references for image in images}
     used = _sum(each for each in document.instances if _was_let_in(each, facts))
     refused: dict[str, str] = {}
     for instance in sorted((each for each in wanted if not _was_let_in(each, facts)), key=_order):
-        problem = _why_not(owner, document.pool, instance) or _exceeds(owner, used, _needs(instance))
+        problem = _why_not(owner, document.pool, instance, names) or _exceeds(owner, used, _needs(instance))
         if problem is None:
             used = _plus(used, _needs(instance))
         else:
@@ -203,8 +214,17 @@ def refusals(document: DesiredDocument | None, facts: Facts, owner: OwnerPolicy 
     return refused
 
 
-def _why_not(owner: OwnerPolicy, pool: str, instance: DesiredInstance) -> NotAllowed | None:
-    return why_not(owner, pool=pool, image=instance.run.image)
+def _why_not(
+    owner: OwnerPolicy, pool: str, instance: DesiredInstance, names: Mapping[str, tuple[str, ...]]
+) -> NotAllowed | None:
+    image_id = instance.run.image_id
+    if image_id is not None and owner.images is not None:
+        own = names.get(image_id, ())
+        if not any(allows_image(owner.images, name) for name in own):
+            called = " and ".join(own) or "nothing that is known"
+            reason = f"allows only images {', '.join(owner.images) or '(none)'}, and {image_id[:19]} is called {called} here"
+            return NotAllowed("images", reason)
+    return why_not(owner, pool=pool, image=instance.run.image, host_ports=instance.run.host_ports)
 
 
 def _was_let_in(instance: DesiredInstance, facts: Facts) -> bool:

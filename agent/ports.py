@@ -10,6 +10,8 @@ import random
 import socket
 from collections.abc import Callable, Collection
 
+import psutil
+
 FIRST, LAST = 20_000, 31_999
 _ATTEMPTS = 2_000
 
@@ -49,6 +51,21 @@ def choose(
             port = _another(avoid, chance, free)
         chosen[str(container_port)] = port
     return chosen
+
+
+def holder_of(port: int) -> str:
+    """Which process listens on a port, in words for people; an agent that is not root sees its own processes only."""
+    for found in psutil.net_connections("tcp"):
+        if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port:
+            return _process(found.pid)
+    return "another program"
+
+
+def _process(pid: int | None) -> str:
+    try:
+        return f"process {pid} ({psutil.Process(pid).name()})" if pid else "another program"
+    except psutil.Error:
+        return f"process {pid}"
 
 
 def free_port(chance: random.Random | None = None) -> int:

@@ -25,15 +25,14 @@ from agent.exits import has_ended, is_noted, starts_again
 from agent.facts import Facts, InstanceRecord, key_text
 from agent.job_plan import plan_job
 from agent.last_exits import exit_words
-from agent.naming import Slot, key_from, slot_of
 from agent.plan import Plan as Plan
 from agent.plan import Refusal as Refusal
 from agent.plan import SlotPlan as SlotPlan
-from agent.plan import SlotView as SlotView
 from agent.plan import Step as Step
 from agent.plan import Verb as Verb
 from agent.plan import Wait as Wait
-from lattice.contracts.messages import DesiredDocument, DesiredInstance, Tombstone
+from agent.slot_views import SlotView, slot_views
+from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import ContainerKey, DesiredState
 from lattice.runtime import Container, RunState
 
@@ -60,36 +59,6 @@ def diff(
         slots={slot: plan for slot, plan in plans.items() if plan.steps or plan.wait or plan.refusal},
         quarantined=tuple(sorted([*strangers, *unknown], key=lambda container: container.name)),
     )
-
-
-def slot_views(
-    document: DesiredDocument | None, containers: Iterable[Container], facts: Facts
-) -> tuple[dict[Slot, SlotView], list[Container]]:
-    """The world by slot, and the containers whose labels name no slot."""
-    instances = {slot_of(i.key): i for i in document.instances} if document else {}
-    tombstones: dict[Slot, list[Tombstone]] = {}
-    for tombstone in document.tombstones if document else ():
-        tombstones.setdefault(slot_of(tombstone.key), []).append(tombstone)
-    found: dict[Slot, list[tuple[ContainerKey, Container]]] = {}
-    strangers = []
-    for container in containers:
-        key = key_from(container.labels)
-        if key is None:
-            strangers.append(container)
-        else:
-            found.setdefault(slot_of(key), []).append((key, container))
-    slots = dict.fromkeys([*instances, *tombstones, *found])
-    views = {
-        slot: SlotView(
-            slot=slot,
-            instance=instances.get(slot),
-            tombstones=tuple(tombstones.get(slot, ())),
-            containers=tuple(sorted(found.get(slot, ()), key=lambda pair: pair[0].epoch)),
-            highest_epoch=facts.highest_epoch(slot),
-        )
-        for slot in slots
-    }
-    return views, strangers
 
 
 def refusal_of(view: SlotView) -> Refusal | None:

@@ -132,6 +132,7 @@ class StepTaker:
 
     async def _create(self, name: str, step: Step) -> None:
         instance = _instance(step)
+        self._launcher.check_fixed_ports(instance, self._world.containers)
         ports = self._launcher.choose_ports(instance, self._journal.facts)
         facts = self._journal.facts.with_ports(slot_of(instance.key), ports)
         record = facts.record(instance.key)
@@ -197,7 +198,8 @@ class StepTaker:
             await self._journal.keep(facts)
 
     async def _move_port(self, name: str, instance: DesiredInstance, error: PortTaken) -> None:
-        """A container's ports are fixed when it is made, so it is made again with others."""
+        """A container's ports are fixed when it is made, so it is made again with others; one with a fixed host port waits for that."""
+        self._launcher.check_fixed_ports(instance, self._world.containers)
         self._events.tell("port_conflict", error.detail, key=instance.key)
         await self._journal.keep(self._journal.facts.with_ports(slot_of(instance.key), {}))
         await self._make_again(name, instance, error)

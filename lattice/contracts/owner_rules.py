@@ -23,7 +23,7 @@ def why_not(
 ) -> NotAllowed | None:
     """Why new work of this kind may not begin on the node now, or None.  Amounts are not looked at: they lower the node's capacity."""
     if policy is None:
-        return None
+        return why_not_ports(OwnerPolicy(), host_ports)
     if policy.problem:
         return NotAllowed("file", f"wrote a policy that cannot be used: {policy.problem}")
     if not policy.open_now:
@@ -34,16 +34,19 @@ def why_not(
         )
     if policy.images is not None and image and not allows_image(policy.images, image):
         return NotAllowed("images", f"allows only images {', '.join(policy.images) or '(none)'}")
-    return _ports(policy, host_ports)
+    return why_not_ports(policy, host_ports)
 
 
-def _ports(policy: OwnerPolicy, host_ports: Collection[int]) -> NotAllowed | None:
+def why_not_ports(policy: OwnerPolicy, host_ports: Collection[int]) -> NotAllowed | None:
+    """Why these fixed host ports may not be used, or None."""
     outside = [port for port in sorted(host_ports) if not allows_port(policy.host_ports, port)]
     if not outside:
         return None
     allowed = format_ranges(policy.host_ports)
     only = f"allows fixed host ports only in {allowed}" if allowed else "allows no fixed host ports"
-    return NotAllowed("host_ports", f"{only}, and {', '.join(map(str, outside))} is wanted")
+    wanted = ", ".join(map(str, outside))
+    advice = f"leave out host_port, or ask for `host_ports: [{wanted}]` in the node's policy file"
+    return NotAllowed("host_ports", f"{only}, and {wanted} is wanted: {advice}")
 
 
 def allows_image(patterns: Collection[str], reference: str) -> bool:

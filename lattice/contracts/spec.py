@@ -83,11 +83,14 @@ class RestartMode(StrEnum):
 
 
 class PortSpec(SpecModel):
-    """A port on which the container listens; it is published on a free loopback port of the node."""
+    """A port on which the container listens; it is published on a free loopback port of the node, or on `host_port`."""
 
     name: Name
     port: PortNumber
     protocol: PortProtocol = PortProtocol.HTTP
+    host_port: Annotated[int, Field(ge=1024, le=65535, strict=True)] | None = Field(
+        None, description="always this port of the node; only where the owner of the node allows it"
+    )
 
 
 class VolumeSpec(SpecModel):
@@ -397,6 +400,7 @@ class WorkloadSpec(SpecModel):
         for what, names in (
             ("port", [p.name for p in self.ports]),
             ("port number", [str(p.port) for p in self.ports]),
+            ("host port", [str(p.host_port) for p in self.ports if p.host_port is not None]),
             ("volume", [v.name for v in self.volumes]),
             ("volume path", [v.path for v in self.volumes]),
             ("variable", [*self.env, *self.secrets]),

@@ -222,7 +222,9 @@ def run_spec(
         secret_env={name: refs[f"/secrets/{name}"].id for name in expansion.secret_refs},
         files=tuple(files),
         ports=tuple(
-            RunPort(name=port.name, container_port=port.port, protocol=port.protocol)
+            RunPort(
+                name=port.name, container_port=port.port, protocol=port.protocol, host_port=port.host_port
+            )
             for port in expansion.ports
         ),
         volumes=tuple(
@@ -312,6 +314,7 @@ def new_instances(
                 memory_bytes=run.memory_bytes,
                 disk_bytes=sum(volume.size_bytes for volume in run.volumes),
                 document_bytes=share_bytes(run, len(revision.secret_versions)),
+                host_ports=list(run.host_ports),
                 has_volume=bool(run.volumes),
                 waits_on=first,
                 waits_for=f"waiting for {first}" if first else "",

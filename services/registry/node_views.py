@@ -94,6 +94,8 @@ def schedulable_node(
     held_by_stopped: Amounts,
     document_free_bytes: int,
     workloads: Mapping[str, int],
+    *,
+    host_ports: Mapping[int, str] | None = None,
 ) -> SchedulableNode:
     """The node as the scheduler sees it; its state is `ready` only if it may take work now."""
     inventory = Inventory.model_validate(node.inventory)
@@ -115,5 +117,6 @@ def schedulable_node(
         document_free_bytes=document_free_bytes,
         disk_problem=DiskFull.read(node.disk_full).reason if node.disk_full else "",
         image_ids=frozenset(image.id for image in inventory.images),
+        host_ports=dict(host_ports or {}),
         workloads=dict(workloads),
     )

@@ -182,6 +182,7 @@ def placement_request(
         only_nodes_reason="" if only is None else reason,
         image_id=revision.run.get("image_id"),
         image=revision.image,
+        host_ports=tuple(row.host_ports),
         spread=placement.spread,
         strategy=placement.strategy,
         preferred=placement.preferred,

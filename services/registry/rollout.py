@@ -39,6 +39,12 @@ def order_of(update: UpdateSpec, run: RunSpec) -> tuple[UpdateOrder, str]:
         return UpdateOrder.STOP_FIRST, "stop-first, because no two instances may use its volume at once"
     if update.order is UpdateOrder.START_FIRST and run.job:
         return UpdateOrder.STOP_FIRST, "stop-first, because two instances of a job would run it twice"
+    if update.order is UpdateOrder.START_FIRST and run.host_ports:
+        ports = ", ".join(map(str, run.host_ports))
+        return (
+            UpdateOrder.STOP_FIRST,
+            f"stop-first, because its fixed host port {ports} is free only when the old instance is gone",
+        )
     return update.order, ""
 
 

@@ -161,7 +161,19 @@ def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> Schedulable
     for row in instances:
         counts[row.workload_id] = counts.get(row.workload_id, 0) + 1
     stopped = reserved(row for row in instances if row.desired == DesiredState.STOPPED)
-    return schedulable_node(node, reserved(instances), stopped, _document_free_bytes(instances), counts)
+    return schedulable_node(
+        node,
+        reserved(instances),
+        stopped,
+        _document_free_bytes(instances),
+        counts,
+        host_ports=host_ports(instances),
+    )
+
+
+def host_ports(instances: Iterable[InstanceRow]) -> dict[int, str]:
+    """The fixed host ports of a node's instances and who has them; those that are to be removed have them until they are gone."""
+    return {port: row.workload_name for row in instances for port in row.host_ports}
 
 
 async def _commit(change: Change, placement: Placement, ground: _Ground) -> str | None:
@@ -179,6 +191,9 @@ async def _commit(change: Change, placement: Placement, ground: _Ground) -> str 
         return f"node {node.name} has no room any more"
     if instance.document_bytes > _document_free_bytes(others):
         return f"the orders of node {node.name} have no room any more"
+    taken = host_ports(others)
+    if any(port in taken for port in instance.host_ports):
+        return f"a fixed host port of node {node.name} is taken meanwhile"
     decision = placement.model_dump(mode="json", include={"reason", "score", "rejected"})
     change.tx.update(instance, node_id=node.id, placement=decision | {"decided_at": change.now.isoformat()})
     change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)

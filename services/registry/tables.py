@@ -281,6 +281,8 @@ class InstanceRow(Row, table=True):
     memory_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     disk_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     document_bytes: int = 0
+    # the ports of its node that only one instance can have
+    host_ports: list[int] = _json_with(list)
     has_volume: bool = False
     placement: dict[str, Any] | None = _json(nullable=True)
     # the node generation from which its document carries the tombstone

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from lattice.contracts.messages import CreateWorkload
-from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Membership
+from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Membership, OwnerPolicy
+from lattice.contracts.owner_rules import why_not_ports
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
@@ -86,6 +87,7 @@ async def prepare(deps: WorkloadDeps, request: CreateWorkload) -> Prepared:
         nodes = await _usable_nodes(tx)
     expansion = expand(request.spec, deps.templates)
     _check_fits(expansion, request, nodes)
+    _check_host_ports(expansion, request, nodes)
     return Prepared(expansion, await _pin(deps, request, expansion, login, nodes))
 
 
@@ -123,6 +125,23 @@ def _check_fits(expansion: Expansion, request: CreateWorkload, nodes: list[NodeR
             f"no node is large enough: {'; '.join(reasons)}. Ask for less, or add a larger node.",
             errors=errors,
         )
+
+
+def _check_host_ports(expansion: Expansion, request: CreateWorkload, nodes: list[NodeRow]) -> None:
+    """A fixed host port that no owner of a node in its pools allows is a mistake; where there is no node yet, nobody knows."""
+    ports = [port.host_port for port in expansion.ports if port.host_port is not None]
+    policies = [
+        (node.name, Inventory.model_validate(node.inventory).policy or OwnerPolicy())
+        for node in nodes
+        if node.pool in request.spec.placement.pools
+    ]
+    reasons = [(name, why_not_ports(policy, ports)) for name, policy in policies]
+    if ports and policies and all(reason is not None for _, reason in reasons):
+        told = "; ".join(
+            f"the owner of {name} {reason.reason}" for name, reason in reasons if reason is not None
+        )
+        detail = f"no node allows these fixed host ports: {told}"
+        raise Invalid(detail, errors=[FieldError(pointer="/ports", detail=detail)])
 
 
 async def _pin(

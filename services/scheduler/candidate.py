@@ -29,6 +29,11 @@ class Candidate:
     document_free_bytes: int
     instances: Mapping[str, int]
     whereabouts: Whereabouts
+    host_ports: Mapping[int, str]
+
+    def conflicts(self, request: PlacementRequest) -> list[int]:
+        """The fixed host ports of the request that an instance here has already."""
+        return [port for port in request.host_ports if port in self.host_ports]
 
     def fits(self, need: Amounts) -> bool:
         """Whether there is room; in whole numbers, since a share is rounded."""
@@ -39,8 +44,9 @@ class Candidate:
         )
 
     def has_room_for(self, request: PlacementRequest) -> bool:
-        """Whether its room and its document still take the instance."""
-        return self.fits(request.reserve) and request.document_bytes <= self.document_free_bytes
+        """Whether its room and its document still take the instance, and its fixed host ports are free."""
+        fits = self.fits(request.reserve) and request.document_bytes <= self.document_free_bytes
+        return fits and not self.conflicts(request)
 
     def load_with(self, need: Amounts) -> float:
         """The fullest of its resources once `need` is there, 1 being full."""
@@ -61,6 +67,11 @@ class Candidate:
             free.memory_bytes - need.memory_bytes,
             free.disk_bytes - need.disk_bytes,
         )
+        if request.host_ports:
+            self.host_ports = {
+                **self.host_ports,
+                **dict.fromkeys(request.host_ports, request.workload_name),
+            }
         self.instances = {**self.instances, workload_id: self.instances.get(workload_id, 0) + 1}
         self.whereabouts.add(workload_id, self.node)
 
@@ -86,7 +97,7 @@ def _candidate(node: SchedulableNode, whereabouts: Whereabouts) -> Candidate:
         capacity.memory_bytes - reserved.memory_bytes,
         capacity.disk_bytes - reserved.disk_bytes,
     )
-    return Candidate(node, free, node.document_free_bytes, node.workloads, whereabouts)
+    return Candidate(node, free, node.document_free_bytes, node.workloads, whereabouts, node.host_ports)
 
 
 def _has(free: int, need: int) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from lattice.contracts.messages import PlacementRequest
 from lattice.contracts.nouns import Amounts, NodeState
-from lattice.contracts.owner_rules import why_not
 from lattice.contracts.quantities import format_size
 from lattice.contracts.spec import parse_constraint
 from services.scheduler.affinity import COMPANY_FILTERS
 from services.scheduler.candidate import Candidate, Room
 from services.scheduler.constraints import holds, present
 from services.scheduler.filtering import Filter, Group
+from services.scheduler.owner_filters import HostPortFilter, OwnerFilter
 
 # Ten thousand nodes are compared with it per batch; a member of an enumeration is looked up each time.
 _READY = NodeState.READY.value
@@ -116,30 +116,6 @@ class ConstraintFilter:
 
     def _failed(self, request: PlacementRequest, candidate: Candidate) -> str:
         return next(text for text in request.constraints if not holds(text, candidate.node))
-
-
-class OwnerFilter:
-    """The owner of the node allows the work there, now."""
-
-    name = "owner_policy"
-
-    def matters(self, request: PlacementRequest) -> bool:
-        return True
-
-    def check(self, request: PlacementRequest, candidate: Candidate) -> bool:
-        return candidate.node.policy is None or _owner_says(request, candidate) is None
-
-    def explain(self, request: PlacementRequest, candidate: Candidate) -> str:
-        return f"is not open to it: its owner {_owner_says(request, candidate)}"
-
-    def summarise(self, request: PlacementRequest, rejected: Sequence[Candidate]) -> list[Group]:
-        counts: dict[str, int] = defaultdict(int)
-        for candidate in rejected:
-            counts[_owner_says(request, candidate) or ""] += 1
-        return [
-            Group(count, f"is not open to it (its owner {said})", f"are not open to it (their owner {said})")
-            for said, count in counts.items()
-        ]
 
 
 class OnlyNodesFilter:
@@ -268,6 +244,7 @@ FILTERS: tuple[Filter, ...] = (
     ResourceFilter("cpu", lambda amounts: amounts.cpu_millis, _cores),
     ResourceFilter("memory", lambda amounts: amounts.memory_bytes, format_size),
     ResourceFilter("disk", lambda amounts: amounts.disk_bytes, format_size),
+    HostPortFilter(),
     DocumentFilter(),
 )
 
@@ -282,12 +259,6 @@ def failed(request: PlacementRequest, candidate: Candidate, filters: Sequence[Fi
         if not one.check(request, candidate):
             return one
     return None
-
-
-def _owner_says(request: PlacementRequest, candidate: Candidate) -> str | None:
-    node = candidate.node
-    problem = why_not(node.policy, pool=node.pool, image=request.image)
-    return problem.reason if problem else None
 
 
 def _either(values: Sequence[str]) -> str:

@@ -254,4 +254,5 @@ def _kind(request: PlacementRequest) -> Sequence[object]:
         request.image_id,
         tuple(sorted(request.avoid.items())),
         request.image,
+        request.host_ports,
     )

@@ -6,11 +6,13 @@ import asyncio
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
 import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,14 @@ import zstandard
 from agent.docker_runtime import DockerRuntime, open_docker
 from agent.image_collection import CollectionRules
 from agent.inventory import DiskSpace
+from agent.ports import free_port
 from infra.images.ensure import ensure_image
 from infra.images.recipes import POSTGRES
 from infra.images.registry import Registry
 from infra.setup.places import workshop
 from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT, STATUS
 from lattice.contracts.messages import (
+    DesiredInstance,
     ExecRequest,
     ExecSize,
     FileMount,
@@ -427,3 +431,37 @@ def _import_for_another_processor(image: str) -> None:
     subprocess.run(
         ["docker", "import", "-", image], input=archive.getvalue(), check=True, capture_output=True
     )
+
+
+async def test_a_fixed_host_port_serves_and_a_conflict_names_who_has_it(node: Node, image_test: str) -> None:
+    first, second = free_port(), free_port()
+    policy = node.folder / "data" / "policy.yaml"
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text(f"host_ports: [{first}, {second}]\n")
+
+    def serving(slot: int, number: int) -> DesiredInstance:
+        fixed = (HTTP.model_copy(update={"host_port": number}),)
+        return instance_of(key_of(slot=slot), image=image_test, command=SERVE, ports=fixed, backoff=SOON)
+
+    with socket.create_server(("127.0.0.1", second)):
+        async with node.run():
+            await node.want(serving(0, first), serving(1, second))
+            await node.until(key_of(slot=0), running)
+            assert await eventually_get(first) == "hello"
+            taken = await node.until(key_of(slot=1), lambda c: "in use" in c.reason)
+            assert f"host port {second} is in use on this node by process {os.getpid()} (" in taken.reason
+            await node.want(serving(0, first), serving(1, first))
+            ours = await node.until(key_of(slot=1), lambda c: f"host port {first} is in use" in c.reason)
+            assert f"by workload web (container {key_of().container_name(node.cluster)})" in ours.reason
+            await node.want(serving(1, first), tombstones=(tombstone_of(key_of(slot=0)),))
+            await node.until(key_of(slot=1), running)
+            assert await eventually_get(first) == "hello"
+
+
+async def eventually_get(port: int) -> str:
+    """What the server says once it listens."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(OSError):
+                return await asyncio.to_thread(get, port)
+            await asyncio.sleep(0.05)

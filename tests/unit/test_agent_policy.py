@@ -16,7 +16,7 @@ from agent.facts import Facts, InstanceRecord, key_text
 from agent.policy import Hours, NodePolicy, format_hours, is_open, limited, owner_policy, refusals
 from agent.policy_file import BadPolicy, parse_policy
 from lattice.contracts.messages import DesiredDocument, RunVolume
-from lattice.contracts.nouns import Amounts, Inventory, OwnerPolicy, Phase, PortRange
+from lattice.contracts.nouns import Amounts, Inventory, LocalImage, OwnerPolicy, Phase, PortRange
 from lattice.contracts.owner_rules import why_not
 from lattice.testing import FakeRuntime
 from tests.fixtures.agent import IMAGE, Node, eventually, instance_of, key_of, tombstone_of
@@ -163,6 +163,21 @@ def test_each_rule(rules: dict[str, Any], reason: str | None) -> None:
     assert refused == expected
 
 
+def test_an_image_that_is_ordered_by_its_id_is_what_it_is_called_here() -> None:
+    image_id = "sha256:" + "e" * 64
+    ordered = document(instance_of(key_of(), image="lattice.local/redis:7", image_id=image_id))
+    owner = OwnerPolicy(file="f", images=("lattice.local/*",))
+    honest = LocalImage(id=image_id, references=("lattice.local/redis:7",))
+    assert refusals(ordered, Facts(), owner, [honest]) == {}
+    other = LocalImage(id=image_id, references=("private/payroll:3",))
+    refused = refusals(ordered, Facts(), owner, [other])[key_text(key_of())]
+    assert (
+        "allows only images lattice.local/*, and sha256:eeeeeeeeeeee is called private/payroll:3 here"
+        in refused
+    )
+    assert key_text(key_of()) in refusals(ordered, Facts(), owner, [])
+
+
 def test_a_volume_takes_disk() -> None:
     volume = RunVolume(volume_id="vo-1", name="data", path="/data", size_bytes=2**30)
     owner = owner_policy(NodePolicy.model_validate({"resources": {"disk": "512Mi"}}), "f", NOW)
@@ -217,7 +232,8 @@ def test_ports_must_be_allowed() -> None:
     assert why_not(owner, pool="", image="", host_ports=(8000, 8099)) is None
     refused = why_not(owner, pool="", image="", host_ports=(8000, 5432))
     assert refused is not None and refused.reason == (
-        "allows fixed host ports only in 8000-8099, and 5432 is wanted"
+        "allows fixed host ports only in 8000-8099, and 5432 is wanted: leave out host_port, or ask for "
+        "`host_ports: [5432]` in the node's policy file"
     )
 
 

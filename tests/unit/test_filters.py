@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from lattice.contracts.messages import PlacementRule
-from lattice.contracts.nouns import OwnerPolicy
+from lattice.contracts.nouns import OwnerPolicy, PortRange
 from services.scheduler.candidate import candidate
 from services.scheduler.explanation import NO_NODES
 from services.scheduler.filters import FILTERS, failed
-from services.scheduler.placement import Placed, Unplaceable, place
+from services.scheduler.placement import Placed, Unplaceable, place, place_all
 from tests.fixtures.scheduling import a_node, a_request, amounts, rule
 
 DB = rule("db")
 ITSELF = PlacementRule(workload_name="orders", workload_id="wl-1")
+PORTS = (PortRange(first=8000, last=8099),)
 CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
     # name of the filter: (what the request asks, what the node is, what is said of the node)
     "state": [
@@ -44,6 +45,18 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
             {},
             {"policy": OwnerPolicy(hours="sat sun 00:00-24:00 (UTC)", open_now=False)},
             "a is not open to it: its owner allows new work only sat sun 00:00-24:00 (UTC)",
+        ),
+        (
+            {"host_ports": (5432, 8000)},
+            {"policy": OwnerPolicy(host_ports=PORTS)},
+            "a is not open to it: its owner allows fixed host ports only in 8000-8099, and 5432 is wanted: leave out host_port, or "
+            "ask for `host_ports: [5432]` in the node's policy file",
+        ),
+        (
+            {"host_ports": (5432,)},
+            {},
+            "a is not open to it: its owner allows no fixed host ports, and 5432 is wanted: leave out host_port, or ask for "
+            "`host_ports: [5432]` in the node's policy file",
         ),
         (
             {},
@@ -145,6 +158,13 @@ CASES: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
             "a lacks disk: it needs 1 GiB and has 0 B free",
         ),
     ],
+    "host_port": [
+        (
+            {"host_ports": (8000,)},
+            {"policy": OwnerPolicy(host_ports=PORTS), "host_ports": {8000: "web"}},
+            "a has host port 8000 taken by web",
+        ),
+    ],
     "document": [
         (
             {"document_bytes": 300 * 1024},
@@ -182,6 +202,7 @@ def test_a_filter_rejects_and_explains(
         ({"constraints": ("label.zone != home",)}, {}),
         ({"constraints": ("node == nd-a",)}, {}),
         ({"only_nodes": ("nd-b", "nd-a")}, {}),
+        ({"host_ports": (8000,)}, {"policy": OwnerPolicy(host_ports=PORTS), "host_ports": {8001: "web"}}),
         ({"image": "redis:7"}, {"policy": OwnerPolicy(images=("redis",), pools=("default",))}),
         ({"image_id": "sha256:1"}, {"image_ids": frozenset({"sha256:1"})}),
         ({"reserve": amounts(cpu=4, memory=8, disk=100)}, {}),
@@ -226,3 +247,13 @@ def test_of_very_many_nodes_only_some_are_listed_and_all_are_counted() -> None:
     assert isinstance(decision, Unplaceable)
     assert decision.summary == "no node fits: 1000 nodes are cordoned"
     assert len(decision.rejected) == 20
+
+
+def test_two_instances_of_one_batch_do_not_share_a_fixed_host_port() -> None:
+    policy = OwnerPolicy(host_ports=PORTS)
+    nodes = [a_node("nd-a", policy=policy), a_node("nd-b", policy=policy)]
+    requests = [a_request(f"in-{n}", slot=n, host_ports=(8000,)) for n in range(3)]
+    decisions = place_all(requests, nodes)
+    assert sorted(each.node.node_id for each in decisions if isinstance(each, Placed)) == ["nd-a", "nd-b"]
+    (left,) = [each for each in decisions if isinstance(each, Unplaceable)]
+    assert left.summary == "no node fits: 2 nodes have host port 8000 taken"

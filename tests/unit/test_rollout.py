@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lattice.contracts.messages import RunSpec, RunVolume
+from lattice.contracts.messages import RunPort, RunSpec, RunVolume
 from lattice.contracts.nouns import RolloutState
-from lattice.contracts.spec import HealthSpec, TcpCheck, UpdateOrder, UpdateSpec
+from lattice.contracts.spec import HealthSpec, PortProtocol, TcpCheck, UpdateOrder, UpdateSpec
 from services.registry.rollout import Newcomer, Verdict, goal_of, healthy_for, judge, order_of
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -86,3 +86,10 @@ def test_a_volume_forbids_two_at_once() -> None:
     goal = goal_of(replicas=1, revision=2, update=UPDATE, run=STATEFUL)
     assert (goal.surge, goal.max_unavailable, goal.exclusive) == (0, 1, True)
     assert order_of(UPDATE, PLAIN) == (UpdateOrder.START_FIRST, "")
+
+
+def test_a_fixed_host_port_is_stop_first() -> None:
+    port = RunPort(name="db", container_port=5432, protocol=PortProtocol.TCP, host_port=15432)
+    order, why = order_of(UPDATE, PLAIN.model_copy(update={"ports": (port,)}))
+    assert order is UpdateOrder.STOP_FIRST
+    assert why == "stop-first, because its fixed host port 15432 is free only when the old instance is gone"

@@ -41,6 +41,7 @@ class RunPort(Noun):
     name: str
     container_port: int
     protocol: PortProtocol
+    host_port: int | None = Field(None, description="the node's port; null: any that is free")
 
 
 class RunVolume(Noun):
@@ -95,6 +96,11 @@ class RunSpec(Noun):
     backoff: BackoffSpec = BackoffSpec()
     stop_timeout_s: int = 10
     job: JobOrder | None = Field(None, description="set where the container is to end; null for a service")
+
+    @property
+    def host_ports(self) -> tuple[int, ...]:
+        """The fixed host ports, in order."""
+        return tuple(sorted(port.host_port for port in self.ports if port.host_port is not None))
 
 
 class DesiredInstance(Noun):

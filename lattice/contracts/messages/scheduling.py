@@ -37,6 +37,7 @@ class SchedulableNode(Noun):
     document_free_bytes: int = Field(0, description="what its desired document can still take")
     image_ids: frozenset[str] = frozenset()
     policy: OwnerPolicy | None = Field(None, description="what its owner allows; null: everything")
+    host_ports: dict[int, str] = Field({}, description="fixed host port -> the workload that has it")
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
 
 
@@ -71,6 +72,7 @@ class PlacementRequest(Noun):
     only_nodes_reason: str = ""
     avoid: dict[str, str] = Field({}, description="node_id -> why it is not to run there again")
     image_id: str | None = None
+    host_ports: tuple[int, ...] = ()
     image: str = Field("", description="the reference, for nodes whose owner allows only some")
     group: str = Field("", description="instances of one group go to one node, in one decision")
     group_name: str = Field("", description="the group, for people: `app shop`")
