@@ -374,13 +374,13 @@ async def test_a_node_reports_for_itself_only(world: World) -> None:
 
 async def test_an_event_that_is_delivered_again_is_one_fact(world: World) -> None:
     await deployed(world, name="web", template="web")
-    event = NodeEvent(node_id=NODE, type="oom", at=world.clock.now())
+    event = NodeEvent(node_id=NODE, type="oom", at=world.clock.now(), detail="over its limit")
     for msg_id in ("fa-1", "fa-1", "fa-2"):
         received = Received(event, "", {"node_id": NODE, "type": "oom"}, headers={MSG_ID: msg_id})
         await observed.take_event(world.deps, received)
     await world.relay.round()
     facts = await reading.list_facts(world.deps, ListFacts(limit=1000))
-    assert sum(fact.verb == "oom" for fact in facts.facts) == 2
+    assert [fact.cause for fact in facts.facts if fact.verb == "oom"] == ["over its limit"] * 2
 
 
 async def test_what_happened_on_a_node_stands_in_the_timelines_of_both(world: World) -> None:
