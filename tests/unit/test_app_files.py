@@ -133,6 +133,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ports": ["http"]}, "services.web.ports[0]"),
     ({"ports": ["99999"]}, "services.web.ports[0]"),
     ({"depends_on": ["cache"]}, "services.web.depends_on[0]"),
+    ({"depends_on": [{"db": {}}]}, "services.web.depends_on[0]"),
     ({"depends_on": {"db": {"condition": "service_done"}}}, "services.web.depends_on.db.condition"),
     ({"depends_on": {"db": {"condition": "service_completed_successfully"}}}, "services.web.depends_on.db"),
     ({"healthcheck": {"test": ["CMD"]}}, "services.web.healthcheck.test"),
