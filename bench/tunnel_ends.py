@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvloop
 
-from lattice.tunnel_link import LocalSide, TunnelLink, TunnelStream
+from lattice.tunnel_link import TunnelLink
+from lattice.tunnel_stream import LocalSide, TunnelStream
 
 LINKS = 2
 BLOCK = bytes(2**20)

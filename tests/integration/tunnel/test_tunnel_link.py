@@ -16,7 +16,8 @@ import pytest
 
 from lattice.pki import create_authority, issue_service, new_private_key
 from lattice.pki_files import client_context, save_chain, save_key, server_context
-from lattice.tunnel_link import WINDOW_BYTES, LocalSide, TunnelLink, TunnelStream, break_off
+from lattice.tunnel_link import TunnelLink
+from lattice.tunnel_stream import WINDOW_BYTES, LocalSide, TunnelStream, break_off
 
 WAIT_S = 20.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
