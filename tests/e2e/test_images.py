@@ -95,6 +95,18 @@ async def test_postgres_keeps_its_data_over_a_restart(start: Start, postgres: Se
     await connection.close()
 
 
+async def test_postgres_needs_no_command(start: Start, postgres: Service) -> None:
+    """Its first start failed: an argument that was not there was handed on as an empty one."""
+    running = await start(replace(postgres, command=None))
+    login = {"user": "app", "password": _PASSWORD, "database": "orders", "ssl": False}
+    connection = await until_answered(
+        running,
+        lambda: asyncpg.connect(host="127.0.0.1", port=running.port, timeout=5, **login),
+        *_POSTGRES_NOT_YET,
+    )
+    await connection.close()
+
+
 async def test_postgres_without_a_password_says_so_and_ends(
     start: Start, image_of: Callable[[Recipe], str]
 ) -> None:

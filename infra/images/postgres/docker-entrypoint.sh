@@ -61,7 +61,9 @@ run_init_files() {
 initialise() {
   require_password
   create_cluster
-  pg_ctl --pgdata="$PGDATA" --wait -o "$(printf '%q ' "${@:2}") -c listen_addresses=''" start
+  local options=
+  [[ $# -lt 2 ]] || options=$(printf '%q ' "${@:2}") # without arguments it would print one that is empty
+  pg_ctl --pgdata="$PGDATA" --wait -o "$options -c listen_addresses=''" start
   create_database
   run_init_files
   pg_ctl --pgdata="$PGDATA" --wait --mode=fast stop
