@@ -1,14 +1,16 @@
-"""Three nodes with an Engine each: work is spread, moved off nodes that are drained or lost, and exact again when they return."""
+"""Three nodes with an Engine each: work is spread, moved off nodes that are drained or lost, stays where only the Engine is away, and is exact
+again when all return."""
 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.fixtures.fleet import Fleet, running_fleet
+from tests.fixtures.fleet import Fleet, Member, running_fleet
 from tests.fixtures.platform import until
 
 SLEEP = ("--", "sleep", "86400")
@@ -23,7 +25,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterator
         yield fleet
 
 
-def run(fleet: Fleet, image: str, name: str, *options: str, on: str | None = None) -> None:
+def run(fleet: Fleet, image: str, name: str, *options: str, on: str | None = None, wait: bool = True) -> None:
+    options = options if wait else (*options, "--no-wait")
     place = ("--set", f'placement.constraints=["node == {on}"]') if on else ()
     fleet.platform.ok("run", image, "--name", name, "--memory", "16Mi", *SOON, *place, *options, *SLEEP)
 
@@ -33,6 +36,7 @@ def clean(fleet: Fleet) -> Iterator[None]:
     """Everything ready and nothing running, after the test as before it."""
     yield
     for member in fleet.members.values():
+        member.engine.ensure_running()
         member.ensure_running()
     for workload in fleet.platform.json("ps")["items"]:
         fleet.platform.ok("rm", workload["name"], "--volumes", "--yes")
@@ -215,3 +219,90 @@ def test_what_the_owner_of_a_machine_does_not_allow_runs_elsewhere(fleet: Fleet,
     )
     file.unlink()
     until(lambda: fleet.node("two")["policy"] is None, what="the policy of two being gone")
+
+
+def lives(member: Member, workload: str) -> list[tuple[str, str]]:
+    """Which containers of a workload run there, and since when."""
+    return [
+        (each["Id"], each["State"]["StartedAt"])
+        for each in member.containers(workload)
+        if each["State"]["Running"]
+    ]
+
+
+def why_not(fleet: Fleet, workload: str, node: str) -> str:
+    """Why an instance of it was not placed there, as people are told."""
+    (placement,) = fleet.platform.json("show", workload)["placement"]
+    return "; ".join(each["reason"] for each in placement["rejected"] if each["node"] == node)
+
+
+@pytest.mark.parametrize("live_restore", [False, True], ids=["stops-with-docker", "live-restore"])
+def test_work_stays_on_a_node_whose_engine_is_killed_and_new_work_goes_elsewhere(
+    fleet: Fleet, image_test: str, live_restore: bool
+) -> None:
+    """Its agent is there, so the node is: longer than it takes to move work off a lost node, nothing moves."""
+    two, options = fleet["two"], ("--live-restore",) if live_restore else ()
+    if live_restore:
+        two.engine.end(signal.SIGTERM)
+        until(lambda: fleet.node("two")["reason"], what="the Engine's end being noticed")
+        two.engine.start(*options)
+        until(lambda: not fleet.node("two")["reason"], what="the Engine being back")
+    run(fleet, image_test, "web", "--replicas", "3")
+    (before,) = lives(two, "web")
+    two.engine.end(signal.SIGKILL)
+    away_since_s = time.monotonic()
+    until(
+        lambda: "Docker Engine cannot be used" in fleet.node("two")["reason"], what="the problem being shown"
+    )
+    assert fleet.node("two")["state"] == "ready"
+    run(fleet, image_test, "new", "--replicas", "2")
+    assert {node for node, _ in fleet.where("new")} == {"one", "three"}
+    run(fleet, image_test, "pinned", on="two", wait=False)
+    until(lambda: "Docker Engine" in why_not(fleet, "pinned", "two"), what="why it has no place")
+    until(
+        lambda: time.monotonic() - away_since_s > 5,
+        what="more than the time after which work of a lost node moves",
+    )
+    two.engine.start(*options)
+    until(lambda: fleet.node("two")["reason"] == "", what="the problem being over")
+    fleet.until_where("web", ("one", "running"), ("three", "running"), ("two", "running"))
+    until(lambda: len(lives(two, "web")) == 1, what="one container of web on two")
+    (after,) = lives(two, "web")
+    assert after[0] == before[0] and (after == before) is live_restore
+    fleet.until_where("pinned", ("two", "running"))
+    assert "displaced" not in {verb for verb, _ in fleet.events("web")}
+
+
+def test_a_node_cut_off_during_a_deploy_ends_with_the_exact_count(fleet: Fleet, image_test: str) -> None:
+    """It has its order and cannot be heard; or it gets the order only when another node has done the work."""
+    two = fleet["two"]
+    run(fleet, image_test, "web", "--replicas", "3", wait=False)
+    two.send(signal.SIGSTOP)
+    until(lambda: [s for _, s in fleet.where("web")].count("running") == 3, what="three serving elsewhere")
+    two.send(signal.SIGCONT)
+    fleet.until_node("two", "ready")
+    until(lambda: len(fleet.where("web")) == 3, what="the exact count")
+    until(lambda: fleet.where("web") == fleet.running("web"), what="the Engines being as shown")
+
+
+def test_a_cancelled_deploy_leaves_nothing_on_its_node(fleet: Fleet, image_test: str) -> None:
+    two = fleet["two"]
+    never = ("--set", 'health.exec.command=["false"]')
+    run(fleet, image_test, "web", *never, on="two", wait=False)
+    until(lambda: len(lives(two, "web")) == 1, what="its container running")
+    operations = fleet.platform.json("op", "ls")["items"]
+    (operation,) = [each for each in operations if each["state"] in ("pending", "running")]
+    fleet.platform.ok("op", "cancel", operation["id"])
+    until(lambda: lives(two, "web") == [], what="the container being stopped on its node")
+
+
+def test_what_is_removed_while_its_node_is_away_goes_when_it_returns(fleet: Fleet, image_test: str) -> None:
+    two = fleet["two"]
+    run(fleet, image_test, "web", on="two")
+    two.kill()
+    fleet.until_node("two", "unreachable")
+    said = fleet.platform.run("rm", "web", "--yes")
+    assert said.code == 0 and "go as soon as those nodes are back" in said.out + said.err
+    assert len(lives(two, "web")) == 1, "nothing that happens elsewhere stops a container"
+    two.start()
+    until(lambda: two.containers("web") == [], what="the container being gone")
