@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lattice.contracts.messages import SchedulableNode
@@ -96,8 +96,12 @@ def schedulable_node(
     workloads: Mapping[str, int],
     *,
     host_ports: Mapping[int, str] | None = None,
+    asked_images: Collection[str] = (),
 ) -> SchedulableNode:
-    """The node as the scheduler sees it; its state is `ready` only if it may take work now."""
+    """The node as the scheduler sees it; its state is `ready` only if it may take work now.
+
+    A node may hold hundreds of images: only those that are asked for by id are told, or forty nodes would be more than a message holds.
+    """
     inventory = Inventory.model_validate(node.inventory)
     state = state_of(node).value
     return SchedulableNode(
@@ -116,7 +120,7 @@ def schedulable_node(
         held_by_stopped=held_by_stopped,
         document_free_bytes=document_free_bytes,
         disk_problem=DiskFull.read(node.disk_full).reason if node.disk_full else "",
-        image_ids=frozenset(image.id for image in inventory.images),
+        image_ids=frozenset(image.id for image in inventory.images if image.id in asked_images),
         host_ports=dict(host_ports or {}),
         workloads=dict(workloads),
     )

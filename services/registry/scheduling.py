@@ -6,7 +6,7 @@ partial per instance: whoever lost is answered with the newer nodes and placed a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,12 @@ async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> Schedulin
         if request.workload_ids is not None:
             asked = {"workload_id": In(tuple(await with_mates(tx, request.workload_ids)))}
         wanted = await tx.find(InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING, **asked)
+        requests = await placement_requests(tx, wanted)
+        images = request.image_ids | {each.image_id for each in requests if each.image_id is not None}
         return SchedulingSnapshot(
             term=cluster.term,
-            nodes=tuple(_schedulable(node, placed.get(node.id, [])) for node in nodes),
-            wanted=tuple(await placement_requests(tx, wanted)),
+            nodes=tuple(_schedulable(node, placed.get(node.id, []), images) for node in nodes),
+            wanted=tuple(requests),
         )
 
 
@@ -156,7 +158,9 @@ def _document_free_bytes(instances: Iterable[InstanceRow]) -> int:
     return PLACEABLE_BYTES - sum(kept)
 
 
-def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> SchedulableNode:
+def _schedulable(
+    node: NodeRow, instances: Sequence[InstanceRow], asked_images: Collection[str] = ()
+) -> SchedulableNode:
     counts: dict[str, int] = {}
     for row in instances:
         counts[row.workload_id] = counts.get(row.workload_id, 0) + 1
@@ -168,6 +172,7 @@ def _schedulable(node: NodeRow, instances: Sequence[InstanceRow]) -> Schedulable
         _document_free_bytes(instances),
         counts,
         host_ports=host_ports(instances),
+        asked_images=asked_images,
     )
 
 

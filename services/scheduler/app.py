@@ -64,7 +64,10 @@ class Scheduler:
             await asyncio.sleep(self._leadership.pause_s)
 
     async def _try(self, request: TryPlacements) -> TriedPlacements:
-        query = SchedulingQuery(workload_ids=frozenset())  # the nodes, and nothing that waits
+        images = frozenset(
+            step.request.image_id for step in request.steps if step.request.image_id is not None
+        )
+        query = SchedulingQuery(workload_ids=frozenset(), image_ids=images)  # nothing that waits
         snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, query)
         return try_placements(request, snapshot.nodes)
 

@@ -77,7 +77,7 @@ class Rounds:
         for _ in range(MOST_TRIES):
             decisions = place_all(wanted, nodes.values())
             answer = await self._commit(decisions)
-            nodes.update((node.node_id, node) for node in answer.nodes)
+            nodes.update((node.node_id, _with_images(node, nodes[node.node_id])) for node in answer.nodes)
             refused = {refusal.instance_id for refusal in answer.refused}
             unplaced = [decision.request for decision in decisions if not isinstance(decision, Placed)]
             waiting += len(unplaced)
@@ -110,6 +110,11 @@ class Rounds:
             raise SteppedDown(error.detail) from error
         metrics.count(answer, unplaceable=len(others))
         return answer
+
+
+def _with_images(fresh: SchedulableNode, known: SchedulableNode) -> SchedulableNode:
+    """A commit does not tell images again."""
+    return fresh.model_copy(update={"image_ids": known.image_ids})
 
 
 def _placement(decision: Placed) -> Placement:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import pytest
+
 from lattice.contracts.messages import (
     CommitPlacements,
     GetByName,
@@ -16,11 +18,12 @@ from lattice.contracts.messages import (
 from services.registry import nodes, reading, scheduling, workload_update
 from services.registry.change import SYSTEM
 from services.registry.disk_watermark import DiskFull
+from services.registry.image_pinning import Answer, RegistryAnswer
 from services.registry.node_deps import NodeDeps
 from services.registry.node_rows import find_node, note_disk_full
 from services.registry.tables import FactRow
 from services.scheduler.placement import Unplaceable, place
-from tests.fixtures.registry_world import CALLER, NODE, World, placement
+from tests.fixtures.registry_world import CALLER, INVENTORY, NODE, Registries, World, placement
 from tests.fixtures.registry_world import world as world
 
 FULL = DiskFull(percent=91, refuse_above_percent=85, accept_below_percent=80)
@@ -127,3 +130,16 @@ async def test_labels_and_pools_that_change_leave_what_runs_and_are_said_to_the_
     assert not isinstance(place(snapshot.wanted[0], snapshot.nodes), Unplaceable)
     runs = await reading.get_workload(world.deps, GetByName(ref="runs"))
     assert [each.node for each in runs.instances] == ["one"]
+
+
+async def test_only_images_that_are_asked_for_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images of forty nodes were more than a message holds."""
+    (known,) = INVENTORY.images
+    nothing = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
+    assert nothing.nodes[0].image_ids == frozenset()
+    asked = SchedulingQuery(image_ids=frozenset({known.id, "sha256:other"}))
+    assert (await scheduling.scheduling_snapshot(world.deps, asked)).nodes[0].image_ids == {known.id}
+    monkeypatch.setattr(Registries, "reply", RegistryAnswer(Answer.AWAY, detail="no route"))
+    await world.create(name="db", template="postgres")
+    waiting = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
+    assert waiting.wanted[0].image_id == known.id and waiting.nodes[0].image_ids == {known.id}

@@ -35,7 +35,9 @@ class SchedulableNode(Noun):
     )
     disk_problem: str = Field("", description="why its disk is too full for new work; empty when it is not")
     document_free_bytes: int = Field(0, description="what its desired document can still take")
-    image_ids: frozenset[str] = frozenset()
+    image_ids: frozenset[str] = Field(
+        frozenset(), description="of the images that somebody asks for by id, those that are here"
+    )
     policy: OwnerPolicy | None = Field(None, description="what its owner allows; null: everything")
     host_ports: dict[int, str] = Field({}, description="fixed host port -> the workload that has it")
     workloads: dict[str, int] = Field({}, description="workload_id -> how many of its instances are here")
@@ -136,6 +138,9 @@ class SchedulingQuery(Noun):
     """Which waiting instances the scheduler asks about: those of these workloads, or all."""
 
     workload_ids: frozenset[Id] | None = Field(None, description="None for all that wait")
+    image_ids: frozenset[str] = Field(
+        frozenset(), description="images to look for on nodes, beside those that waiting instances ask for"
+    )
 
 
 class SchedulingSnapshot(Noun):
