@@ -15,7 +15,7 @@ import pytest
 from lattice.contracts import catalogue as c
 from lattice.contracts import messages as m
 from lattice.contracts.nouns import DesiredState
-from services.registry import displacing, rendering, scheduling
+from services.registry import displacing, placement_wishes, rendering, scheduling
 from services.registry.tables import InstanceRow, WorkloadRow
 from tests.simulation.time import run_in_virtual_time
 from tests.simulation.witness import BAD
@@ -103,8 +103,8 @@ def homes_forgotten(patch: pytest.MonkeyPatch) -> None:
     async def nowhere(tx: Any, app_ids: Any) -> dict[str, str]:
         return {}
 
-    patch.setattr(scheduling, "homes_of", nowhere)
-    patch.setattr(displacing, "homes_of", nowhere)
+    for module in (scheduling, displacing, placement_wishes):
+        patch.setattr(module, "homes_of", nowhere)
 
 
 def told_before_its_time(patch: pytest.MonkeyPatch) -> None:
