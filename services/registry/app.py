@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.bus_system import SystemBus, open_system_bus
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import HEARTBEAT, NODE_EVENT, REGISTRY_WAKE, STATUS
-from lattice.contracts.messages import DeadLetter, Done
+from lattice.contracts.catalogue import HEARTBEAT, NODE_EVENT, REGISTRY_WAKE, RESYNC, STATUS
+from lattice.contracts.messages import DeadLetter, Done, Resync
 from lattice.contracts.streams import CONSUMERS, NODE_EVENTS_BY_REGISTRY, OBSERVED_BY_REGISTRY, STREAMS
 from lattice.dead_letters import DeadLetterMover
 from lattice.envelope import load_master_keys
-from lattice.errors import Temporary
+from lattice.errors import LatticeError, Temporary
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
 from lattice.migrations import upgrade_when_there
@@ -51,6 +52,8 @@ from services.registry.tables import MIGRATIONS
 from services.registry.template import load_templates
 from services.registry.vault import Vault
 from services.registry.workload_create import WorkloadDeps
+
+_REPORT_IN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,7 @@ class Registry:
         )
         self.about_nodes = NodeDeps(plain, keys.issuer, node_settings or NodeSettings(), cut_links)
         self.presence = Presence(clock.now)
+        self._to_ask: asyncio.Queue[str] = asyncio.Queue()
         self.judge = Judge(
             plain,
             self.presence,
@@ -124,6 +128,7 @@ class Registry:
             thresholds=thresholds,
             mass_loss_hold=mass_loss_hold,
             watermark=watermark,
+            heard_again=self._to_ask.put_nowait,
         )
         self.deps = plain
         self.cluster_id = keys.issuer.cluster_id
@@ -143,6 +148,16 @@ class Registry:
         background.start("relay", self.relay.run)
         background.start("sweep", Sweep(self.deps).run)
         background.start("judge", self.judge.run)
+        background.start("reports asked for", self._ask_reports)
+
+    async def _ask_reports(self) -> None:
+        """Ask nodes that are back what they have; of one that does not answer the next report comes by itself."""
+        while True:
+            node_id = await self._to_ask.get()
+            try:
+                await self.bus.ask(RESYNC, Resync(), timeout_s=_REPORT_IN_S, node_id=node_id)
+            except LatticeError as error:
+                logger.info("node {} was asked for a report: {}", node_id, error)
 
     async def _given_up(self, letter: DeadLetter) -> None:
         """A message that no consumer could handle: people must hear of it."""

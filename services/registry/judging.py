@@ -63,8 +63,12 @@ class _Known:
         return cls(Liveness(row.liveness), row.docker_problem, full, bool(row.boot_id))
 
 
+def _nobody(_: str) -> None:
+    """Where nobody asks a node that is back what it has."""
+
+
 class Judge:
-    """Ticks for ever (`run`), or as a test says (`tick`)."""
+    """Ticks for ever (`run`), or as a test says (`tick`).  `heard_again` is told of nodes that were lost and are heard again."""
 
     def __init__(
         self,
@@ -77,7 +81,9 @@ class Judge:
         pace: Pace | None = None,
         mass_loss_hold: timedelta = MASS_LOSS_HOLD,
         watermark: Watermark = DEFAULT_WATERMARK,
+        heard_again: Callable[[str], None] = _nobody,
     ) -> None:
+        self._heard_again = heard_again
         self._watermark = watermark
         self._mass_loss_hold = mass_loss_hold
         self._deps, self._presence = deps, presence
@@ -205,6 +211,9 @@ class Judge:
         for node_id in moved:
             self._members.pop(node_id, None)
         self._members.update({row.id: _Known.of(row) for row in members})
+        for row in members:
+            if row.id in moved and row.liveness == Liveness.JOINING:
+                self._heard_again(row.id)
 
     def _note(self, change: Change, row: NodeRow) -> None:
         note_docker_problem(change, row, self._presence.newest(row.id).docker_problem)

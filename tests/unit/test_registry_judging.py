@@ -105,6 +105,21 @@ async def pass_s(seconds: int, *replicas: Replica, speaking: tuple[str, ...] = (
             await replica.judge.tick()
 
 
+async def test_a_node_that_was_lost_and_is_heard_again_is_asked_what_it_has(
+    database: MemoryDatabase, clock: ManualClock
+) -> None:
+    """Its next report of everything was up to half a minute away, and until then it took no work."""
+    asked: list[str] = []
+    replica = Replica(database, clock, heard_again=asked.append)
+    async with replica.store.transaction() as tx:
+        tx.add(member(NAMES[0], clock))
+    await pass_s(1, replica, speaking=NAMES[:1])
+    await pass_s(20, replica)
+    assert (await row_of(replica, NAMES[0])).liveness == Liveness.UNREACHABLE and asked == []
+    await pass_s(6, replica, speaking=NAMES[:1])
+    assert (await row_of(replica, NAMES[0])).liveness == Liveness.JOINING and asked == [NAMES[0]]
+
+
 async def test_a_silent_node_becomes_suspect_then_unreachable_and_ready_by_reporting(
     replica: Replica,
 ) -> None:
