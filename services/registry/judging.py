@@ -63,6 +63,10 @@ class _Known:
         return cls(Liveness(row.liveness), row.docker_problem, full, bool(row.boot_id))
 
 
+# Lost, or back and not yet known to have all it had.
+_GONE = (Liveness.UNREACHABLE, Liveness.JOINING)
+
+
 def _nobody(_: str) -> None:
     """Where nobody asks a node that is back what it has."""
 
@@ -163,26 +167,30 @@ class Judge:
         told = {node_id for node_id in heard & self._members.keys() if self._says_news(node_id)}
         if moved or told or self._unsaid:
             await self._apply(moved, told)
-        if self._hold_is_over():
-            await self._end_hold()
+        if reason := self._why_hold_is_over():
+            await self._end_hold(reason)
         if now_s - self._written_s >= self._pace.write_every_s:
             await self._presence.write(self._deps.store, self._members.keys())
             self._written_s = now_s
 
-    def _hold_is_over(self) -> bool:
-        """A registry that was away, or cut off, in the meantime does not know whose fault it was: the time begins anew with its hearing."""
-        time_is_over = self._held_until is not None and self._deps.now() >= self._held_until
-        return time_is_over and has_heard_for(self._state, self._mass_loss_hold.total_seconds())
+    def _why_hold_is_over(self) -> str:
+        """Every node is back, or the time is over.  A registry that was away, or cut off, in the meantime does not know whose fault it was: the
+        time begins anew with its hearing."""
+        if self._held_until is None:
+            return ""
+        if not any(known.liveness in _GONE and known.reported for known in self._members.values()):
+            return "every node is back"
+        time_is_over = self._deps.now() >= self._held_until
+        heard = has_heard_for(self._state, self._mass_loss_hold.total_seconds())
+        return "no end of the loss in sight" if time_is_over and heard else ""
 
-    async def _end_hold(self) -> None:
+    async def _end_hold(self, reason: str) -> None:
         async with self._deps.change(SYSTEM, action="node.judge") as change:
             cluster = await change.tx.get(ClusterRow, 1, lock=True)
             if cluster is None or cluster.moves_held_until != self._held_until:
                 return  # more nodes vanished meanwhile
             change.tx.update(cluster, moves_held_until=None)
-            change.fact(
-                "platform", "moves_released", entity_id="platform", cause="no end of the loss in sight"
-            )
+            change.fact("platform", "moves_released", entity_id="platform", cause=reason)
         self._held_until = None
 
     def _says_news(self, node_id: str) -> bool:

@@ -140,6 +140,23 @@ async def held(replica: Replica) -> bool:
     return cluster is not None and cluster.moves_held_until is not None
 
 
+async def test_a_hold_ends_when_every_node_is_back(
+    replica: Replica, database: MemoryDatabase, clock: ManualClock
+) -> None:
+    """It held the moves of a node that was lost minutes later, alone."""
+    await ensure_cluster(replica.deps, "c1234567")
+    judging = Replica(database, clock, 1, mass_loss_hold=HOLD)
+    await pass_s(3, judging, speaking=NAMES)
+    await pass_s(20, judging, speaking=("nd-c",))
+    await pass_s(12, judging, speaking=NAMES)
+    assert await held(judging), "they are heard, and what they have is not known yet"
+    async with judging.store.transaction() as tx:
+        for row in await tx.find(NodeRow, lock=True):
+            tx.update(row, liveness=Liveness.READY.value)
+    await pass_s(12, judging, speaking=NAMES)
+    assert not await held(judging) and ("platform", "moves_released") in await facts(judging)
+
+
 async def test_a_hold_ends_after_its_time_of_own_health_and_begins_anew_when_we_were_away(
     replica: Replica, database: MemoryDatabase, clock: ManualClock
 ) -> None:
