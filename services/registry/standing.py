@@ -117,7 +117,7 @@ class Standing:
             slot=row.slot,
             waited_for_since=None if self.counts(row) else began,
             hopeless=seen.phase is Phase.FAILED and operations.is_hopeless(seen),
-            reason=seen.reason or seen.progress,
+            reason=_how_it_ended(row) or seen.reason or seen.progress,
         )
 
     def _began(self, row: InstanceRow) -> datetime:
@@ -139,6 +139,12 @@ class Standing:
             return f"watching it for {self._healthy_for.total_seconds():g} s"
         seen = operations.watch(row, away=self.away)
         return seen.progress or seen.reason
+
+
+def _how_it_ended(row: InstanceRow) -> str:
+    """Of an instance that ended and was started again: more to the point than that its check does not answer yet."""
+    last = row.last_exit or {}
+    return str(last.get("reason") or "") if row.restarts and last.get("instance_id") == row.id else ""
 
 
 def _serves(row: InstanceRow) -> bool:

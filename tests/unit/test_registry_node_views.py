@@ -107,7 +107,10 @@ def test_a_broken_engine_is_said_in_plain_words_and_keeps_work_away() -> None:
 
 
 def test_the_scheduler_sees_what_is_free_and_what_is_there() -> None:
-    seen = schedulable_node(node(pool="edge"), Amounts(cpu_millis=500), Amounts(), 0, {"wl-1": 2})
+    asked = {"sha256:aa", "sha256:elsewhere"}
+    seen = schedulable_node(
+        node(pool="edge"), Amounts(cpu_millis=500), Amounts(), 0, {"wl-1": 2}, asked_images=asked
+    )
     assert (seen.state, seen.reason, seen.pool) == ("ready", "", "edge")
     assert (seen.capacity.cpu_millis, seen.reserved.cpu_millis) == (4000, 500)
     assert (seen.image_ids, seen.workloads) == (frozenset({"sha256:aa"}), {"wl-1": 2})
