@@ -19,7 +19,7 @@ from lattice.contracts.messages import DesiredDocument, DesiredInstance
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Name, OwnerPolicy, PortRange
 from lattice.contracts.owner_rules import NotAllowed, allows_image, why_not
 from lattice.contracts.quantities import CpuMillis, SizeBytes, format_size
-from lattice.contracts.spec import SpecModel
+from lattice.contracts.spec_model import SpecModel
 
 _TIME = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)$|^24:00$")
 _PATTERN = re.compile(r"^[A-Za-z0-9._/:*-]+$")

@@ -53,7 +53,8 @@ async def measure() -> list[str]:
             return REPLICAS
 
         async def tidy(name: str) -> None:
-            remove_bare() if name == _BARE else None
+            if name == _BARE:
+                remove_bare()
             for service in services:
                 await engine.docker._query_json(f"services/{service}", method="DELETE")
             services.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lattice.contracts.nouns import DesiredState
 from services.registry.change import Change
@@ -55,16 +56,8 @@ def _replace(change: Change, standing: Standing, row: InstanceRow, chain: Sequen
         avoid=avoid,
         last_exit=inherited_exit(former),
     )
-    change.fact(
-        "instance",
-        "rescheduled",
-        entity_id=row.id,
-        entity_name=row.workload_name,
-        workload_id=row.workload_id,
-        project=row.project,
-        cause=former.given_up,
-        data={"instance": former.id, "node": former.node_id, "slot": row.slot, "moves": row.moves},
-    )
+    what = {"instance": former.id, "node": former.node_id, "slot": row.slot, "moves": row.moves}
+    _tell(change, row, "rescheduled", cause=former.given_up, data=what)
 
 
 def _moves(row: InstanceRow, after_s: float) -> int:
@@ -75,13 +68,18 @@ def say_displaced(change: Change, row: InstanceRow, why: Displaced) -> None:
     """Say why an instance leaves its node, if it has to."""
     if why.how is Displacement.NONE:
         return
+    what = {"node": row.node_id, "slot": row.slot, "epoch": row.epoch, "how": why.how}
+    _tell(change, row, "displaced", cause=why.reason, data=what)
+
+
+def _tell(change: Change, row: InstanceRow, verb: str, *, cause: str, data: dict[str, Any]) -> None:
     change.fact(
         "instance",
-        "displaced",
+        verb,
         entity_id=row.id,
         entity_name=row.workload_name,
         workload_id=row.workload_id,
         project=row.project,
-        cause=why.reason,
-        data={"node": row.node_id, "slot": row.slot, "epoch": row.epoch, "how": why.how},
+        cause=cause,
+        data=data,
     )

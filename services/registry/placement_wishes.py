@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from lattice.contracts.messages import PlacementRequest, PlacementRule
 from lattice.contracts.nouns import Amounts
-from lattice.contracts.spec import AffinityRule, PlacementSpec, WorkloadSpec
+from lattice.contracts.placement_spec import AffinityRule, PlacementSpec
+from lattice.contracts.spec import WorkloadSpec
 from lattice.storage import In, Not, Transaction
 from services.registry.app_places import homes_of
 from services.registry.rescheduling import avoided

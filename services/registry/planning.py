@@ -53,12 +53,9 @@ class _Before:
 
 async def plan_workload(deps: WorkloadDeps, request: PlanWorkload) -> WorkloadPlan:
     """What this spec would change now; nothing is written."""
-    wanted = CreateWorkload(
-        caller=request.caller, project=request.project, spec=request.spec, adopt=request.adopt
-    )
-    prepared = await prepare(deps, wanted)
+    prepared = await prepare(deps, request)
     try:
-        await _do_and_undo(deps, wanted, prepared)
+        await _do_and_undo(deps, request, prepared)
     except _Undo as undone:
         return undone.plan
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from lattice.contracts.spec import WorkloadSpec, parse_constraint
+from lattice.contracts.placement_spec import parse_constraint
+from lattice.contracts.spec import WorkloadSpec
 from services.registry.displacement import Displaced, Displacement
 
 # As long as Nomad waits at most before it reschedules again (its `max_delay`).

@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator
 from pydantic import BeforeValidator, Field
 
 from lattice.contracts.nouns import Name
-from lattice.contracts.spec import HealthSpec, PortSpec, ResourceSpec, SpecModel, VolumeSpec
+from lattice.contracts.spec import HealthSpec, PortSpec, ResourceSpec, VolumeSpec
+from lattice.contracts.spec_model import SpecModel
 from lattice.contracts.views import TemplateView
 from lattice.errors import FieldError, Invalid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from lattice.contracts.messages import SchedulableNode
-from lattice.contracts.spec import parse_constraint
+from lattice.contracts.placement_spec import parse_constraint
 
 
 @lru_cache(maxsize=4096)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from lattice.contracts.messages import PlacementRequest
 from lattice.contracts.nouns import Amounts, NodeState
+from lattice.contracts.placement_spec import parse_constraint
 from lattice.contracts.quantities import format_size
-from lattice.contracts.spec import parse_constraint
 from services.scheduler.affinity import COMPANY_FILTERS
 from services.scheduler.candidate import Candidate, Room
 from services.scheduler.constraints import holds, present

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lattice.contracts.messages import PlacementRequest, SchedulableNode
-from lattice.contracts.spec import PlacementStrategy
+from lattice.contracts.placement_spec import PlacementStrategy
 from services.scheduler.affinity import is_met
 from services.scheduler.candidate import Candidate
 from services.scheduler.constraints import holds

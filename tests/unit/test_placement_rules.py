@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lattice.contracts.messages import PlacementRequest, PlacementRule, SchedulableNode
 from lattice.contracts.nouns import Amounts
-from lattice.contracts.spec import PlacementStrategy, PreferredConstraint
+from lattice.contracts.placement_spec import PlacementStrategy, PreferredConstraint
 from services.scheduler.placement import Decision, Placed, Unplaceable, place, place_all
 from services.scheduler.whereabouts import domain_of
 from tests.fixtures.scheduling import a_node, a_request, amounts, rule

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lattice.contracts.placement_spec import parse_constraint
 from lattice.contracts.quantities import format_size, parse_duration_s, parse_size
-from lattice.contracts.spec import WorkloadSpec, parse_constraint
+from lattice.contracts.spec import WorkloadSpec
 
 GOOD: dict[str, Any] = {
     "name": "orders-api",

@@ -21,13 +21,8 @@ class CreateWorkload(Noun):
     adopt: bool = False
 
 
-class PlanWorkload(Noun):
+class PlanWorkload(CreateWorkload):
     """What would this spec change?  As a deploy, or as an update of the workload of that name."""
-
-    caller: Caller
-    project: Name = "default"
-    spec: WorkloadSpec
-    adopt: bool = False
 
 
 class WorkloadPlan(Noun):

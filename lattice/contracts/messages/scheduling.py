@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from lattice.contracts.nouns import Amounts, Id, NodeId, Noun, OwnerPolicy
-from lattice.contracts.spec import PlacementStrategy, PreferredConstraint
+from lattice.contracts.placement_spec import PlacementStrategy, PreferredConstraint
 
 
 class TakeTerm(Noun):
