@@ -54,19 +54,7 @@ async def measure() -> list[str]:
             done = await compare(contestants, rounds=ROUNDS, own_pids=found.pids, engine_cpu_s=engine_cpu_s)
         finally:
             remove_bare()
-    times = [f"{name}: {1000 / done.rate(name):.0f} ms" for name in contestants]
-    ratios = [
-        f"{1 / done.ratio('Lattice', name):.2f} x that of {name}" for name in contestants if name != "Lattice"
-    ]
-    return [
-        "## G1: request to running container",
-        "",
-        *done.lines(_BARE),
-        "",
-        "; ".join(times),
-        "",
-        f"Lattice's time is {', '.join(ratios)} ({GOALS})",
-    ]
+    return done.report("G1: request to running container", ours="Lattice", peer=_BARE, goals=GOALS)
 
 
 if __name__ == "__main__":

@@ -114,17 +114,7 @@ async def measure() -> list[str]:
             )
         finally:
             remove_bare()
-    times = [f"{name}: {1000 / done.rate(name):.0f} ms" for name in contestants]
-    ratios = [f"{1 / done.ratio(_OURS, name):.2f} x that of {name}" for name in contestants if name != _OURS]
-    return [
-        "## G5: kill to running replacement",
-        "",
-        *done.lines(_BARE),
-        "",
-        "; ".join(times),
-        "",
-        f"Lattice's time is {', '.join(ratios)} ({GOALS})",
-    ]
+    return done.report("G5: kill to running replacement", ours=_OURS, peer=_BARE, goals=GOALS)
 
 
 if __name__ == "__main__":

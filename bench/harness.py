@@ -73,6 +73,14 @@ class Comparison:
     def rate(self, name: str) -> float:
         return statistics.median(each[name].rate for each in self.rounds)
 
+    def report(self, title: str, *, ours: str, peer: str, goals: str) -> list[str]:
+        """The section of a benchmark whose operations are single ones: a table, the times, and ours beside each of the others'."""
+        names = list(self.rounds[0])
+        times = [f"{name}: {1000 / self.rate(name):.0f} ms" for name in names]
+        ratios = [f"{1 / self.ratio(ours, name):.2f} x that of {name}" for name in names if name != ours]
+        summary = f"{ours}'s time is {', '.join(ratios)} ({goals})"
+        return [f"## {title}", "", *self.lines(peer), "", "; ".join(times), "", summary]
+
     def cpu_us(self, name: str) -> float:
         """CPU microseconds per operation."""
         return statistics.median(each[name].cpu_us for each in self.rounds)

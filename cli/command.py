@@ -33,6 +33,11 @@ WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until i
 TimeoutOption = Annotated[
     str, typer.Option("--timeout", metavar="DURATION", help="How long to wait (30s, 5m); then exit with 3.")
 ]
+VolumesOption = Annotated[bool, typer.Option("--volumes", help="Remove its volumes and their data too.")]
+LinesOption = Annotated[
+    str, typer.Option("--lines", "-n", "--tail", metavar="N|all", help="The newest N lines.")
+]
+TimestampsOption = Annotated[bool, typer.Option("--timestamps", "-t", help="Begin each line with its time.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _COMMON = (

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client_paths import path_of
-from cli.command import TimeoutOption, WaitOption, YesOption, command, group
+from cli.command import TimeoutOption, VolumesOption, WaitOption, YesOption, command, group
 from cli.session import Session
 
 Json = dict[str, Any]
@@ -231,9 +231,7 @@ def remove(
     session: Session,
     app: AppArgument,
     *,
-    volumes: Annotated[
-        bool, typer.Option("--volumes", help="Remove its volumes and their data too.")
-    ] = False,
+    volumes: VolumesOption = False,
     yes: YesOption = False,
     wait: WaitOption = True,
     timeout: TimeoutOption = _TIMEOUT,

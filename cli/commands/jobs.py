@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client_paths import path_of
-from cli.command import TimeoutOption, WaitOption, command, group
+from cli.command import LinesOption, TimeoutOption, TimestampsOption, WaitOption, command, group
 from cli.commands.reading import NameArgument
 from cli.errors import CliError
 from cli.session import Session
@@ -81,12 +81,8 @@ def logs(
     name: NameArgument,
     run: RunArgument = None,
     *,
-    lines: Annotated[
-        str, typer.Option("--lines", "-n", "--tail", metavar="N|all", help="The newest N lines.")
-    ] = "all",
-    timestamps: Annotated[
-        bool, typer.Option("--timestamps", "-t", help="Begin each line with its time.")
-    ] = False,
+    lines: LinesOption = "all",
+    timestamps: TimestampsOption = False,
 ) -> None:
     """Show what one run of a job wrote, oldest line first."""
     from cli import log_pages, log_text

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client_paths import path_of
-from cli.command import TimeoutOption, WaitOption, YesOption, command
+from cli.command import TimeoutOption, VolumesOption, WaitOption, YesOption, command
 from cli.commands.reading import NameArgument, NamesArgument
 from cli.session import Session
 
@@ -81,9 +81,7 @@ def remove(
     session: Session,
     name: NameArgument,
     *,
-    volumes: Annotated[
-        bool, typer.Option("--volumes", help="Remove its volumes and their data too.")
-    ] = False,
+    volumes: VolumesOption = False,
     yes: YesOption = False,
     wait: WaitOption = True,
     timeout: TimeoutOption = _TIMEOUT,

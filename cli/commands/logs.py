@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.client_paths import path_of
-from cli.command import command
+from cli.command import LinesOption, TimestampsOption, command
 from cli.commands.reading import NameArgument
 from cli.session import Session
 
@@ -32,12 +32,8 @@ def logs(
     grep: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only lines that contain this text.")
     ] = None,
-    lines: Annotated[
-        str, typer.Option("--lines", "-n", "--tail", metavar="N|all", help="The newest N lines.")
-    ] = "100",
-    timestamps: Annotated[
-        bool, typer.Option("--timestamps", "-t", help="Begin each line with its time.")
-    ] = False,
+    lines: LinesOption = "100",
+    timestamps: TimestampsOption = False,
 ) -> None:
     """Show a workload's log, oldest line first."""
     from cli import log_pages, log_text
