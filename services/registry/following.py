@@ -10,11 +10,12 @@ from collections.abc import Iterable
 
 from loguru import logger
 
+from lattice.contracts.nouns import DesiredState
 from lattice.errors import StaleVersion, Temporary
 from services.registry import converging, operations, releasing
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.tables import WorkloadRow
-from services.registry.workload_rows import nodes_away
+from services.registry.workload_rows import lock_instances, nodes_away
 from services.registry.workloads import finish_removal
 
 
@@ -40,13 +41,19 @@ async def follow_up(
 async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: bool) -> set[str]:
     """Returns the ids of workloads that wait for this one."""
     workload = await change.tx.get(WorkloadRow, workload_id, lock=True)
-    if workload is None or workload.removed_at is not None:
+    if workload is None:
         return set()
+    away = await nodes_away(change.tx) - {heard}
+    if workload.removed_at is not None:
+        await operations.advance(change, workload_id, away=away)
+        return set()
+    if workload.desired == DesiredState.REMOVED:
+        # Else a report could end the last one between the two looks at them, and the workload would be gone with its operation open.
+        await lock_instances(change, workload_id)
     if unsettle and workload.settled:
         change.tx.update(workload, settled=False)
     await releasing.look(change, workload)
     await converging.bring_on(change, workload)
-    away = await nodes_away(change.tx) - {heard}
     await operations.advance(change, workload_id, away=away)
     await finish_removal(change, workload)
     return await releasing.waiting_on(change.tx, workload)

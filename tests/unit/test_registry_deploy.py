@@ -53,6 +53,7 @@ from services.registry import (
     credentials,
     node_removal,
     observed,
+    operations,
     reading,
     scheduling,
     workload_create,
@@ -430,6 +431,41 @@ async def test_what_a_container_printed_is_shown_whatever_it_is(world: World) ->
     )
     view = await reading.get_workload(world.deps, GetByName(ref="web"))
     assert (view.state, view.instances[0].last_log) == (WorkloadState.FAILED, ("a\ufffdb", "\ufffd"))
+
+
+async def test_a_removal_ends_with_its_last_container_whenever_that_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports are folded without the workload's lock: one of them may come between two looks at the instances."""
+    await deployed(world, name="web", template="web")
+    accepted = await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="web"))
+    document, advance, reports = await world.document(), operations.advance, list[asyncio.Task[None]]()
+
+    async def advance_while_the_node_reports(*arguments: Any, **named: Any) -> None:
+        await advance(*arguments, **named)
+        if not reports:
+            reports.append(asyncio.create_task(world.report(generation=document.generation)))
+            await asyncio.wait(reports, timeout=0.05)
+
+    monkeypatch.setattr(operations, "advance", advance_while_the_node_reports)
+    await follow_up(world.deps, [accepted.operation.subject_id])
+    await asyncio.gather(*reports)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
+    with pytest.raises(NotFound):
+        await reading.get_workload(world.deps, GetByName(ref="web"))
+
+
+async def test_an_operation_of_what_is_gone_ends_at_the_latest_at_its_deadline(world: World) -> None:
+    await deployed(world, name="web", template="web")
+    accepted = await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="web"))
+    await world.report(generation=(await world.document()).generation)
+    async with world.deps.change(CALLER, action="test") as change:
+        row = await change.tx.get(OperationRow, accepted.operation.id, lock=True)
+        assert row is not None
+        change.tx.update(row, state=OperationState.RUNNING, ended_at=None)
+    world.clock.advance(operations.DEADLINES[operations.Kind.REMOVE].total_seconds() + 1)
+    await Sweep(world.deps).round(everything=False)
+    assert await world.operation(accepted) is OperationState.SUCCEEDED
 
 
 async def remove_its_node(world: World) -> None:
