@@ -48,22 +48,29 @@ async def take_term(deps: Deps, request: TakeTerm) -> Term:
 
 
 async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> SchedulingSnapshot:
-    """All nodes with their room, and the instances without a place that are asked about."""
+    """All nodes with their room, and the instances without a place that are asked about; always with those that have data, and so perhaps
+    one place only: nobody else is to take it between their end and their next start."""
     async with deps.store.transaction() as tx:
         cluster = await _cluster(tx)
         nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
         placed = await _placed_on(tx, nodes)
-        asked: dict[str, Any] = {}
-        if request.workload_ids is not None:
-            asked = {"workload_id": In(tuple(await with_mates(tx, request.workload_ids)))}
-        wanted = await tx.find(InstanceRow, node_id=None, gone_at=None, desired=DesiredState.RUNNING, **asked)
-        requests = await placement_requests(tx, wanted)
+        requests = await placement_requests(tx, await _wanted(tx, request.workload_ids))
         images = request.image_ids | {each.image_id for each in requests if each.image_id is not None}
         return SchedulingSnapshot(
             term=cluster.term,
             nodes=tuple(_schedulable(node, placed.get(node.id, []), images) for node in nodes),
             wanted=tuple(requests),
         )
+
+
+async def _wanted(tx: Transaction, workload_ids: frozenset[str] | None) -> list[InstanceRow]:
+    waiting: dict[str, Any] = {"node_id": None, "gone_at": None, "desired": DesiredState.RUNNING}
+    if workload_ids is None:
+        return await tx.find(InstanceRow, **waiting)
+    asked = In(tuple(await with_mates(tx, workload_ids)))
+    found = await tx.find(InstanceRow, workload_id=asked, **waiting)
+    with_data = await tx.find(InstanceRow, has_volume=True, **waiting)
+    return list({row.id: row for row in (*found, *with_data)}.values())
 
 
 async def commit_placements(deps: Deps, request: CommitPlacements) -> PlacementsCommitted:

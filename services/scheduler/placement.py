@@ -63,14 +63,21 @@ def place(request: PlacementRequest, nodes: Iterable[SchedulableNode]) -> Decisi
 
 
 def place_all(requests: Iterable[PlacementRequest], nodes: Iterable[SchedulableNode]) -> list[Decision]:
-    """Where instances go, each decision knowing of those before it; in the order of their ids, whatever the order of the arguments."""
-    batch = sorted(requests, key=lambda request: request.instance_id)
+    """Where instances go, each decision knowing of those before it, `by_turn`; told in the order of their ids."""
+    batch = sorted(requests, key=by_turn)
     fleet = _fleet(nodes, {request.workload_id for request in batch})
     decided = (decision for members in _together(batch) for decision in _decide(fleet, members))
     decisions = sorted(decided, key=lambda decision: decision.request.instance_id)
     while any(isinstance(each, Placed) for each in decisions) and _try_again(fleet, decisions):
         pass
     return decisions
+
+
+def by_turn(request: PlacementRequest) -> tuple[bool, str]:
+    """Sorts requests into the order in which they choose: what can run on one node only comes before all that may have a choice, else a
+    workload that is started again could lose the room beside its data to another; then the oldest."""
+    has_choice = request.only_nodes is None or len(request.only_nodes) != 1
+    return has_choice, request.instance_id
 
 
 def _together(batch: Sequence[PlacementRequest]) -> Iterable[list[PlacementRequest]]:

@@ -21,7 +21,7 @@ from lattice.errors import Conflict, LatticeError
 from lattice.messaging import Bus
 from services.scheduler import metrics
 from services.scheduler.affinity import must_be_near
-from services.scheduler.placement import Decision, Placed, place_all
+from services.scheduler.placement import Decision, Placed, by_turn, place_all
 from services.scheduler.scoring import has_rules
 
 # A commit is one message of at most 1 MiB; a placement takes up to 3 KiB of it.
@@ -133,7 +133,7 @@ def _placement(decision: Placed) -> Placement:
 
 def _batches(wanted: Iterable[PlacementRequest]) -> Iterator[list[PlacementRequest]]:
     """Those without rules first: others may want to be near them."""
-    ordered = sorted(wanted, key=lambda request: request.instance_id)
+    ordered = sorted(wanted, key=by_turn)
     for size, ruled in ((BATCH_SIZE, False), (BATCH_SIZE_WITH_RULES, True)):
         rest = iter([request for request in ordered if has_rules(request) is ruled])
         while batch := list(islice(rest, size)):

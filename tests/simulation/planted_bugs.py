@@ -16,7 +16,9 @@ import agent.journal
 import agent.reconcile
 import services.registry.converging as converging
 import services.registry.folding as folding
+import services.registry.following as following
 import services.registry.handlers as handlers
+import services.registry.observed_order as observed_order
 import services.registry.placement_wishes as placement_wishes
 import services.registry.scheduling as scheduling
 import services.registry.workloads as workloads
@@ -65,6 +67,26 @@ def _key(row: Any) -> ContainerKey:
 def older_orders_accepted(patch: Patch) -> None:
     """An agent takes whatever document comes last."""
     patch.setattr(agent.journal, "accepts", lambda known, offered: True)
+
+
+def older_reports_believed(patch: Patch) -> None:
+    """The registry takes whatever a node's report says, in whatever order they come."""
+    order = observed_order.order
+
+    def in_any_order(known: Any, found: Any) -> observed_order.Order:
+        how = order(known, found)
+        return observed_order.Order.NEWER if how is observed_order.Order.OLD else how
+
+    patch.setattr(observed_order, "order", in_any_order)
+
+
+def removal_looked_at_twice(patch: Patch) -> None:
+    """Whether a removal is over and whether its operation is are two looks, with room for a report in between."""
+
+    async def no_lock(change: Any, workload_id: str) -> None:
+        return None
+
+    patch.setattr(following, "lock_instances", no_lock)
 
 
 def acts_before_it_journals(patch: Patch) -> None:
@@ -151,6 +173,8 @@ PLANTED: tuple[Plant, ...] = (
     absence_is_a_delete,
     tombstone_dropped_early,
     older_orders_accepted,
+    older_reports_believed,
+    removal_looked_at_twice,
     acts_before_it_journals,
     epoch_given_twice,
     capacity_ignored,

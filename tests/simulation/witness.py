@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +28,7 @@ from services.registry.tables import (
     ClusterRow,
     InstanceRow,
     NodeRow,
+    OperationRow,
     RevisionRow,
     VolumeRow,
     WorkloadRow,
@@ -39,9 +42,19 @@ STRANGER = STRANGER_KEY.container_name(CLUSTER_ID)
 BAD = "bad"
 
 
-def database() -> MemoryDatabase:
-    """An empty one that tells who locks in another order than the agreed one."""
-    return MemoryDatabase(lock_order=LOCK_ORDER)
+@dataclass
+class UnevenDatabase(MemoryDatabase):
+    """An empty one that tells who locks in another order than the agreed one, and whose statements take up to `statement_s` each: others come
+    in between, in ever other orders."""
+
+    lock_order: tuple[type[SQLModel], ...] = LOCK_ORDER
+    statement_s: float = 0.0
+    chance: random.Random = field(default_factory=random.Random)
+
+    async def reach(self) -> None:
+        if self.statement_s:
+            await asyncio.sleep(self.chance.random() * self.statement_s)
+        await super().reach()
 
 
 @dataclass
@@ -56,6 +69,7 @@ class Witness:
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
     _made: dict[tuple[str, str, int], int] = field(default_factory=dict)
     _orders: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _reports: dict[str, tuple[int, int]] = field(default_factory=dict)
     _placed: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
     term: int = 0
@@ -76,6 +90,8 @@ class Witness:
         for row in self.rows(InstanceRow):
             self._look_at_instance(row, nodes)
         self._look_at_room(nodes)
+        self._look_at_reports(nodes)
+        self._look_at_operations()
         for cluster in self.rows(ClusterRow):
             if cluster["term"] < self.term:
                 self.say(f"a term never sinks: {self.term} became {cluster['term']}")
@@ -126,6 +142,19 @@ class Witness:
         for node_id, cpu_millis in taken.items():
             if cpu_millis > Inventory.model_validate(nodes[node_id]["inventory"]).capacity.cpu_millis:
                 self.say("no node is given more than it has")
+
+    def _look_at_reports(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
+        for node_id, row in nodes.items():
+            told = row["session"], row["observed_counter"]
+            if told < self._reports.get(node_id, told):
+                self.say(f"a report never takes the place of a newer one: {node_id} went back")
+            self._reports[node_id] = told
+
+    def _look_at_operations(self) -> None:
+        gone = {row["id"] for row in self.rows(WorkloadRow) if row["removed_at"] is not None}
+        for row in self.rows(OperationRow):
+            if row["ended_at"] is None and row["subject_id"] in gone:
+                self.say(f"an operation ends with what it is about: {row['kind']} does not")
 
     def placements_committed(self, request: Any, reply: Any, term: int) -> None:
         """A scheduler's commit came through; `term` was the newest when it began."""

@@ -51,8 +51,8 @@ from tests.simulation.witness import (
     STRANGER_KEY,
     Engine,
     SeenStore,
+    UnevenDatabase,
     Witness,
-    database,
 )
 
 DIGEST = "sha256:" + "a" * 64
@@ -238,7 +238,10 @@ class World:
         self.chance = random.Random(self.seed)
         self.never = asyncio.Event()
         self._numbers = 0
-        self.witness = Witness(database())
+        # Of a source of its own: what happens does not depend on how long it takes.
+        pace = random.Random(self.seed)
+        database = UnevenDatabase(statement_s=pace.choice((0.0, 0.002, 0.02)), chance=pace)
+        self.witness = Witness(database)
         self.broker = MemoryBroker(self.clock, seed=self.seed)
         self.broker.duplicates = self.chance.random() < 0.4
         self.broker.reorder = self.chance.random() < 0.4
@@ -395,10 +398,14 @@ class World:
                 agent.engine.end(name)
 
     async def _deliver_late(self, agent: AgentProcess) -> None:
-        """Orders of long ago arrive once more."""
+        """Orders of long ago arrive once more, and so does a report."""
         orders = [each for each in self.people.sent(c.DESIRED_DOCUMENT) if each.node_id == agent.name]
         if orders:
             await self.people.publish(c.DEPLOY, self.chance.choice(orders), node_id=agent.name)
+        reports = [each for each in self.people.sent(c.STATUS) if each.node_id == agent.name]
+        if reports:
+            again = f"late-{len(self.log)}"
+            await self.people.append(c.STATUS, self.chance.choice(reports), msg_id=again, node_id=agent.name)
 
     async def _erase_bus(self) -> None:
         """The bus loses everything it kept, and every link with it."""

@@ -192,6 +192,14 @@ def test_a_full_fleet_leaves_the_rest_without_a_place() -> None:
     assert last.summary == "no node fits: 2 nodes lack cpu (needs 2 cores, most has 0 cores free)"
 
 
+def test_what_has_one_place_only_chooses_before_what_may_go_elsewhere() -> None:
+    """A database that is started again keeps the room beside its data, whoever has waited for room for longer."""
+    nodes = [a_node("nd-a", reserved=amounts(cpu=2)), a_node("nd-b", reserved=amounts(cpu=4))]
+    waiting = a_request("in-1", reserve=amounts(cpu=2))
+    at_home = a_request("in-2", reserve=amounts(cpu=2), only_nodes=("nd-a",))
+    assert names(place_all([waiting, at_home], nodes)) == ["-", "a"]
+
+
 def test_a_placement_says_why_and_keeps_the_version_it_saw() -> None:
     nodes = [a_node("nd-a", placement_version=7), a_node("nd-b", state="cordoned")]
     decision = place(a_request(reserve=amounts(cpu=1)), nodes)

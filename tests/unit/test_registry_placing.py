@@ -143,3 +143,14 @@ async def test_only_images_that_are_asked_for_are_told(world: World, monkeypatch
     await world.create(name="db", template="postgres")
     waiting = await scheduling.scheduling_snapshot(world.deps, SchedulingQuery())
     assert waiting.wanted[0].image_id == known.id and waiting.nodes[0].image_ids == {known.id}
+
+
+async def test_what_has_data_is_told_whoever_is_asked_about(world: World) -> None:
+    """Else a round about another workload could take the room beside it."""
+    volumes = [{"name": "data", "path": "/data"}]
+    await world.create(name="db", image="db:1", volumes=volumes)
+    await world.create(name="other", image="web:1")
+    asked = (await world.create(name="web", image="web:1")).operation.subject_id
+    query = SchedulingQuery(workload_ids=frozenset({asked}))
+    told = await scheduling.scheduling_snapshot(world.deps, query)
+    assert {each.workload_name for each in told.wanted} == {"db", "web"}
