@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.fixtures.fleet import Fleet, Member, running_fleet
+from tests.fixtures.load import under_load
 from tests.fixtures.platform import until
 
 SLEEP = ("--", "sleep", "86400")
@@ -239,11 +240,48 @@ def why_not(fleet: Fleet, workload: str, node: str) -> str:
     return "; ".join(each["reason"] for each in placement["rejected"] if each["node"] == node)
 
 
+SERVE = ("sh", "-c", "echo $V > /tmp/index.html; exec httpd -f -p 8080 -h /tmp")
+
+
+def test_a_failed_rollout_costs_no_request_on_any_node(fleet: Fleet, image_test: str) -> None:
+    options = (
+        "--replicas",
+        "3",
+        "-p",
+        "8080",
+        "-e",
+        "V=1",
+        "--set",
+        "health.exec.command=[wget, -qO, /dev/null, http://127.0.0.1:8080/index.html]",
+        "--memory",
+        "16Mi",
+    )
+    fleet.platform.ok("run", image_test, "--name", "web", *options, "--", *SERVE)
+    until(lambda: all(state == "running" for _, state in fleet.where("web")), what="all serving")
+    ports = {
+        each["node"]: each["ports"][0]["host_port"]
+        for each in fleet.platform.json("show", "web")["instances"]
+    }
+    before = {name: lives(fleet[name], "web") for name in ("two", "three")}
+    with (
+        under_load(f"http://127.0.0.1:{ports['two']}/", inside=fleet["two"].engine.prefix) as two,
+        under_load(f"http://127.0.0.1:{ports['three']}/", inside=fleet["three"].engine.prefix) as three,
+    ):
+        said = fleet.platform.refused(
+            "update", "web", "--set", "command=[sh, -c, 'exit 3']", "--set", "update.healthy_deadline=5s"
+        )
+    assert "exited with 3" in said and "the earlier revision serves" in said
+    for load in (two, three):
+        assert load.failures == [] and len(load.answers) > 20 and set(load.answers) == {"1"}
+    assert {name: lives(fleet[name], "web") for name in ("two", "three")} == before
+
+
 @pytest.mark.parametrize("live_restore", [False, True], ids=["stops-with-docker", "live-restore"])
 def test_work_stays_on_a_node_whose_engine_is_killed_and_new_work_goes_elsewhere(
     fleet: Fleet, image_test: str, live_restore: bool
 ) -> None:
-    """Its agent is there, so the node is: longer than it takes to move work off a lost node, nothing moves."""
+    """Its agent is there, so the node is: longer than it takes to move work off a lost node, nothing moves.  A restart of Docker moves nothing
+    either, whether or not its containers go on meanwhile."""
     two, options = fleet["two"], ("--live-restore",) if live_restore else ()
     if live_restore:
         two.engine.end(signal.SIGTERM)
@@ -251,6 +289,13 @@ def test_work_stays_on_a_node_whose_engine_is_killed_and_new_work_goes_elsewhere
         two.engine.start(*options)
         until(lambda: not fleet.node("two")["reason"], what="the Engine being back")
     run(fleet, image_test, "web", "--replicas", "3")
+    (before,) = lives(two, "web")
+    two.engine.end(signal.SIGTERM)
+    two.engine.start(*options)
+    until(lambda: len(lives(two, "web")) == 1, what="its container running after the restart")
+    fleet.until_where("web", ("one", "running"), ("three", "running"), ("two", "running"))
+    (restarted,) = lives(two, "web")
+    assert restarted[0] == before[0] and (restarted == before) is live_restore
     (before,) = lives(two, "web")
     two.engine.end(signal.SIGKILL)
     away_since_s = time.monotonic()

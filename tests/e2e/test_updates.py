@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
 from tests.fixtures.databases import on_database
+from tests.fixtures.load import under_load
 from tests.fixtures.platform import Json, NewName, Platform, until
 
 SERVE = ("sh", "-c", "echo $V > /tmp/index.html; exec httpd -f -p 8080 -h /tmp")
@@ -33,33 +30,6 @@ def shown(platform: Platform, name: str) -> Json:
 def versions(platform: Platform, name: str) -> set[str]:
     """What the addresses that are shown now answer."""
     return {httpx.get(route["url"], timeout=5).text.strip() for route in shown(platform, name)["routes"]}
-
-
-@dataclass
-class Load:
-    """Requests to one address, one after the other, until the end of the block."""
-
-    answers: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def ask(self, url: str, done: threading.Event) -> None:
-        while not done.wait(0.02):
-            try:
-                self.answers.append(httpx.get(url, timeout=5).raise_for_status().text.strip())
-            except httpx.HTTPError as error:
-                self.failures.append(repr(error))
-
-
-@contextmanager
-def under_load(url: str) -> Iterator[Load]:
-    load, done = Load(), threading.Event()
-    thread = threading.Thread(target=load.ask, args=(url, done))
-    thread.start()
-    try:
-        yield load
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_an_update_replaces_without_a_gap_and_can_be_taken_back(
