@@ -32,6 +32,7 @@ def container_of(inspected: Json) -> Container:
         ports=_ports(inspected["HostConfig"].get("PortBindings") or {}),
         stop_timeout_s=inspected["Config"].get("StopTimeout") or 10,
         ip=_ip(inspected["NetworkSettings"].get("Networks") or {}),
+        networks=tuple(sorted(inspected["NetworkSettings"].get("Networks") or {})),
     )
 
 

@@ -7,7 +7,7 @@ not on the list is refused, not removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,6 +79,13 @@ def check_request(request: Mapping[str, Any], *, files_root: Path) -> None:
     for mount in host["Mounts"]:
         if not _mount_is_fine(mount, files_root):
             raise _refused("HostConfig.Mounts", mount.get("Source"))
+
+
+def check_joins(networks: Iterable[str]) -> None:
+    """Raises Forbidden unless each network that a container is to join as well is one of ours."""
+    for name in networks:
+        if not _own_network(name):
+            raise _refused("EndpointsConfig", name)
 
 
 def files_request(image: str, folder: Path, *, inside: str) -> Request:

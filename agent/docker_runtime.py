@@ -18,8 +18,8 @@ import aiohttp
 from aiodocker import Docker
 
 from agent.docker_inspect import container_of, event_of, info_of, stats_of
-from agent.docker_options import check_request, create_request
-from agent.docker_runtime_errors import ENGINE_ERRORS, translated
+from agent.docker_options import check_joins, check_request, create_request
+from agent.docker_runtime_errors import ENGINE_ERRORS, QuotasUnsupported, translated
 from agent.docker_runtime_exec import DockerExec, start_exec
 from agent.docker_runtime_files import DockerFiles
 from agent.docker_runtime_images import DockerImages
@@ -65,6 +65,7 @@ class DockerRuntime:
         self._networks = DockerNetworks(docker)
         self._images = DockerImages(docker)
         self._files = DockerFiles(docker, files_root)
+        self._limits_volumes = True  # until the Engine says that it cannot
 
     # ------------------------------------------------------------------------------------ looking
 
@@ -143,8 +144,17 @@ class DockerRuntime:
         async with self._calls(f"removing network {name}", self._deadlines.change_s):
             await self._networks.remove(name)
 
-    async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+    async def ensure_volume(
+        self, name: str, labels: Mapping[str, str], *, size_bytes: int | None = None
+    ) -> None:
         request = {"Name": name, "Driver": "local", "Labels": dict(labels)}
+        if size_bytes is not None and self._limits_volumes:
+            limited = request | {"DriverOpts": {"size": str(size_bytes)}}
+            try:
+                await self._change(f"making volume {name}", self._docker.volumes.create(limited))
+                return
+            except QuotasUnsupported:
+                self._limits_volumes = False
         await self._change(f"making volume {name}", self._docker.volumes.create(request))
 
     async def remove_volume(self, name: str) -> None:
@@ -162,13 +172,17 @@ class DockerRuntime:
     async def create(self, options: ContainerOptions) -> Container:
         request = create_request(options)
         check_request(request, files_root=self._files_root)
+        check_joins(options.joins)
         making = self._docker.containers.create(request, name=options.name)
         with suppress(Conflict):  # the name is taken: by the container that is meant, if its labels say so
             await self._change(f"making {options.name}", making)
         container = await self._shown(options.name)
         if dict(container.labels) | dict(options.labels) != dict(container.labels):
             raise Conflict(f"A foreign container has the name {options.name}: remove it from the node.")
-        return container
+        missing = sorted(set(options.joins) - set(container.networks))
+        for network in missing:
+            await self._change(f"joining {network}", self._networks.join(network, container.id))
+        return await self._shown(options.name) if missing else container
 
     async def start(self, name: str) -> Container:
         await self._change(f"starting {name}", self._docker.containers.container(name).start())

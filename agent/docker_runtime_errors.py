@@ -14,6 +14,11 @@ from lattice.runtime import EngineAway, EngineHangs, ImageDenied, ImageNotFound,
 # aiodocker's own number for "no connection".
 _NO_CONNECTION = 900
 
+
+class QuotasUnsupported(LatticeError):
+    """A volume cannot be limited in size here: its disk needs project quotas (XFS or ext4, mounted with `prjquota`)."""
+
+
 BROKEN_LINK = (aiohttp.ClientError, OSError)
 ENGINE_ERRORS = (DockerError, TimeoutError, *BROKEN_LINK)
 
@@ -58,6 +63,8 @@ def _platform_in(text: str) -> str:
 
 def _by_prose(message: str, what: str) -> LatticeError | None:
     text = message.lower()
+    if "no quota support" in text:
+        return QuotasUnsupported(f"The Engine's disk has no quotas for folders ({what}).")
     if "no space left on device" in text:
         return NoSpace(f"The node's disk is full ({what}): free some space on it.")
     if "port is already allocated" in text or "address already in use" in text:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiodocker import Docker, DockerError
+from aiodocker.networks import DockerNetwork
 
 _IN_USE, _GONE = 403, 404
 
@@ -38,6 +39,10 @@ class DockerNetworks:
         async with self._lock:
             for network_id in await self._named(name):
                 await self._drop(network_id)
+
+    async def join(self, name: str, container_id: str) -> None:
+        """Connect a container to one more network, from its next start on if it does not run."""
+        await DockerNetwork(self._docker, name).connect({"Container": container_id})
 
     async def _named(self, name: str) -> list[str]:
         """Ids of the networks of exactly this name, those in use first."""

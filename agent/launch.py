@@ -14,6 +14,7 @@ from agent.naming import (
     network_labels,
     network_name,
     network_of,
+    networks_of,
     slot_of,
     volume_labels,
     volume_name,
@@ -95,7 +96,7 @@ class Launcher:
         run_id: str = "",
     ) -> Container:
         """Make the container with all that it needs; start nothing."""
-        await self._ensure_network(instance)
+        await self._ensure_networks(instance)
         await self._ensure_volumes(instance, known_volumes)
         binds = await self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
@@ -113,20 +114,25 @@ class Launcher:
 
     async def leave_network(self, network: str) -> None:
         """Remove a network if nothing uses it: the Engine has room for some thirty only."""
-        self.doubt_network(network)
+        self.doubt_networks([network])
         await self._runtime.remove_network(network_name(self._cluster_id, network))
 
-    def doubt_network(self, network: str) -> None:
-        """Look for the network again before it is used next."""
-        self._networks.discard(network)
+    def doubt_networks(self, networks: Iterable[str]) -> None:
+        """Look for these networks again before they are used next."""
+        self._networks.difference_update(networks)
 
-    async def _ensure_network(self, instance: DesiredInstance) -> None:
+    async def _ensure_networks(self, instance: DesiredInstance) -> None:
         """Asked of the Engine once per network: the question costs more than making the container."""
-        network = network_of(instance)
-        if network not in self._networks:
-            labels = network_labels(self._cluster_id, instance.project)
-            await self._runtime.ensure_network(network_name(self._cluster_id, network), labels)
-            self._networks.add(network)
+        labels = network_labels(self._cluster_id, instance.project)
+        for network in networks_of(instance):
+            if network not in self._networks:
+                await self._runtime.ensure_network(network_name(self._cluster_id, network), labels)
+                self._networks.add(network)
+
+    def is_in_its_networks(self, instance: DesiredInstance, container: Container) -> bool:
+        """Whether a container joined all that it was to join: a crash may come between its making and that."""
+        wanted = {network_name(self._cluster_id, each) for each in instance.run.joins}
+        return wanted <= set(container.networks)
 
     async def _ensure_volumes(self, instance: DesiredInstance, known: frozenset[str]) -> None:
         if not instance.run.volumes:
@@ -142,7 +148,7 @@ class Launcher:
                     "empty: restore it from a backup, or remove the volume and deploy again"
                 )
             labels = volume_labels(self._cluster_id, instance, volume.volume_id)
-            await self._runtime.ensure_volume(name, labels)
+            await self._runtime.ensure_volume(name, labels, size_bytes=volume.size_bytes)
 
 
 def container_options(
@@ -161,6 +167,7 @@ def container_options(
         labels=container_labels(cluster_id, instance, run_id),
         network=network_name(cluster_id, network_of(instance)),
         aliases=tuple(dict.fromkeys((instance.workload_name, *run.aliases))),
+        joins=tuple(network_name(cluster_id, network) for network in run.joins),
         command=run.command,
         entrypoint=run.entrypoint,
         env=env,

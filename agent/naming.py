@@ -22,6 +22,7 @@ SLOT = "lattice.slot"
 REVISION = "lattice.revision"
 VOLUME = "lattice.volume"
 NETWORK = "lattice.network"
+JOINS = "lattice.joins"
 RUN = "lattice.run"
 
 Slot = tuple[str, int]
@@ -51,6 +52,7 @@ def container_labels(cluster_id: str, instance: DesiredInstance, run_id: str = "
         SLOT: str(instance.key.slot),
         REVISION: str(instance.revision),
         **({NETWORK: instance.run.network} if instance.run.network else {}),
+        **({JOINS: ",".join(instance.run.joins)} if instance.run.joins else {}),
     }
 
 
@@ -69,9 +71,15 @@ def network_of(instance: DesiredInstance) -> str:
     return instance.run.network or instance.project
 
 
-def network_in(labels: Mapping[str, str]) -> str:
-    """The same of a container; empty for one that is not ours."""
-    return labels.get(NETWORK) or labels.get(PROJECT, "")
+def networks_of(instance: DesiredInstance) -> tuple[str, ...]:
+    """All networks that an instance is in, its own first."""
+    return (network_of(instance), *instance.run.joins)
+
+
+def networks_in(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The same of a container; its own is empty for one that is not ours."""
+    joined = labels.get(JOINS, "")
+    return (labels.get(NETWORK) or labels.get(PROJECT, ""), *filter(None, joined.split(",")))
 
 
 def network_name(cluster_id: str, network: str) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from loguru import logger
 
@@ -17,7 +18,7 @@ from agent.journal import Journal
 from agent.last_exits import with_last_words
 from agent.launch import Launcher
 from agent.log_shipping import LogShipping
-from agent.naming import INSTANCE, container_name, network_in, network_of, slot_of, volume_name
+from agent.naming import INSTANCE, container_name, networks_in, networks_of, slot_of, volume_name
 from agent.node_events import NodeEvents
 from agent.reconcile import Step, Verb
 from agent.world import World
@@ -120,11 +121,12 @@ class StepTaker:
         instance_id = container.labels.get(INSTANCE, "")
         if not any(each.labels.get(INSTANCE) == instance_id for each in self._world.containers):
             self._launcher.remove_files(instance_id)  # other runs of a job may still read them
-        await self._leave_network(network_in(container.labels))
+        for network in networks_in(container.labels):
+            await self._leave_network(network)
 
     async def _leave_network(self, network: str) -> None:
         async with self._network_lock(network):
-            if not any(network_in(each.labels) == network for each in self._world.containers):
+            if not any(network in networks_in(each.labels) for each in self._world.containers):
                 await self._launcher.leave_network(network)
 
     async def _gone(self, name: str) -> None:
@@ -140,7 +142,7 @@ class StepTaker:
         record = record.model_copy(update={"restarts": restarts, "admitted": True})
         await self._journal.keep(facts.with_record(record))
         try:
-            async with self._network_lock(network_of(instance)):
+            async with self._network_locks_of(instance):
                 known = self._journal.facts.volumes
                 making = self._launcher.make_container(instance, self._sealed(), ports, known, step.run_id)
                 await self._world.act(name, making)
@@ -148,13 +150,21 @@ class StepTaker:
             self.prepared -= {key_text(instance.key)}  # it was there a moment ago: fetch it again
             raise
         except NotFound:
-            self._launcher.doubt_network(network_of(instance))
+            self._launcher.doubt_networks(networks_of(instance))
             raise
         await self._remember_made(instance)
 
     def _network_lock(self, network: str) -> asyncio.Lock:
         """A network is made and joined in one step, else the last one to leave it could remove it in between."""
         return self._network_locks.setdefault(network, asyncio.Lock())
+
+    @asynccontextmanager
+    async def _network_locks_of(self, instance: DesiredInstance) -> AsyncIterator[None]:
+        """All in one order, so that no two wait for each other."""
+        async with AsyncExitStack() as held:
+            for network in sorted(set(networks_of(instance))):
+                await held.enter_async_context(self._network_lock(network))
+            yield
 
     async def _remember_made(self, instance: DesiredInstance) -> None:
         facts = self._journal.facts
@@ -167,6 +177,10 @@ class StepTaker:
     async def _start(self, name: str, instance: DesiredInstance, *, restart: bool) -> None:
         if restart:
             await self._keep_last_words(name)
+        made = self._world.get(name)
+        if made is not None and not self._launcher.is_in_its_networks(instance, made):
+            await self._make_again(name, instance, NotFound(f"{name} is not in all its networks"))
+            return
         if instance.run.files:  # a reboot empties the folder in memory
             await self._launcher.make_files(instance, self._sealed())
         try:
@@ -208,7 +222,7 @@ class StepTaker:
         """Remove a container that cannot start as it is, so that it is made anew; nothing of it is lost, volumes stay."""
         text = key_text(instance.key)
         self._made_again[text] = self._made_again.get(text, 0) + 1
-        self._launcher.doubt_network(network_of(instance))
+        self._launcher.doubt_networks(networks_of(instance))
         await self._world.act(name, self._gone(name))
         record = self._journal.facts.record(instance.key).model_copy(update={"was_made": False})
         await self._journal.keep(self._journal.facts.with_record(record))

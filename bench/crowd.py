@@ -35,7 +35,7 @@ from services.registry.relay import Relay
 from services.registry.tables import MIGRATIONS, InstanceRow, NodeRow, RevisionRow, WorkloadRow
 from services.registry.template import load_templates
 from services.registry.vault import Vault
-from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_deps import WorkloadDeps
 from services.scheduler.rounds import Rounds
 from tests.fixtures.postgres import PostgresServer, make_postgres_server
 

@@ -80,6 +80,7 @@ class ContainerOptions:
     labels: Mapping[str, str]
     network: str
     aliases: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()  # more networks, in which it has no name of its own
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
@@ -108,6 +109,7 @@ class Container:
     finished_at: datetime | None = None
     ports: tuple[PublishedPort, ...] = ()
     ip: str = ""
+    networks: tuple[str, ...] = ()
     stop_timeout_s: int = 10
 
     @property
@@ -246,8 +248,10 @@ class Runtime(Protocol):
     async def remove_network(self, name: str) -> None:
         """Remove a network; one that is gone, or still in use, is left alone."""
 
-    async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make a named volume, unless there is one."""
+    async def ensure_volume(
+        self, name: str, labels: Mapping[str, str], *, size_bytes: int | None = None
+    ) -> None:
+        """Make a named volume, unless there is one; it holds at most `size_bytes` where the disk has quotas for folders."""
 
     async def volumes(self, cluster_id: str) -> Mapping[str, Mapping[str, str]]:
         """name -> labels of every volume that carries this cluster's label."""

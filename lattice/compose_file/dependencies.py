@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from lattice.compose_file import amounts
@@ -44,7 +44,7 @@ def _flag(value: object, place: Place, *, usual: bool) -> None:
         place.unsupported("not supported: nothing is stopped or left out because of another service")
 
 
-def in_order(depends_on: Mapping[str, Mapping[str, str]], place: Place) -> list[str]:
+def in_order(depends_on: Mapping[str, Iterable[str]], place: Place) -> list[str]:
     """The services, each after those on which it depends; none where they wait for each other."""
     try:
         return list(TopologicalSorter(depends_on).static_order())

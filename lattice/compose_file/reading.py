@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lattice.compose_file import limits, volumes
 from lattice.compose_file.dependencies import dependencies, in_order
 from lattice.compose_file.environment import environment
+from lattice.compose_file.extension import extension
 from lattice.compose_file.findings import Finding, Findings, Place
 from lattice.compose_file.health import health
 from lattice.compose_file.names import is_service_name, plain_name
@@ -22,7 +23,7 @@ from lattice.contracts.spec import WorkloadSpec
 MOST_SERVICES = 32
 _PULL = {"always": "always", "missing": "missing", "if_not_present": "missing", "never": "never"}
 _KEY_OF = {
-    "env": ("environment",), "health": ("healthcheck",), "replicas": ("deploy", "replicas"),
+    "env": ("environment",), "secrets": ("x-lattice", "secrets"), "health": ("healthcheck",), "replicas": ("deploy", "replicas"),
     "resources": ("deploy", "resources", "limits"),
 }  # fmt: skip
 
@@ -62,7 +63,9 @@ def read_app(document: Mapping[str, Any], app: str) -> AppFile:
     for service, content in services.items():
         if service in names:
             written[service] = _service(service, content, names, named, owners, place.under(service))
-    order = in_order({service: spec["depends_on"] for service, spec in written.items()}, place)
+    order = in_order(
+        {service: spec["depends_on"].keys() | spec["uses"] for service, spec in written.items()}, place
+    )
     found = [_checked(service, written[service], names, place.under(service)) for service in order]
     _check_conditions(written, place)
     specs = tuple(each for each in found if each is not None)
@@ -96,17 +99,21 @@ def _service(
     owners: dict[str, str],
     place: Place,
 ) -> dict[str, Any]:
-    """The fields of the service's spec; `depends_on` still names services."""
+    """The fields of the service's spec; `depends_on` still names services, and so does `uses`: those whose credentials it has."""
     given = {name: value for name, value, _ in known(content, SERVICE_KEYS, place)}
     if not given.get("image"):
         place.refuse("`image` is missing: Lattice runs images and builds none")
+    env = environment(given.get("environment"), place.under("environment"))
+    more = extension(given.get("x-lattice"), names, env, place.under("x-lattice"))
     pull = read(one_of(*_PULL), given.get("pull_policy"), place.under("pull_policy"))
     return {
         "name": names[service],
         "image": read(text, given.get("image"), place.under("image")),
         "command": read(words, given.get("command"), place.under("command")),
         "entrypoint": read(words, given.get("entrypoint"), place.under("entrypoint")) or None,
-        "env": environment(given.get("environment"), place.under("environment")),
+        "env": {**env, **more.env},
+        "secrets": more.secrets,
+        "uses": more.uses,
         "ports": ports(given.get("ports"), place.under("ports")),
         "volumes": volumes.mounts(given.get("volumes"), named, owners, service, place.under("volumes")),
         "health": health(given.get("healthcheck"), place.under("healthcheck")),
@@ -122,7 +129,9 @@ def _checked(
     """The spec, unless something of it cannot be accepted; then that is told under the key of the compose file."""
     depends_on = {names[other]: condition for other, condition in written["depends_on"].items()}
     given = {
-        name: value for name, value in {**written, "depends_on": depends_on}.items() if value is not None
+        name: value
+        for name, value in {**written, "depends_on": depends_on}.items()
+        if value is not None and name != "uses"
     }
     try:
         return AppService(service, WorkloadSpec.model_validate(given))

@@ -77,7 +77,7 @@ def known(value: object, keys: Mapping[str, Key], place: Place) -> Iterator[tupl
     """The keys that are mapped, each with its value and place; all others are told.  Extensions (`x-…`) are nobody's business."""
     for name, content in mapping(value, place).items():
         here, key = place.under(name), keys.get(name)
-        if name.startswith("x-"):
+        if key is None and name.startswith("x-"):
             continue
         if key is None:
             here.refuse("the compose-spec has no such key")

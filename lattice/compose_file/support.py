@@ -148,6 +148,10 @@ SERVICE_KEYS: Mapping[str, Key] = {
     ),
     "volumes_from": _refused("a volume belongs to one service"),
     "working_dir": _refused("the image's own folder is used; change it in the command or the image"),
+    "x-lattice": _mapped(
+        "`env` for credentials of another service, or of another workload of the project (`DATABASE_URL: {from: orders-db, key: uri}`), and "
+        "`secrets` (`API_KEY: {from: api-key}`); compose itself ignores it"
+    ),
 }
 
 DEPLOY_KEYS: Mapping[str, Key] = {

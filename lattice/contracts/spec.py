@@ -11,27 +11,21 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lattice import cron
+from lattice.contracts.environment_spec import CredentialRef, EnvName, EnvValue, SecretRef, no_nul
 from lattice.contracts.nouns import Name
 from lattice.contracts.placement_spec import PlacementSpec
 from lattice.contracts.quantities import CpuMillis, DurationS, SizeBytes
 from lattice.contracts.spec_model import SpecModel
 
 MAX_REPLICAS = 100
-_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
 # name[:tag][@digest] with an optional registry host; case and character rules of the distribution reference grammar.
 IMAGE_PATTERN = (
     r"^(?:[a-zA-Z0-9.-]+(?::[0-9]{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$(?!\n)"
 )
-
-
-def _no_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("a NUL byte cannot stand in an argument or a variable")
-    return text
 
 
 def _absolute(path: str) -> str:
@@ -40,11 +34,9 @@ def _absolute(path: str) -> str:
     return path
 
 
-Text = Annotated[str, Field(max_length=32_768), AfterValidator(_no_nul)]
-Argument = Annotated[str, Field(max_length=4_096), AfterValidator(_no_nul)]
+Argument = Annotated[str, Field(max_length=4_096), AfterValidator(no_nul)]
 ContainerPath = Annotated[str, Field(min_length=2, max_length=512), AfterValidator(_absolute)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
-EnvName = Annotated[str, Field(pattern=_ENV_NAME)]
 
 
 class Kind(StrEnum):
@@ -94,14 +86,6 @@ class VolumeSpec(SpecModel):
     name: Name
     path: ContainerPath
     size: SizeBytes = 2**30
-
-
-class SecretRef(SpecModel):
-    """Where an environment variable's secret value comes from."""
-
-    from_: Name = Field(alias="from")
-
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
 class ResourceSpec(SpecModel):
@@ -254,7 +238,7 @@ class WorkloadSpec(SpecModel):
     image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)] | None = None
     values: Annotated[dict[Annotated[str, Field(max_length=64)], Any], Field(max_length=64)] = {}
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS, strict=True)] = 1
-    env: Annotated[dict[EnvName, Text], Field(max_length=256)] = {}
+    env: Annotated[dict[EnvName, EnvValue], Field(max_length=256)] = {}
     secrets: Annotated[dict[EnvName, SecretRef], Field(max_length=64)] = {}
     command: Annotated[tuple[Argument, ...], Field(max_length=256)] | None = None
     entrypoint: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = Field(
@@ -342,7 +326,24 @@ class WorkloadSpec(SpecModel):
     def _not_on_itself(self) -> Self:
         if self.name in self.depends_on:
             raise ValueError(f"{self.name} cannot depend on itself")
+        if self.name in self.lenders:
+            raise ValueError(f"{self.name} cannot have its own credentials")
         return self
+
+    @property
+    def plain_env(self) -> dict[str, str]:
+        """The variables whose values stand here."""
+        return {name: value for name, value in self.env.items() if isinstance(value, str)}
+
+    @property
+    def borrowed_env(self) -> dict[str, CredentialRef]:
+        """The variables that hold credentials of other workloads."""
+        return {name: value for name, value in self.env.items() if isinstance(value, CredentialRef)}
+
+    @property
+    def lenders(self) -> frozenset[str]:
+        """The names of the workloads whose credentials it has."""
+        return frozenset(ref.from_ for ref in self.borrowed_env.values())
 
     @model_validator(mode="after")
     def _known_health_port(self) -> Self:

@@ -185,10 +185,12 @@ class FakeRuntime:
 
     async def remove_network(self, name: str) -> None:
         await self._enter("remove_network", name)
-        if not any(kept.options.network == name for kept in self._containers.values()):
+        if not any(name in kept.shown.networks for kept in self._containers.values()):
             self._networks.pop(name, None)
 
-    async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+    async def ensure_volume(
+        self, name: str, labels: Mapping[str, str], *, size_bytes: int | None = None
+    ) -> None:
         await self._enter("ensure_volume", name)
         self._volumes.setdefault(name, dict(labels))
 
@@ -231,6 +233,7 @@ class FakeRuntime:
             labels=dict(options.labels),
             state=RunState.CREATED,
             ports=options.ports,
+            networks=tuple(sorted({options.network, *options.joins})),
             stop_timeout_s=options.stop_timeout_s,
         )
         self._containers[options.name] = _Kept(container, options)

@@ -51,7 +51,7 @@ from services.registry.sweep import Sweep
 from services.registry.tables import MIGRATIONS
 from services.registry.template import load_templates
 from services.registry.vault import Vault
-from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_deps import WorkloadDeps
 
 _REPORT_IN_S = 5.0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lattice.compose_file.reading import AppService, read_app
@@ -11,7 +12,8 @@ from lattice.contracts.messages import ApplyApp, Caller, CreateWorkload
 from lattice.contracts.views import ComposeFinding
 from lattice.errors import FieldError, Invalid
 from services.registry import app_plan
-from services.registry.workload_create import Prepared, WorkloadDeps, prepare
+from services.registry.workload_create import Prepared, prepare
+from services.registry.workload_deps import WorkloadDeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +52,21 @@ async def _prepare(deps: WorkloadDeps, request: ApplyApp, service: AppService) -
         spec=service.spec,
         adopt=request.adopt,
     )
-    try:
+    with told_of(service.service):
         return Wanted(service, wanted, await prepare(deps, wanted))
+
+
+@contextmanager
+def told_of(service: str) -> Iterator[None]:
+    """What is wrong with a service is told with its name, and with pointers into the compose file."""
+    try:
+        yield
     except Invalid as error:
-        raise _of_service(error, service.service) from error
-
-
-def _of_service(error: Invalid, service: str) -> Invalid:
-    """The error with pointers into the compose file."""
-    errors = [
-        FieldError(pointer=f"/services/{service}{each['pointer']}", detail=each["detail"])
-        for each in error.errors
-    ]
-    return Invalid(f"service {service}: {error.detail}", errors=errors)
+        errors = [
+            FieldError(pointer=f"/services/{service}{each['pointer']}", detail=each["detail"])
+            for each in error.errors
+        ]
+        raise Invalid(f"service {service}: {error.detail}", errors=errors) from error
 
 
 def without_conditions(caller: Caller) -> Caller:

@@ -26,7 +26,7 @@ from lattice.errors import Conflict
 from lattice.storage import In, Transaction
 from services.registry import app_plan, reading, workload_update, workloads
 from services.registry.app_plan import Present
-from services.registry.app_reading import Reading, Wanted, read, without_conditions
+from services.registry.app_reading import Reading, Wanted, read, told_of, without_conditions
 from services.registry.app_rows import (
     check_version,
     end,
@@ -49,7 +49,8 @@ from services.registry.tables import (
     VolumeRow,
     WorkloadRow,
 )
-from services.registry.workload_create import Member, WorkloadDeps, accept_workload
+from services.registry.workload_create import Member, accept_workload
+from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import current_revision
 
 
@@ -76,7 +77,7 @@ async def plan_app(deps: WorkloadDeps, request: ApplyApp) -> AppPlan:
         await reading.in_project(tx, request.project)
         app = await find_app(tx, request.project, request.app)
         rows = await workloads_of(tx, app.id) if app else []
-        changes = await _changes(change, rows, file)
+        changes = await _changes(deps, change, rows, file)
     return AppPlan(app=request.app, changes=changes, ignored=tuple(file.ignored), notes=tuple(file.notes))
 
 
@@ -140,7 +141,7 @@ async def _apply(deps: WorkloadDeps, change: Change, app: AppRow, file: Reading)
     await change.tx.flush()
     rows = await _lock(change, app, file.services)
     _refuse_leaving(app, rows, file.services)
-    changes = await _changes(change, rows, file)
+    changes = await _changes(deps, change, rows, file)
     _record(change, app, "applied", [f"{each.change} {each.service}" for each in changes])
     wanted = {each.service.service: each for each in file.wanted}
     present = {row.service: row for row in rows if is_there(row)}
@@ -185,31 +186,35 @@ def _refuse_leaving(app: AppRow, rows: Sequence[WorkloadRow], services: Sequence
         )
 
 
-async def _changes(change: Change, rows: Sequence[WorkloadRow], file: Reading) -> tuple[AppChange, ...]:
+async def _changes(
+    deps: WorkloadDeps, change: Change, rows: Sequence[WorkloadRow], file: Reading
+) -> tuple[AppChange, ...]:
     wanted = {each.service.service: each for each in file.wanted}
     present = {}
     for row in rows:
         if is_there(row):
             service = row.service or row.name
-            present[service] = await _present(change, row, wanted.get(service))
+            present[service] = await _present(deps, change, row, wanted.get(service))
     return tuple(app_plan.changes(file.services, present))
 
 
-async def _present(change: Change, row: WorkloadRow, wanted: Wanted | None) -> Present:
+async def _present(deps: WorkloadDeps, change: Change, row: WorkloadRow, wanted: Wanted | None) -> Present:
     spec = WorkloadSpec.model_validate((await current_revision(change.tx, row)).spec)
     current = wanted is None or await workload_update.is_as_wanted(
-        change, wanted.request, wanted.prepared, row
+        deps, change, wanted.request, wanted.prepared, row
     )
     return Present(row.name, spec, current)
 
 
 async def _create(deps: WorkloadDeps, change: Change, app: AppRow, wanted: Wanted) -> Accepted:
     member = Member(app_id=app.id, app=app.name, service=wanted.service.service)
-    return await accept_workload(deps, change, wanted.request, wanted.prepared, member)
+    with told_of(wanted.service.service):
+        return await accept_workload(deps, change, wanted.request, wanted.prepared, member)
 
 
 async def _update(deps: WorkloadDeps, change: Change, wanted: Wanted, row: WorkloadRow) -> Accepted:
-    return await workload_update.update_to(deps, change, wanted.request, wanted.prepared, row)
+    with told_of(wanted.service.service):
+        return await workload_update.update_to(deps, change, wanted.request, wanted.prepared, row)
 
 
 async def _remove(change: Change, row: WorkloadRow, *, volumes: bool) -> Accepted:

@@ -32,7 +32,7 @@ from services.registry.tables import (
     VolumeRow,
     WorkloadRow,
 )
-from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import lock_instances, touch_nodes
 
 

@@ -56,7 +56,7 @@ def expand(spec: WorkloadSpec, templates: Mapping[str, Template]) -> Expansion:
         image=_image(spec, template, places),
         command=_command(spec, template, places),
         entrypoint=_entrypoint(spec, template),
-        env={name: fill(text, places) for name, text in template.env.items()} | spec.env,
+        env={name: fill(text, places) for name, text in template.env.items()} | spec.plain_env,
         secret_refs={name: ref.from_ for name, ref in spec.secrets.items()},
         files=_files(template, values),
         generated={name: secret.length for name, secret in template.secrets.items()},

@@ -28,7 +28,7 @@ from services.registry import (
     workloads,
 )
 from services.registry.node_deps import NodeDeps
-from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_deps import WorkloadDeps
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 

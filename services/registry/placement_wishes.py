@@ -32,6 +32,7 @@ class Neighbours:
     """What rules of one project may speak of: ids by name, and the workloads that keep apart."""
 
     ids: Mapping[str, str]
+    apps: Mapping[str, str | None]
     apart: Sequence[_Neighbour]
 
     def rules(self, rules: Iterable[AffinityRule]) -> tuple[PlacementRule, ...]:
@@ -45,6 +46,15 @@ class Neighbours:
             )
             for rule in rules
         )
+
+    def beside_lenders(self, workload: WorkloadRow, spec: WorkloadSpec) -> tuple[PlacementRule, ...]:
+        """Who has the credentials of others reaches them on its own node only; an app is on one node anyway."""
+        outside = [
+            name
+            for name in sorted(spec.lenders)
+            if not workload.app_id or self.apps.get(name) != workload.app_id
+        ]
+        return self.rules(AffinityRule(workload=name) for name in outside)
 
     def kept_apart_from(self, name: str) -> tuple[PlacementRule, ...]:
         """The required rules of others that name this workload."""
@@ -72,9 +82,10 @@ class Around:
 
 async def neighbours(tx: Transaction, project: str, specs: Iterable[WorkloadSpec]) -> Neighbours:
     """What the rules of these specs, all of one project, need to know of others."""
-    named = {
-        rule.workload for spec in specs for rule in (*spec.placement.affinity, *spec.placement.anti_affinity)
-    }
+    named: set[str] = set()
+    for spec in specs:
+        rules = (*spec.placement.affinity, *spec.placement.anti_affinity)
+        named |= spec.lenders | {rule.workload for rule in rules}
     found = (
         await tx.find(WorkloadRow, project=project, name=In(tuple(sorted(named))), removed_at=None)
         if named
@@ -85,6 +96,7 @@ async def neighbours(tx: Transaction, project: str, specs: Iterable[WorkloadSpec
     revisions = {row.workload_id: row for row in await tx.find(RevisionRow, id=In(ids))} if ids else {}
     return Neighbours(
         ids={row.name: row.id for row in found},
+        apps={row.name: row.app_id for row in found},
         apart=[
             _Neighbour(row, PlacementSpec.model_validate(revisions[row.id].spec.get("placement", {})))
             for row in apart
@@ -187,7 +199,7 @@ def placement_request(
         spread=placement.spread,
         strategy=placement.strategy,
         preferred=placement.preferred,
-        affinity=near.rules(placement.affinity),
+        affinity=(*near.rules(placement.affinity), *near.beside_lenders(workload, spec)),
         anti_affinity=(*near.rules(placement.anti_affinity), *near.kept_apart_from(spec.name)),
         group=workload.app_id or "" if joins else "",
         group_name=f"app {workload.app}" if joins else "",

@@ -28,7 +28,8 @@ from services.registry.change import Change
 from services.registry.placement_wishes import placement_requests
 from services.registry.spec_changes import spec_changes
 from services.registry.tables import InstanceRow, RevisionRow, RolloutRow, WorkloadRow
-from services.registry.workload_create import Prepared, WorkloadDeps, accept_workload, prepare
+from services.registry.workload_create import Prepared, accept_workload, prepare
+from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import current_revision, newest_instances
 from services.registry.workload_update import update_to
 from services.registry.workloads import load

@@ -49,7 +49,7 @@ from services.registry.tables import (
     VolumeRow,
     WorkloadRow,
 )
-from services.registry.workload_create import WorkloadDeps
+from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import find_workload
 from services.registry.workload_views import node_words, revision_view, volume_view, workload_view
 

@@ -65,6 +65,9 @@ class Access(SpecModel):
 
     port: Name
     uri: str
+    uri_ca_option: str = Field(
+        "", description="appended where whoever connects has the platform's CA in ${ca_file}"
+    )
     username: str = ""
     password: str = ""
     database: str = ""

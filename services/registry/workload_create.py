@@ -5,7 +5,6 @@ The image's registry is asked before the transaction begins, so no lock is held 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -16,9 +15,9 @@ from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
 from lattice.storage import Transaction
-from services.registry import accept, job_runs, operations, releasing
+from services.registry import accept, borrowing, job_runs, operations, releasing
 from services.registry.capacity import NodeSize, why_never
-from services.registry.change import Change, Deps
+from services.registry.change import Change
 from services.registry.expansion import Expansion, expand
 from services.registry.idempotency import remember, replay
 from services.registry.image_pinning import (
@@ -29,23 +28,11 @@ from services.registry.image_pinning import (
     needs_registry,
     pin,
 )
-from services.registry.image_registry import ImageRegistries
 from services.registry.operations import Kind
 from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow, WorkloadRow
-from services.registry.template import Template
-from services.registry.vault import Vault
+from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import tell
 from services.registry.workload_views import workload_view
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadDeps(Deps):
-    """What requests about workloads use beyond the store."""
-
-    templates: Mapping[str, Template]
-    registries: ImageRegistries
-    vault: Vault
-    tls: accept.TlsIssuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +223,8 @@ async def write_revision(
         change, deps.vault, expansion, places, project=project, workload_id=workload.id
     )
     run = accept.run_spec(spec, expansion, image, files, volumes, refs, workload)
-    versions |= {row.id: row.current for row in refs.values()}
+    run, borrowed = await borrowing.borrow(deps, change, workload, spec, run)
+    versions |= {row.id: row.current for row in refs.values()} | borrowed
     accept.check_size(run, len(versions))
     revision = change.tx.add(
         RevisionRow(

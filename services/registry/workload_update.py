@@ -23,7 +23,7 @@ from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.storage import In, Transaction
-from services.registry import accept, converging, releasing
+from services.registry import accept, borrowing, converging, releasing
 from services.registry.change import Change
 from services.registry.expansion import expand
 from services.registry.idempotency import remember, replay
@@ -35,7 +35,8 @@ from services.registry.tables import (
     SecretRow,
     WorkloadRow,
 )
-from services.registry.workload_create import Prepared, WorkloadDeps, prepare, write_revision
+from services.registry.workload_create import Prepared, prepare, write_revision
+from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_goal import Target, aim, nothing_to_do, under_way
 from services.registry.workload_rows import current_revision, find_workload
 from services.registry.workloads import load, refuse_during_update
@@ -65,12 +66,12 @@ async def update_workload(deps: WorkloadDeps, request: UpdateWorkload) -> Accept
 
 
 async def is_as_wanted(
-    change: Change, wanted: CreateWorkload, prepared: Prepared, workload: WorkloadRow
+    deps: WorkloadDeps, change: Change, wanted: CreateWorkload, prepared: Prepared, workload: WorkloadRow
 ) -> bool:
     """Whether the workload runs this spec already, or is on its way there."""
     current = await current_revision(change.tx, workload)
     same = WorkloadSpec.model_validate(current.spec) == wanted.spec
-    return same and not await _replaces(change.tx, current, wanted.spec, prepared)
+    return same and not await _replaces(deps, change.tx, workload, current, wanted.spec, prepared)
 
 
 async def update_to(
@@ -79,7 +80,7 @@ async def update_to(
     """Make a spec the goal of a workload that the caller has locked."""
     await releasing.check_known(change, wanted.project, wanted.spec)
     current = await current_revision(change.tx, workload)
-    replaces = await _replaces(change.tx, current, wanted.spec, prepared)
+    replaces = await _replaces(deps, change.tx, workload, current, wanted.spec, prepared)
     same_spec = WorkloadSpec.model_validate(current.spec) == wanted.spec
     if not replaces:
         rollout = await converging.active_rollout(change, workload.id)
@@ -151,13 +152,21 @@ def _patched(spec: dict[str, Any], patch: dict[str, Any]) -> WorkloadSpec:
         raise Invalid(f"the changed spec is not valid: {problems[0]['detail']}", errors=problems) from None
 
 
-async def _replaces(tx: Transaction, current: RevisionRow, spec: WorkloadSpec, prepared: Prepared) -> bool:
+async def _replaces(
+    deps: WorkloadDeps,
+    tx: Transaction,
+    workload: WorkloadRow,
+    current: RevisionRow,
+    spec: WorkloadSpec,
+    prepared: Prepared,
+) -> bool:
     """Whether a container of the current revision is not what this spec describes."""
     before = _of_containers(WorkloadSpec.model_validate(current.spec))
     if before != _of_containers(spec) or prepared.image.reference != current.image:
         return True
     secrets = await tx.find(SecretRow, id=In(tuple(current.secret_versions)))
-    return any(row.current != current.secret_versions[row.id] for row in secrets if not row.owner)
+    newer = any(row.current != current.secret_versions[row.id] for row in secrets if not row.owner)
+    return newer or await borrowing.has_changed(deps, tx, workload, spec)
 
 
 def _of_containers(spec: WorkloadSpec) -> dict[str, Any]:

@@ -161,8 +161,9 @@ async def test_a_taken_port_is_named_as_such(bench: Bench) -> None:
 
 async def test_volumes_outlive_containers_and_are_removed_alone(bench: Bench) -> None:
     name = f"lattice-{bench.cluster}-vo-1"
-    await bench.runtime.ensure_volume(name, {CLUSTER: bench.cluster, "lattice.volume": "vo-1"})
-    await bench.runtime.ensure_volume(name, {CLUSTER: bench.cluster, "lattice.volume": "vo-1"})
+    labels = {CLUSTER: bench.cluster, "lattice.volume": "vo-1"}
+    await bench.runtime.ensure_volume(name, labels, size_bytes=2**20)
+    await bench.runtime.ensure_volume(name, labels, size_bytes=2**20)
     container = await bench.run(volumes=(VolumeMount(volume=name, path="/data"),))
     with pytest.raises(Conflict):
         await bench.runtime.remove_volume(name)
@@ -179,6 +180,27 @@ async def test_a_network_in_use_stays(bench: Bench) -> None:
     await bench.runtime.remove_network(bench.network)
     await bench.runtime.stop(container.name, timeout_s=1)
     assert (await bench.runtime.start(container.name)).is_up
+
+
+async def test_a_container_may_be_in_more_networks_than_its_own(bench: Bench) -> None:
+    """There it finds others by name, and has none itself; a network stays as long as one container is in it."""
+    far = f"lattice-{bench.cluster}-far"
+    await bench.runtime.ensure_network(far, {CLUSTER: bench.cluster})
+    await bench.run("db", network=far, aliases=("db",))
+    visitor = await bench.run("web", joins=(far,), aliases=("web",))
+    assert visitor.networks == tuple(sorted((bench.network, far)))
+    assert (await bench.runtime.create(await bench.options("web", joins=(far,)))).id == visitor.id
+    if not isinstance(bench.runtime, FakeRuntime):
+        assert await _finds(bench, "web", "db") and not await _finds(bench, "db", "web")
+    await bench.runtime.remove(f"lattice-{bench.cluster}-db")
+    await bench.runtime.remove_network(far)
+    assert (await bench.runtime.stop(visitor.name, timeout_s=1)).networks == visitor.networks
+
+
+async def _finds(bench: Bench, name: str, other: str) -> bool:
+    """Whether a container knows an address of this host name."""
+    command = ["docker", "exec", f"lattice-{bench.cluster}-{name}", "nslookup", "-type=a", other]
+    return (await asyncio.to_thread(subprocess.run, command, capture_output=True)).returncode == 0
 
 
 async def test_files_are_mounted_from_the_agents_own_folder(bench: Bench) -> None:

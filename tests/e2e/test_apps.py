@@ -163,3 +163,33 @@ def test_what_is_not_supported_is_named_with_its_place_and_nothing_is_made(
     assert ran.code == 0, ran.err
     assert [each["path"] for each in ran.json["ignored"]] == ["services.web.build", "services.web.privileged"]
     assert platform.container(f"{app}-web")["HostConfig"]["Privileged"] is False
+
+
+ASKS = """
+services:
+  ask:
+    image: ${IMAGE}
+    command: [sh, -c, 'exec psql "$$URL" -tAc "select count(*) from orders"']
+    x-lattice: {env: {URL: {from: "${DATABASE}", key: uri}}}
+    deploy: {resources: {limits: {cpus: "0.1", memory: 64M}}}
+"""
+
+
+def test_others_query_a_database_with_its_credentials(
+    platform: Platform, new_app: NewName, new_name: NewName, tmp_path: Path
+) -> None:
+    """Nobody writes the password down: not a job of the project, and not a service of an app, whose network is another one."""
+    database, job, app = new_name("orders"), new_name("make"), new_app("ask")
+    platform.ok("deploy", "postgres", "--name", database, "--set", "resources.memory=128Mi")
+    image = str(platform.json("show", database)["image"])
+    table = 'exec psql "$URL" -c "create table orders as select generate_series(1, 3)"'
+    url = ("--set", f"env.URL.from={database}", "--set", "env.URL.key=uri")
+    platform.ok(
+        "run", image, "--name", job, "--restart", "never", "--memory", "64Mi", *url, "--", "sh", "-c", table
+    )
+    (tmp_path / "compose.yaml").write_text(ASKS)
+    file = str(tmp_path / "compose.yaml")
+    platform.ok("apply", "-f", file, "--name", app, IMAGE=image, DATABASE=database)
+    until(lambda: "3" in platform.ok("logs", f"{app}-ask").split(), what="the answer")
+    told = platform.ok("-o", "json", "show", f"{app}-ask") + platform.ok("-o", "json", "show", job)
+    assert platform.json("credentials", database)["password"] not in told

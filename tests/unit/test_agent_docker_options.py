@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.docker_options import check_request, create_request
+from agent.docker_options import check_joins, check_request, create_request
 from lattice.errors import Forbidden
 from lattice.runtime import ContainerOptions, FileBind, PublishedPort, VolumeMount
 
@@ -102,6 +102,13 @@ def test_other_host_options_are_refused(
     request_["HostConfig"][name] = value
     with pytest.raises(Forbidden, match=name):
         check_request(request_, files_root=tmp_path)
+
+
+@pytest.mark.parametrize("network", ["bridge", "host", "none", "container:x", "lattice-c1:x", "other"])
+def test_networks_of_others_are_not_joined(network: str) -> None:
+    check_joins(["lattice-c1-default"])
+    with pytest.raises(Forbidden, match="EndpointsConfig"):
+        check_joins(["lattice-c1-default", network])
 
 
 @pytest.mark.parametrize("mount", MOUNTS)

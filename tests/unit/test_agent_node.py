@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,27 @@ async def test_a_container_removed_by_somebody_comes_back(node: Node, runtime: F
         runtime.vanish(name())
         again = await node.until(key_of(), lambda c: running(c) and c.restarts == 1)
     assert again.container_id != first.container_id
+
+
+async def test_a_container_is_in_all_its_networks_or_made_again(node: Node, runtime: FakeRuntime) -> None:
+    """A crash may come after a container was made and before it joined the second one."""
+    create, first = runtime.create, list[str]()
+
+    async def joins_nothing_at_first(options: ContainerOptions) -> object:
+        made = await create(options if first else replace(options, joins=()))
+        first.append(made.id)
+        return made
+
+    runtime.create = joins_nothing_at_first  # type: ignore[method-assign, assignment]
+    async with node.run():
+        await node.want(instance_of(key_of(), network="ap-1", joins=("default",)))
+        seen = await node.until(key_of(), running)
+        made = await runtime.container(name())
+        assert made is not None and seen.container_id == made.id != first[0]
+        assert made.networks == ("lattice-c1-ap-1", "lattice-c1-default")
+        await node.want(tombstones=(tombstone_of(key_of()),))
+        await node.until_gone(key_of())
+        await eventually(lambda: not runtime._networks)
 
 
 async def test_an_image_is_pulled_with_progress(node: Node, runtime: FakeRuntime) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.backoff import delay_s
 from agent.docker_inspect import event_of, image_of, time_of
-from agent.docker_runtime_errors import pull_error, translated
+from agent.docker_runtime_errors import QuotasUnsupported, pull_error, translated
 from agent.enrolment import plain_name
 from agent.health import SETTLES_S, Check, CheckState, after_check, together, unasked, unsettled_s
 from agent.inventory import MOST_IMAGES, bounded_images
@@ -150,6 +150,7 @@ def test_why_a_pull_failed(message: str, status: int, kind: type[LatticeError]) 
         (DockerError(404, "No such container: x"), NotFound),
         (DockerError(409, "Conflict"), Conflict),
         (DockerError(400, "bad parameter"), Invalid),
+        (DockerError(500, "create x: quota size requested but no quota support"), QuotasUnsupported),
         (DockerError(500, "anything"), Temporary),
     ],
 )

@@ -71,6 +71,11 @@ MAPPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"health": {"exec": {"command": ["/bin/sh", "-c", "a | b"]}, "timeout": 30}},
     ),
     ({"healthcheck": {"test": "a | b"}}, {"health": {"exec": {"command": ["/bin/sh", "-c", "a | b"]}, "timeout": 30}}),
+    (
+        {"x-lattice": {"env": {"URL": {"from": "orders-db", "key": "uri"}}, "secrets": {"KEY": {"from": "api-key"}}}},
+        {"env": {"URL": {"from": "orders-db", "key": "uri"}}, "secrets": {"KEY": {"from": "api-key"}}},
+    ),
+    ({"x-lattice": {"env": {"HOST": {"from": "db", "key": "host"}}}}, {"env": {"HOST": {"from": "shop-db", "key": "host"}}}),
     ({"networks": ["default"], "labels": [], "privileged": False, "x-note": {"any": "thing"}}, {}),
     ({"init": True, "expose": ["80"]}, {}),
 ]  # fmt: skip
@@ -150,6 +155,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mem_limit": "lots"}, "services.web.mem_limit"),
     ({"cpus": 1, "deploy": {"resources": {"limits": {"cpus": 2}}}}, "services.web.deploy.resources.limits.cpus"),
     ({"imgae": "x"}, "services.web.imgae"),
+    ({"x-lattice": {"envs": {}}}, "services.web.x-lattice.envs"),
+    ({"x-lattice": {"env": {"A": "1"}}}, "services.web.x-lattice.env.A"),
+    ({"x-lattice": {"env": {"A": {"from": "db"}}}}, "services.web.x-lattice.env.A"),
+    ({"x-lattice": {"env": {"A": {"from": "db", "key": "salt"}}}}, "services.web.x-lattice.env.A"),
+    ({"x-lattice": {"env": {"A": {"from": "No Name", "key": "uri"}}}}, "services.web.x-lattice.env.A"),
+    ({"x-lattice": {"secrets": {"A": {"from": 1}}}}, "services.web.x-lattice.secrets.A"),
+    ({"environment": ["A=1"], "x-lattice": {"env": {"A": {"from": "db", "key": "uri"}}}}, "services.web.x-lattice.env.A"),
     ({"deploy": {"replica": 1}}, "services.web.deploy.replica"),
     ({"profiles": ["dev"]}, "services.web.profiles"),
     ({"extends": "db"}, "services.web.extends"),
@@ -358,3 +370,14 @@ def test_whatever_is_written_is_mapped_or_named(services: Any, volumes: Any) -> 
             refused = known is None or known.support is Support.REFUSED
             if refused and key != "x-a" and content[key] not in (None, False, [], {}) and service != "a b":
                 assert place in said
+
+
+def test_who_has_credentials_of_a_service_comes_after_it() -> None:
+    """It can only be told what there is."""
+    uses = {"env": {"HOST": {"from": "zz", "key": "host"}}}
+    file = read_app({"services": {"aa": {**PLAIN, "x-lattice": uses}, "zz": PLAIN}}, "shop")
+    assert [each.service for each in file.services] == ["zz", "aa"]
+    circle = read_app(
+        {"services": {"aa": {**PLAIN, "x-lattice": uses}, "zz": {**PLAIN, "depends_on": ["aa"]}}}, "shop"
+    )
+    assert "wait for each other" in circle.problems[0].detail

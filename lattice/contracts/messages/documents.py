@@ -82,6 +82,9 @@ class RunSpec(Noun):
         None, description="a network of its own, for all who name it; None for the project's"
     )
     aliases: tuple[str, ...] = Field((), description="host names there beside the workload's name")
+    joins: tuple[str, ...] = Field(
+        (), description="more networks that it reaches others in; it has no name there"
+    )
     env: dict[str, str] = {}
     secret_env: dict[str, str] = Field({}, description="variable -> secret_id")
     files: tuple[FileMount, ...] = ()
