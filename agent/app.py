@@ -20,7 +20,9 @@ from lattice.bus import NatsBus
 from lattice.clock import SystemClock
 from lattice.contracts.messages import NodeCredentials
 from lattice.errors import Invalid
+from lattice.pki_files import client_context
 from lattice.process import Checks
+from lattice.settings import BusSettings
 
 
 @asynccontextmanager
@@ -39,7 +41,7 @@ async def _joined_and_running(settings: AgentSettings) -> AsyncIterator[Checks]:
     name = settings.node_name or plain_name(socket.gethostname())
     credentials = await enrolment.credentials(token, name)
     who = _who(store, credentials)
-    config = _config(settings, who)
+    config = _config(settings, who, store.bus_settings(credentials))
     runtime = open_docker(
         settings.docker_url,
         files_root=config.files_root,
@@ -65,8 +67,12 @@ def _who(store: IdentityStore, credentials: NodeCredentials) -> NodeSelf:
     return NodeSelf(registration.node_id, credentials.cluster_id, store.keys().sealing)
 
 
-def _config(settings: AgentSettings, who: NodeSelf) -> AgentConfig:
+def _config(settings: AgentSettings, who: NodeSelf, files: BusSettings) -> AgentConfig:
     return AgentConfig(
+        # Read again for each connection, so that a renewed certificate is used.
+        tunnel_tls=lambda: client_context(
+            files.ca_file, certificate_file=files.cert_file, key_file=files.key_file
+        ),
         data_dir=settings.data_dir / "journal",
         files_root=settings.runtime_dir / who.cluster_id,
         heartbeat_s=settings.heartbeat_s,

@@ -7,6 +7,7 @@ async with open_agent(who, config, bus=bus, runtime=runtime) as agent:
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from agent.pulled_images import EVERY_S as COLLECT_EVERY_S
 from agent.pulled_images import PulledImages
 from agent.reporter import Reporter
 from agent.steps import StepTaker
+from agent.tunnel import Tunnels
 from agent.world import World
 from lattice import __version__
 from lattice.background import Background
@@ -81,6 +83,7 @@ class AgentConfig:
     policy_required: bool = False
     policy_every_s: float = POLICY_EVERY_S
     image_size: SizeOf = registry_size
+    tunnel_tls: Callable[[], ssl.SSLContext] | None = None
 
 
 class NodeAgent:
@@ -171,6 +174,10 @@ class NodeAgent:
             silence_s=config.exec_silence_s,
         )
 
+        self.tunnels = (
+            Tunnels(self.journal, config.tunnel_tls, chance) if config.tunnel_tls is not None else None
+        )
+
     async def ready(self) -> str:
         """A readiness check: what keeps this node from working, in plain words, or ""."""
         if self.engine.problem:
@@ -195,6 +202,8 @@ class NodeAgent:
         background.start("reports", self.reporter.run)
         background.start("heartbeats", self._beat)
         background.start("document fetch", self.documents.run)
+        if self.tunnels is not None:
+            background.start("tunnels", self.tunnels.run)
         node_id = self.who.node_id
         for serving in (
             await self._bus.serve(EXEC, self.exec_sessions.start, node_id=node_id),

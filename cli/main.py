@@ -28,6 +28,7 @@ from cli.commands import (
     raw,
     reading,
     revisions,
+    routes,
     storage,
     templates,
 )
@@ -49,6 +50,7 @@ _IN_ORDER_OF_HELP = (
     jobs,
     templates,
     nodes,
+    routes,
     storage,
     operations,
     people,

@@ -121,7 +121,7 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Last run", job_text.last_line(workload, now=now)),
         ("Template", workload["spec"].get("template")),
         ("Image", workload.get("image") or workload["spec"].get("image")),
-        *(("URL", route["url"]) for route in routes),
+        *(("Public URL" if route.get("public") else "URL", route["url"]) for route in routes),
         ("Created", f"{ago(workload.get('created_at'), now=now)} ago"),
         ("Updated", f"{ago(workload.get('updated_at'), now=now)} ago"),
     )

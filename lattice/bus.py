@@ -30,7 +30,7 @@ from lattice.bus_lease import NatsLease
 from lattice.bus_link import Callback, Link
 from lattice.bus_newest import Newest
 from lattice.bus_pull import PullLoop
-from lattice.bus_read import by_number, last_by_subject
+from lattice.bus_read import by_number, last_by_subject, newest_of_each
 from lattice.bus_requests import Reply, Requests, headers_of
 from lattice.bus_serve import Answering, Services
 from lattice.bus_topology import ensure
@@ -197,6 +197,11 @@ class NatsBus:
         pattern = stored_address(channel).pattern(**tokens)
         found = await last_by_subject(self._requests, _stream(channel).name, pattern)
         return None if found is None else _read(channel, *found)
+
+    async def newest_of_each(self, channel: Channel[P]) -> list[Received[P]]:
+        pattern = stored_address(channel).pattern()
+        found = await newest_of_each(self._requests, _stream(channel).name, pattern)
+        return [_read(channel, *each) for each in found]
 
     async def kept(self, stream: Stream, seq: int) -> Kept | None:
         return await by_number(self._requests, stream.name, seq)

@@ -36,6 +36,21 @@ def _direct(reply: Reply) -> tuple[Kept, int]:
     )
 
 
+async def newest_of_each(requests: Requests, stream: str, subject: str) -> list[tuple[Kept, int]]:
+    """The message that the stream keeps for each subject that fits, oldest first: one request for each.  For streams that keep one per subject."""
+    found: list[tuple[Kept, int]] = []
+    while True:
+        wanted = {"seq": found[-1][1] + 1 if found else 1, "next_by_subj": subject}
+        reply = await requests.ask(
+            f"$JS.API.DIRECT.GET.{stream}", json.dumps(wanted).encode(), timeout_s=READ_TIMEOUT_S
+        )
+        if reply.status == _NOT_FOUND:
+            return found
+        if reply.status:
+            raise Temporary(f"{stream} cannot be read now ({reply.status}): try again.")
+        found.append(_direct(reply))
+
+
 async def last_from_leader(requests: Requests, stream: str, subject: str) -> tuple[Kept, int] | None:
     """The same from the stream's leader, which is never behind: for compare-and-swap."""
     return await _get(requests, stream, {"last_by_subj": subject})

@@ -120,6 +120,9 @@ class Bus(Protocol):
     async def append_all(self, messages: Iterable[Outgoing[P]]) -> list[Stored]:
         """Add many; returns when all are on disk (order kept).  Raises Temporary if any was not acknowledged."""
 
+    async def newest_of_each(self, channel: Channel[P]) -> list[Received[P]]:
+        """What the channel's stream keeps for each of its subjects, oldest first; for streams that keep one message per subject."""
+
     async def kept(self, stream: Stream, seq: int) -> Kept | None:
         """One message of a stream by its number, or None if the stream has it no more."""
 

@@ -29,6 +29,7 @@ class FrameKind(IntEnum):
     CREDIT = 5  # so many bytes more may be sent
     PING = 6
     PONG = 7
+    HELLO = 8  # who dialled, once and first
 
 
 class FrameSink(Protocol):
@@ -97,7 +98,7 @@ class FrameReader:
 
 
 def _checked(kind: int, size: int) -> int:
-    if not FrameKind.OPEN <= kind <= FrameKind.PONG:
+    if not FrameKind.OPEN <= kind <= FrameKind.HELLO:
         raise Invalid(f"a frame of the unknown kind {kind}")
     if size > LARGEST_CONTROL:
         raise Invalid(f"a frame of kind {kind} with {size} bytes, more than {LARGEST_CONTROL}")

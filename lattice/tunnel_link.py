@@ -27,22 +27,34 @@ Accept = Callable[["TunnelStream", bytes], None]
 
 
 Told = Callable[["TunnelLink"], None]
+Greeted = Callable[["TunnelLink", bytes], None]
 
 
 def _nobody(_: TunnelLink) -> None:
     """Where nobody is to be told."""
 
 
+def _not_greeted(_: TunnelLink, __: bytes) -> None:
+    """Where nobody is expected to say who they are."""
+
+
 class TunnelLink(asyncio.BufferedProtocol):
     """A connection full of streams.  Both sides may open some: their numbers are even where `dials` is true, odd where it is not.
 
     `opened` is told when the connection stands, TLS included, and `closed` when it is gone: one that failed before is in nobody's way.
+    `greeted` is told what the other side says of itself.
     """
 
     def __init__(
-        self, accept: Accept, *, dials: bool, opened: Told = _nobody, closed: Told = _nobody
+        self,
+        accept: Accept,
+        *,
+        dials: bool,
+        opened: Told = _nobody,
+        closed: Told = _nobody,
+        greeted: Greeted = _not_greeted,
     ) -> None:
-        self._accept, self._opened, self._closed = accept, opened, closed
+        self._accept, self._opened, self._closed, self._greeted = accept, opened, closed, greeted
         self._reader = FrameReader(self)
         self._streams: dict[int, TunnelStream] = {}
         self._next = 2 if dials else 1
@@ -73,6 +85,15 @@ class TunnelLink(asyncio.BufferedProtocol):
         self.send(FrameKind.OPEN, self._next, request)
         self._next += 2
         return stream
+
+    def greet(self, words: bytes) -> None:
+        """Say who we are."""
+        self.send(FrameKind.HELLO, 0, words)
+
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the other side proved itself with (DER), where one was asked for."""
+        secured = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return None if secured is None else secured.getpeercert(binary_form=True)
 
     def ping(self) -> None:
         """Ask the other side for a sign of life: `heard_at` rises when it comes."""
@@ -163,6 +184,8 @@ class TunnelLink(asyncio.BufferedProtocol):
         """Anything but data."""
         if kind is FrameKind.OPEN:
             self._open_here(stream_id, payload)
+        elif kind is FrameKind.HELLO:
+            self._greeted(self, payload)
         elif kind is FrameKind.PING:
             self.send(FrameKind.PONG, 0)
         else:

@@ -59,6 +59,11 @@ class CredentialFiles:
         return self.folder / "gateway" / "https.pem"
 
     @property
+    def ingress_tls(self) -> Path:
+        """What the ingress presents to nodes that dial it."""
+        return self.folder / "ingress" / "tunnel.pem"
+
+    @property
     def nats_tls(self) -> TlsFiles:
         """What the NATS server presents, and whose clients it lets in."""
         path = self.folder / "nats" / "server.pem"
@@ -86,6 +91,7 @@ def issue_all(
     *,
     gateway_names: Iterable[str],
     bus_names: Iterable[str],
+    ingress_names: Iterable[str],
     now: datetime,
     lifetime: timedelta,
 ) -> None:
@@ -96,6 +102,7 @@ def issue_all(
         issue.ticket(files.ticket(service), service)
     issue.system_ticket(files.system_ticket)
     issue.leaf(files.gateway_tls, "gateway", (*LOCAL_NAMES, *gateway_names))
+    issue.leaf(files.ingress_tls, "ingress", (*LOCAL_NAMES, *ingress_names))
     issue.leaf(files.nats_tls.certificate, "nats", (BUS_NAME, *LOCAL_NAMES, *bus_names))
 
 

@@ -69,6 +69,7 @@ class Prepared:
             self.authorities,
             gateway_names=(settings.public_host, socket.gethostname()),
             bus_names=(settings.public_host,),
+            ingress_names=(settings.public_host,),
             now=now,
             lifetime=self.lifetime,
         )

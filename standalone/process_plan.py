@@ -28,6 +28,8 @@ LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")
 PORT_NAMES = (
     "gateway",
+    "ingress-http",
+    "ingress-tunnel",
     "nats",
     "nats-monitor",
     "postgres",
@@ -68,6 +70,11 @@ class Platform:
     def url(self) -> str:
         """The gateway's address, as people and machines are told it."""
         return f"https://{self.settings.public_host}:{self.ports['gateway']}"
+
+    @property
+    def apps_url(self) -> str:
+        """Where public names are, as visitors are told it; `{host}` stands for the name."""
+        return f"http://{{host}}.{self.settings.apps_domain}:{self.ports['ingress-http']}"
 
 
 def server_specs(platform: Platform, servers: Servers) -> list[ProcessSpec]:
@@ -151,7 +158,7 @@ def _bus(platform: Platform, service: str) -> dict[str, str]:
 
 
 def _own(platform: Platform, service: str) -> dict[str, str]:
-    own = {"registry": _registry, "gateway": _gateway, "logs": _logs}.get(service)
+    own = {"registry": _registry, "gateway": _gateway, "logs": _logs, "ingress": _ingress}.get(service)
     return {} if own is None else own(platform)
 
 
@@ -166,6 +173,11 @@ def _registry(platform: Platform) -> dict[str, str]:
         "LATTICE_REGISTRY_MASTER_KEY_DIR": str(data_dir.keys),
         "LATTICE_REGISTRY_CLUSTER_ID": data_dir.cluster_id,
         "LATTICE_REGISTRY_NODE_NATS_URLS": json.dumps([node_url]),
+        "LATTICE_REGISTRY_INGRESS_ADDRESSES": json.dumps(
+            [f"{platform.settings.public_host}:{platform.ports['ingress-tunnel']}"]
+        ),
+        "LATTICE_REGISTRY_APPS_DOMAIN": platform.settings.apps_domain,
+        "LATTICE_REGISTRY_APPS_URL": platform.apps_url,
     }
 
 
@@ -186,3 +198,16 @@ def _gateway(platform: Platform) -> dict[str, str]:
 
 def _logs(platform: Platform) -> dict[str, str]:
     return {"LATTICE_LOGS_DATA_DIR": str(platform.data_dir.log_store)}
+
+
+def _ingress(platform: Platform) -> dict[str, str]:
+    files = platform.credentials
+    return {
+        "LATTICE_INGRESS_LISTEN_HOST": platform.settings.listen_host,
+        "LATTICE_INGRESS_HTTP_PORT": str(platform.ports["ingress-http"]),
+        "LATTICE_INGRESS_TUNNEL_PORT": str(platform.ports["ingress-tunnel"]),
+        "LATTICE_INGRESS_APPS_DOMAIN": platform.settings.apps_domain,
+        "LATTICE_INGRESS_TLS_CERT_FILE": str(files.ingress_tls),
+        "LATTICE_INGRESS_TLS_KEY_FILE": str(files.ingress_tls),
+        "LATTICE_INGRESS_CA_FILE": str(files.ca),
+    }

@@ -160,6 +160,15 @@ GIVEN_UP: Channel[m.GivenUp] = Channel(
     subscribers=("registry",),
     meaning="A consumer gave a message up: it used up its deliveries, or nobody could read it.",
 )
+ROUTE: Channel[m.RouteDocument] = Channel(
+    name="route",
+    address=Address("lattice.route.{route_id}"),
+    payload=m.RouteDocument,
+    stream=streams.ROUTES,
+    publishers=("registry",),
+    subscribers=("ingress",),
+    meaning="A public name and the instances behind it; the stream keeps the newest of each.",
+)
 REGISTRY_WAKE: Channel[m.Done] = Channel(
     name="registry_wake",
     address=Address("lattice.wake.registry"),
@@ -182,6 +191,7 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     PLACEMENT_WANTED,
     DEAD_LETTER,
     GIVEN_UP,
+    ROUTE,
     REGISTRY_WAKE,
 )
 
@@ -394,7 +404,7 @@ RPCS: tuple[Rpc[Noun, Noun], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Rpc)
 )
 
-SERVICES: tuple[str, ...] = ("registry", "scheduler", "logs", "gateway")
+SERVICES: tuple[str, ...] = ("registry", "scheduler", "logs", "gateway", "ingress")
 
 
 def service_rpcs(server: str) -> Iterator[Rpc[Noun, Noun]]:

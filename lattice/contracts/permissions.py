@@ -81,6 +81,17 @@ def _topology_subjects() -> list[str]:
     return [*per_stream, *per_consumer, *by_subject]
 
 
+def _reading_subjects(service: str) -> list[str]:
+    """Read what a stream keeps that has one message per subject, where all of it is for the service."""
+    return [
+        f"$JS.API.DIRECT.GET.{channel.stream.name}"
+        for channel in CHANNELS
+        if service in channel.subscribers
+        and channel.stream is not None
+        and channel.stream.max_msgs_per_subject == 1
+    ]
+
+
 def _lease_subjects() -> list[str]:
     """Take, renew and give up leases: all by writing; a lease ends by itself, so nobody purges."""
     return [
@@ -93,7 +104,7 @@ def service_permissions(service: str) -> Permissions:
     """The allow-list of one service."""
     publish = [channel.address.pattern() for channel in CHANNELS if service in channel.publishers]
     publish += [rpc.address.pattern() for rpc in RPCS if service in rpc.callers]
-    publish += [*_consumer_subjects(service), *_lease_subjects()]
+    publish += [*_consumer_subjects(service), *_reading_subjects(service), *_lease_subjects()]
     subscribe = [channel.address.pattern() for channel in CHANNELS if service in channel.subscribers]
     served = [rpc.address.pattern() for rpc in RPCS if rpc.server == service]
     discovery = ["$SRV.>"] if served else []  # `nats micro ls` and its like

@@ -78,6 +78,13 @@ class PortSpec(SpecModel):
     host_port: Annotated[int, Field(ge=1024, le=65535, strict=True)] | None = Field(
         None, description="always this port of the node; only where the owner of the node allows it"
     )
+    public: bool = Field(False, description="reached by a public name, from any network; http only so far")
+
+    @model_validator(mode="after")
+    def _only_http_is_public(self) -> Self:
+        if self.public and self.protocol is not PortProtocol.HTTP:
+            raise ValueError(f"port {self.name} cannot be public: public names lead to http ports so far")
+        return self
 
 
 class VolumeSpec(SpecModel):

@@ -144,7 +144,30 @@ LEASES = Stream(
     message_ttl=True,
 )
 
-STREAMS: tuple[Stream, ...] = (DESIRED, OBSERVED, NODE_EVENTS, EVENTS, SCHED, ALERTS, LOGS, DLQ, LEASES)
+ROUTES = Stream(
+    name="ROUTES",
+    subjects=("lattice.route.*",),
+    meaning="the newest document of each route",
+    max_bytes=512 * _MIB,
+    max_msgs_per_subject=1,
+    max_msg_bytes=100_000,
+    allow_direct=True,
+    deny_delete=True,
+    duplicate_window_s=600,
+)
+
+STREAMS: tuple[Stream, ...] = (
+    DESIRED,
+    OBSERVED,
+    NODE_EVENTS,
+    EVENTS,
+    SCHED,
+    ALERTS,
+    LOGS,
+    DLQ,
+    LEASES,
+    ROUTES,
+)
 LEASE_BUCKET = LeaseBucket(stream=LEASES.name, prefix="$KV.LEASES.")
 
 OBSERVED_BY_REGISTRY = Consumer(

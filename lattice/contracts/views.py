@@ -168,6 +168,7 @@ class RouteView(Noun):
     port: int
     protocol: str
     workload: str
+    public: bool = Field(False, description="from any network; else on its node only")
 
 
 class RolloutView(Noun):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from lattice import metrics
 from lattice.bus_handling import Fate, Raw, handle, respond
-from lattice.bus_wire import Wire, check_msg_id, decode, encode, stored_address
+from lattice.bus_wire import Wire, check_msg_id, decode, encode, matches, stored_address
 from lattice.clock import Clock
 from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.messages import DeadLetter
@@ -194,6 +194,16 @@ class MemoryBus:
         if entry is None:
             return None
         return decode(channel, entry.subject, entry.payload, entry.headers, stream_seq=entry.seq)
+
+    async def newest_of_each(self, channel: Channel[P]) -> list[Received[P]]:
+        self._must_be_connected()
+        pattern = stored_address(channel).pattern()
+        entries = sorted(self._stream(channel).entries.items())
+        return [
+            decode(channel, entry.subject, entry.payload, entry.headers, stream_seq=seq)
+            for seq, entry in entries
+            if matches(pattern, entry.subject)
+        ]
 
     async def kept(self, stream: Stream, seq: int) -> Kept | None:
         self._must_be_connected()

@@ -11,8 +11,8 @@ from loguru import logger
 from starlette.types import ASGIApp
 
 from lattice.background import Background
+from lattice.renewing_tls import RenewingTls
 from services.gateway.settings import GatewaySettings
-from services.gateway.tls import RenewingTls
 
 # Streams are ended by the application; what is left after this time is cut.
 DRAIN_S = 5

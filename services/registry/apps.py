@@ -102,7 +102,7 @@ async def delete_app(deps: Deps, request: DeleteApp) -> AppAccepted:
 async def get_app(deps: Deps, request: GetByName) -> AppView:
     """One app with its services."""
     async with deps.store.transaction() as tx:
-        return await _view(tx, await must_find(tx, request.project, request.ref), deps.now())
+        return await _view(tx, await must_find(tx, request.project, request.ref), deps.now(), deps.apps_url)
 
 
 async def list_apps(deps: Deps, request: ListInProject) -> Listing[AppView]:
@@ -110,7 +110,7 @@ async def list_apps(deps: Deps, request: ListInProject) -> Listing[AppView]:
     async with deps.store.transaction() as tx:
         where = await reading.in_project(tx, request.project)
         rows, token = await page_of(tx, AppRow, request, removed_at=None, **where)
-        views = [await _view(tx, row, deps.now()) for row in rows]
+        views = [await _view(tx, row, deps.now(), deps.apps_url) for row in rows]
     return Listing(items=tuple(view for view in views if _is_shown(view)), next_page_token=token)
 
 
@@ -126,8 +126,8 @@ async def finish_removals(deps: Deps) -> None:
                 await end(change, app)
 
 
-async def _view(tx: Transaction, app: AppRow, now: datetime) -> AppView:
-    return app_view(app, await reading.views_of(tx, await workloads_of(tx, app.id), now))
+async def _view(tx: Transaction, app: AppRow, now: datetime, apps_url: str = "") -> AppView:
+    return app_view(app, await reading.views_of(tx, await workloads_of(tx, app.id), now, apps_url))
 
 
 def _is_shown(view: AppView) -> bool:

@@ -114,6 +114,7 @@ class Deps:
     now: Callable[[], datetime]
     new_id: Callable[[str], str]
     wake_relay: Callable[[], Awaitable[None]] = _nobody
+    apps_url: str = ""
 
     @asynccontextmanager
     async def change(self, caller: Caller, *, action: str) -> AsyncIterator[Change]:

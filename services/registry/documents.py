@@ -32,6 +32,7 @@ class Documents:
     deps: Deps
     vault: Vault
     bus: Bus
+    ingresses: tuple[str, ...] = ()
     _told: dict[str, str] = field(default_factory=dict)
 
     async def render_dirty(self, *, limit: int = 100) -> int:
@@ -108,6 +109,7 @@ class Documents:
             await requests_on(tx, instances, revisions),
             node.runs_known,
             node.pool,
+            self.ingresses,
         )
 
     async def publish_new(self, *, limit: int = 100) -> int:
@@ -123,8 +125,18 @@ class Documents:
         """Publish every document again: after a connect, when nobody knows what the bus has lost."""
         async with self.deps.store.transaction() as tx:
             nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
+        await self._refresh_addresses(nodes)
         await self._each((node for node in nodes if node.document is not None), self._publish)
         logger.info("published the documents of {} nodes again", len(nodes))
+
+    async def _refresh_addresses(self, nodes: Iterable[NodeRow]) -> None:
+        """Where the ingresses are is a setting: documents from before it changed are rendered again."""
+        stale = [
+            node.id for node in nodes if (node.document or {}).get("ingresses", []) != list(self.ingresses)
+        ]
+        async with self.deps.store.transaction() as tx:
+            for node in await tx.find(NodeRow, id=In(tuple(stale)), lock=True) if stale else ():
+                tx.update(node, document_dirty=True)
 
     async def _publish(self, node: NodeRow) -> None:
         document = DesiredDocument.model_validate(node.document)

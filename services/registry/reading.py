@@ -72,7 +72,7 @@ async def get_workload(deps: Deps, request: GetByName) -> WorkloadView:
     """One workload with its instances."""
     async with deps.store.transaction() as tx:
         row = await find_workload(tx, request.project, request.ref)
-        return (await views_of(tx, [row], deps.now()))[0]
+        return (await views_of(tx, [row], deps.now(), deps.apps_url))[0]
 
 
 async def list_workloads(deps: Deps, request: ListInProject) -> Listing[WorkloadView]:
@@ -80,10 +80,13 @@ async def list_workloads(deps: Deps, request: ListInProject) -> Listing[Workload
     async with deps.store.transaction() as tx:
         where = await in_project(tx, request.project)
         rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **where)
-        return Listing(items=tuple(await views_of(tx, rows, deps.now())), next_page_token=token)
+        views = await views_of(tx, rows, deps.now(), deps.apps_url)
+        return Listing(items=tuple(views), next_page_token=token)
 
 
-async def views_of(tx: Transaction, rows: Sequence[WorkloadRow], now: datetime) -> list[WorkloadView]:
+async def views_of(
+    tx: Transaction, rows: Sequence[WorkloadRow], now: datetime, apps_url: str = ""
+) -> list[WorkloadView]:
     """These workloads as they are shown."""
     if not rows:
         return []
@@ -102,6 +105,7 @@ async def views_of(tx: Transaction, rows: Sequence[WorkloadRow], now: datetime) 
             [i for i in instances if i.workload_id == row.id],
             nodes,
             newest.get(row.id),
+            apps_url=apps_url,
         )
         for row in rows
     ]

@@ -44,6 +44,7 @@ class NodePlan:
     requests: Mapping[str, tuple[RunRequest, ...]] = field(default_factory=dict)
     runs_known: int = 0
     pool: str = ""
+    ingresses: tuple[str, ...] = ()
 
 
 def key_of(row: InstanceRow) -> ContainerKey:
@@ -65,6 +66,7 @@ def render(plan: NodePlan, generation: int) -> DesiredDocument:
         remove_volumes=tuple(sorted(plan.remove_volumes)),
         runs_known=plan.runs_known,
         pool=plan.pool,
+        ingresses=plan.ingresses,
     )
 
 

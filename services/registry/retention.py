@@ -20,6 +20,7 @@ from services.registry.tables import (
     OperationRow,
     RevisionRow,
     RolloutRow,
+    RouteRow,
     Row,
     SealedCopyRow,
     SecretRow,
@@ -52,6 +53,8 @@ async def drop_old(tx: Transaction, now: datetime) -> None:
         *await _old_volumes(tx, before),
         *await _old_workloads(tx, before),
         *await tx.find(AppRow, removed_at=before, limit=AT_ONCE),
+        # As long as bookmarks and caches may lead to a public name, nobody else gets it.
+        *await tx.find(RouteRow, released_at=before, limit=AT_ONCE),
     ]
     once = {(type(row), row.id): row for row in dropped}  # type: ignore[attr-defined]
     for row in sorted(once.values(), key=_lock_rank):

@@ -28,6 +28,10 @@ class RegistrySettings(ProcessSettings):
     cluster_id: str = Field(pattern=r"^[a-z0-9]{8}$", description="set once, at the platform's first start")
     node_nats_urls: list[str] = Field(min_length=1, description="how nodes reach the bus: tls://host:port")
     apps_domain: str = "apps.localhost"
+    apps_url: str = Field(
+        "", description="how visitors reach a public name: http://{host}.apps.localhost:8080"
+    )
+    ingress_addresses: list[str] = Field(default_factory=list, description="host:port that nodes dial")
     suspect_after_s: float = Field(7.0, gt=0, description="silence after which a node is suspect")
     unreachable_after_s: float = Field(13.0, gt=0, description="silence after which a node is unreachable")
     mass_loss_hold_s: float = Field(

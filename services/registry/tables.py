@@ -167,6 +167,33 @@ class AppRow(Row, table=True):
     version: int = 1
 
 
+class RouteRow(Row, table=True):
+    """A public name.  It belongs to its workload's lock; `host` stays reserved for a while after its release, for the same workload's name.
+
+    `document` is what the ingresses are told, `number` counts its versions.
+    """
+
+    __tablename__ = "route"
+    __table_args__ = (
+        Index("route_host", "host", unique=True),
+        Index("route_workload", "workload_id"),
+        Index("route_unpublished", "id", postgresql_where=text("unpublished")),
+    )
+    id: str = Field(primary_key=True)
+    project: str
+    workload_id: str
+    workload_name: str
+    port_name: str
+    protocol: str
+    host: str
+    document: dict[str, Any] | None = _json(nullable=True)
+    number: int = 0
+    unpublished: bool = False
+    created_at: datetime = _at()
+    released_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
 class WorkloadRow(Row, table=True):
     """A named thing that a project wants running.  `generation` rises with everything that placements depend on.
 
@@ -516,6 +543,7 @@ TABLES: tuple[type[Row], ...] = (
     InstanceRow,
     JobRunRow,
     RolloutRow,
+    RouteRow,
     OperationRow,
     VolumeRow,
     SecretRow,

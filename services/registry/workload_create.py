@@ -15,7 +15,7 @@ from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
 from lattice.storage import Transaction
-from services.registry import accept, borrowing, job_runs, operations, releasing
+from services.registry import accept, borrowing, job_runs, operations, releasing, routes
 from services.registry.capacity import NodeSize, why_never
 from services.registry.change import Change
 from services.registry.expansion import Expansion, expand
@@ -183,6 +183,7 @@ async def accept_workload(
     )
     await change.tx.flush()
     await releasing.look(change, workload)
+    await routes.claim(change, workload, spec)
     tell(change, workload, "created")
     after = spec.model_dump(mode="json")
     change.audit("workload", workload.id, entity_name=workload.name, project=project, after=after)

@@ -10,7 +10,7 @@ from lattice.contracts.nouns import DesiredState, OperationState, RolloutState
 from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import Accepted
 from lattice.errors import NotFound
-from services.registry import converging, operations
+from services.registry import converging, operations, routes
 from services.registry.change import Change
 from services.registry.operations import Kind
 from services.registry.rollout import order_of
@@ -71,6 +71,7 @@ async def aim(change: Change, workload: WorkloadRow, before: RevisionRow, target
         await converging.bring_on(change, workload)
     else:
         _end_at_rest(change, operation)
+    await routes.claim(change, workload, spec)
     return await _answer(change, workload, revision, operation)
 
 

@@ -13,7 +13,7 @@ from lattice.contracts.messages import DeleteWorkload, WorkloadCommand
 from lattice.contracts.nouns import DesiredState, Phase, VolumeState
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, StaleVersion
-from services.registry import accept, converging, operations, releasing
+from services.registry import accept, converging, operations, releasing, routes
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.node_rows import holder_of
@@ -133,6 +133,7 @@ async def remove(change: Change, found: Found, *, volumes: bool) -> Accepted:
             removing=volumes,
             removed_at=change.now if gone else None,
         )
+    await routes.release(change, workload)
     accepted = await answer(change, Kind.REMOVE, workload, found.instances, "removing")
     await finish_removal(change, workload)
     return accepted
@@ -196,6 +197,7 @@ async def answer(
         instance_ids=[instance.id for instance in instances],
     )
     tell(change, workload, verb)
+    await routes.refresh(change, workload)
     away = await nodes_away(change.tx)
     watched = [operations.watch(instance, away=away) for instance in instances]
     operations.apply_step(

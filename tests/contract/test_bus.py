@@ -393,6 +393,15 @@ async def test_the_last_message_of_a_subject(bus: Bus) -> None:
     assert (newest.message, newest.tokens) == (document(node, 2), {"node_id": node})
 
 
+async def test_the_newest_of_each_subject(bus: Bus) -> None:
+    nodes = [fresh("nd") for _ in range(3)]
+    for generation in (1, 2):
+        for node in nodes:
+            await bus.append(DESIRED_DOCUMENT, document(node, generation), msg_id=fresh("id"), node_id=node)
+    found = [each for each in await bus.newest_of_each(DESIRED_DOCUMENT) if each.tokens["node_id"] in nodes]
+    assert [each.message for each in found] == [document(node, 2) for node in nodes]
+
+
 async def test_the_last_message_where_the_stream_partitions(bus: Bus) -> None:
     node = fresh("nd")
     status = m.ObservedDocument(

@@ -23,9 +23,9 @@ from lattice.contracts import catalogue
 from lattice.contracts.messages import ExecRequest, ExecStarted, SessionFrame, SessionFrameKind
 from lattice.contracts.nouns import Role
 from lattice.messaging import Received
+from lattice.renewing_tls import RenewingTls
 from services.gateway import exec_session
 from services.gateway.listener import listening
-from services.gateway.tls import RenewingTls
 from tests.fixtures.gateway import NODE, World, running_gateway
 
 SOON_S = 10

@@ -606,7 +606,7 @@ async def test_a_crash_between_commit_and_publish_loses_no_document(world: World
 
 
 def replace_relay(world: World) -> Relay:
-    return Relay(world.deps, world.bus, replace(world.relay.documents))
+    return Relay(world.deps, world.bus, replace(world.relay.documents), world.relay.routes)
 
 
 CRASH = LastExit(

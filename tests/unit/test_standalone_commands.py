@@ -227,7 +227,15 @@ def test_certificates_run_out(data_dir: DataDir) -> None:
     files = credential_files(data_dir)
     assert checks.check_certificates(files, now=NOW).ok is None
     authorities = ensure_authorities(data_dir, first_start=True, now=NOW)
-    issue_all(files, authorities, gateway_names=(), bus_names=(), now=NOW, lifetime=timedelta(hours=24))
+    issue_all(
+        files,
+        authorities,
+        gateway_names=(),
+        bus_names=(),
+        ingress_names=(),
+        now=NOW,
+        lifetime=timedelta(hours=24),
+    )
     assert "24.0 h" in checks.check_certificates(files, now=NOW).detail
     assert checks.check_certificates(files, now=NOW + timedelta(hours=25)).ok is False
 

@@ -41,7 +41,7 @@ def authorities(data_dir: DataDir) -> Authorities:
 def issued(data_dir: DataDir, authorities: Authorities) -> CredentialFiles:
     files = credential_files(data_dir)
     issue_all(
-        files, authorities, gateway_names=("box.example", "10.0.0.7"), bus_names=("10.0.0.7",), now=NOW, lifetime=DAY
+        files, authorities, gateway_names=("box.example", "10.0.0.7"), bus_names=("10.0.0.7",), ingress_names=("10.0.0.7",), now=NOW, lifetime=DAY
     )  # fmt: skip
     return files
 

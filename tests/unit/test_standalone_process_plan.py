@@ -14,6 +14,7 @@ from lattice.contracts.catalogue import SERVICES
 from lattice.process import load
 from lattice.settings import ProcessSettings
 from services.gateway.settings import GatewaySettings
+from services.ingress.settings import IngressSettings
 from services.logs.settings import LogsSettings
 from services.registry.settings import RegistrySettings
 from services.scheduler.settings import SchedulerSettings
@@ -38,6 +39,7 @@ SETTINGS: Mapping[str, type[ProcessSettings]] = {
     "scheduler": SchedulerSettings,
     "logs": LogsSettings,
     "gateway": GatewaySettings,
+    "ingress": IngressSettings,
     "agent": AgentSettings,
 }
 AMBIENT = {
@@ -141,6 +143,6 @@ def test_the_order(platform: Platform) -> None:
     parts = [spec_of(platform, part) for part in SETTINGS]
     assert start_order([*servers, *parts]) == [
         ("nats", "postgres"),
-        ("gateway", "logs", "registry", "scheduler"),
+        ("gateway", "ingress", "logs", "registry", "scheduler"),
         ("agent",),
     ]

@@ -84,6 +84,7 @@ from lattice.contracts.messages.requests import (
     ListRuns,
     Page,
 )
+from lattice.contracts.messages.routes import RouteDocument, RouteEndpoint, TunnelHello, TunnelTarget
 from lattice.contracts.messages.scheduling import (
     CommitPlacements,
     Leaving,
@@ -180,6 +181,8 @@ __all__ = [
     "RenewNode",
     "Resync",
     "RollbackWorkload",
+    "RouteDocument",
+    "RouteEndpoint",
     "RunPort",
     "RunRequest",
     "RunSpec",
@@ -199,6 +202,8 @@ __all__ = [
     "TriedPlacement",
     "TriedPlacements",
     "TryPlacements",
+    "TunnelHello",
+    "TunnelTarget",
     "UnplaceableInstance",
     "UpdateNode",
     "UpdateWorkload",

@@ -145,6 +145,7 @@ class DesiredDocument(Noun):
     runs_known: int = Field(
         0, description="runs of jobs up to this `serial` are recorded and need not be told again"
     )
+    ingresses: tuple[str, ...] = Field((), description="host:port of each ingress that the node dials")
 
     @property
     def order(self) -> tuple[int, int]:

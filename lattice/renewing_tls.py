@@ -18,12 +18,13 @@ from lattice.pki_files import server_context
 class RenewingTls:
     """A server context that follows its files."""
 
-    def __init__(self, certificate_file: Path, key_file: Path) -> None:
+    def __init__(self, certificate_file: Path, key_file: Path, *, client_ca_file: Path | None = None) -> None:
         self._certificate_file = certificate_file
         self._key_file = key_file
+        self._client_ca_file = client_ca_file
         self._seen = self._stamp()
-        self._newest = server_context(certificate_file, key_file)
-        self.context = server_context(certificate_file, key_file)
+        self._newest = self._read()
+        self.context = self._read()
         self.context.sni_callback = self._hand_over  # asked in each handshake, also where no name is given
 
     async def follow(self, every_s: float) -> None:
@@ -38,7 +39,7 @@ class RenewingTls:
         if stamp == self._seen:
             return False
         try:
-            self._newest = server_context(self._certificate_file, self._key_file)
+            self._newest = self._read()
         except (OSError, ssl.SSLError) as error:
             # Certificate and key are two files: between the two writes they do not fit together.
             logger.warning("{} cannot be used yet: {}", self._certificate_file, error)
@@ -47,11 +48,15 @@ class RenewingTls:
         logger.info("a renewed certificate is in use")
         return True
 
+    def _read(self) -> ssl.SSLContext:
+        return server_context(self._certificate_file, self._key_file, client_ca_file=self._client_ca_file)
+
     def _hand_over(self, handshake: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
         handshake.context = self._newest
 
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple(_stamp_of(path) for path in (self._certificate_file, self._key_file))
+        files = (self._certificate_file, self._key_file, self._client_ca_file)
+        return tuple(_stamp_of(path) for path in files if path is not None)
 
 
 def _stamp_of(path: Path) -> tuple[int, int, int]:

@@ -1,0 +1,139 @@
+"""The node's end of the tunnels: it dials every ingress, and leads what visitors open there to the ports of its own instances.
+
+No port of the node is open to the outside.  A connection that is silent is given up soon, because after a change of network nothing else tells
+that it leads nowhere; then it is dialled again, first at once and then ever more seldom, with some chance in the pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Iterable
+
+from loguru import logger
+from pydantic import ValidationError
+
+from agent.backoff import STABLE_S, delay_s
+from agent.facts import slot_text
+from agent.journal import Journal
+from agent.naming import slot_of
+from lattice.cancelling import cancel_and_wait
+from lattice.contracts.messages import TunnelHello, TunnelTarget
+from lattice.contracts.nouns import DesiredState
+from lattice.contracts.spec import BackoffSpec
+from lattice.tunnel_link import TunnelLink
+from lattice.tunnel_stream import LocalSide, TunnelStream
+
+# To each ingress: one connection that is busy with an upload does not hold up the others.
+LINKS_PER_INGRESS = 2
+PING_EVERY_S = 2.0
+SILENT_AFTER_S = 6.0
+_DIAL_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
+_LOOK_EVERY_S = 1.0
+_PAUSES = BackoffSpec(initial=0.2, max=5.0)
+
+
+class Tunnels:
+    """Keeps the links to all ingresses that the newest document names."""
+
+    def __init__(self, journal: Journal, tls: Callable[[], ssl.SSLContext], chance: random.Random) -> None:
+        self._journal, self._tls, self._chance = journal, tls, chance
+        self._dialers: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Dial for ever, whoever is to be dialled."""
+        try:
+            while True:
+                document = self._journal.document
+                await self._dial_all(document.ingresses if document else ())
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            await cancel_and_wait([*self._dialers.values(), *self._connecting])
+
+    async def _dial_all(self, addresses: Iterable[str]) -> None:
+        wanted = {(address, number) for address in addresses for number in range(LINKS_PER_INGRESS)}
+        gone = [self._dialers.pop(each) for each in self._dialers.keys() - wanted]
+        await cancel_and_wait(gone)
+        for each in wanted - self._dialers.keys():
+            self._dialers[each] = asyncio.create_task(self._keep_dialled(each[0]))
+
+    async def _keep_dialled(self, address: str) -> None:
+        loop, failures = asyncio.get_running_loop(), 0
+        while True:
+            dialled_s = loop.time()
+            try:
+                await self._hold_link(address)
+            except (OSError, TimeoutError) as error:
+                if failures == 0:
+                    logger.warning(
+                        "the ingress {} cannot be reached: {}", address, error or "it does not answer"
+                    )
+            # One that let us in and sent us away at once is no better than one that is not there.
+            failures = 0 if loop.time() - dialled_s > STABLE_S else failures + 1
+            await asyncio.sleep(delay_s(failures, _PAUSES, self._chance.random()))
+
+    async def _hold_link(self, address: str) -> None:
+        """One connection, until it ends.  Raises OSError or TimeoutError if there is none."""
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        link = TunnelLink(self._accept, dials=True, closed=lambda _: ended.set())
+        async with asyncio.timeout(_DIAL_TIMEOUT_S):
+            await loop.create_connection(lambda: link, host, int(port), ssl=self._tls(), server_hostname=host)
+        try:
+            hello = TunnelHello(boot_id=self._journal.boot_id, session=self._journal.session)
+            link.greet(hello.model_dump_json().encode())
+            await self._until_ended(link, ended)
+        finally:
+            link.close()
+
+    async def _until_ended(self, link: TunnelLink, ended: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        while not ended.is_set():
+            if loop.time() - link.heard_at > SILENT_AFTER_S:
+                logger.info("a link to the ingress is silent: given up")
+                return
+            link.ping()
+            try:
+                async with asyncio.timeout(PING_EVERY_S):
+                    await ended.wait()
+            except TimeoutError:
+                continue
+
+    # ------------------------------------------------------------------------------------ what an ingress opens
+
+    def _accept(self, stream: TunnelStream, request: bytes) -> None:
+        try:
+            target = TunnelTarget.model_validate_json(request)
+        except ValidationError:
+            stream.reset("the node does not understand what is asked")
+            return
+        port = self._port_of(target)
+        if port is None:
+            stream.reset("the instance is not on this node any more")
+            return
+        task = asyncio.create_task(_connect(stream, port))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _port_of(self, target: TunnelTarget) -> int | None:
+        """The host port of one of our own instances that is to run; nothing else of this machine can be reached."""
+        document = self._journal.document
+        for instance in document.instances if document else ():
+            if instance.instance_id == target.instance_id and instance.desired is DesiredState.RUNNING:
+                ports = self._journal.facts.ports.get(slot_text(slot_of(instance.key)), {})
+                return ports.get(str(target.container_port))
+        return None
+
+
+async def _connect(stream: TunnelStream, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            await loop.create_connection(lambda: LocalSide(stream), "127.0.0.1", port)
+    except (OSError, TimeoutError) as error:
+        stream.reset(f"its port does not answer ({error or 'no answer in time'})")

@@ -1,0 +1,52 @@
+"""Routes as the ingress is told them, and what is said when a connection goes through a tunnel."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lattice.contracts.nouns import Id, Name, Noun, Said
+from lattice.contracts.spec import PortProtocol
+
+
+class RouteEndpoint(Noun):
+    """An instance that serves a route."""
+
+    instance_id: Id
+    node_id: Id
+    container_port: int = Field(ge=1, le=65535)
+
+
+class RouteDocument(Noun):
+    """A public name or port and the instances behind it.  Newer by `order`; one that is `released` leads nowhere any more."""
+
+    route_id: Id
+    project: Name
+    workload_id: Id
+    workload_name: Name
+    port_name: Name
+    protocol: PortProtocol
+    host: str = Field(description="the first label of the name: `web--default`, `admin--web--default`")
+    endpoints: tuple[RouteEndpoint, ...] = ()
+    waiting_for: Said = Field("", description="why there is no endpoint, in words for a visitor")
+    released: bool = False
+    era: int
+    number: int = Field(description="counts the documents of the route")
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Which of two documents of a route is the newer."""
+        return (self.era, self.number)
+
+
+class TunnelHello(Noun):
+    """The first words of an agent on each connection: a higher session takes over from all before."""
+
+    boot_id: str = Field(max_length=64)
+    session: int = Field(ge=0)
+
+
+class TunnelTarget(Noun):
+    """Where a stream is to lead: a port of an instance on the node that is asked."""
+
+    instance_id: Id
+    container_port: int = Field(ge=1, le=65535)

@@ -1,0 +1,105 @@
+"""Builds an ingress: routes from the bus, nodes through their tunnels, visitors over HTTP.
+
+`Ingress` takes a bus, whichever it is, so that tests run it in memory; `build` makes the real one.  Several may run side by side: each has all
+routes, and each node dials all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from loguru import logger
+
+from lattice.background import Background
+from lattice.bus import NatsBus
+from lattice.contracts.catalogue import ROUTE
+from lattice.contracts.messages import RouteDocument
+from lattice.messaging import Bus, Received, Subscription
+from lattice.process import Checks
+from lattice.renewing_tls import RenewingTls
+from services.ingress import metrics
+from services.ingress.http_front import HttpFront
+from services.ingress.settings import IngressSettings
+from services.ingress.tunnels import Tunnels
+
+_DRAIN_S = 8.0
+_LOOK_AT_FILES_S = 5.0
+
+
+class Ingress:
+    """One process; `start` makes it serve, its loops run in the `Background` that it is given."""
+
+    def __init__(self, settings: IngressSettings, bus: Bus) -> None:
+        self._settings, self._bus = settings, bus
+        self.tunnels = Tunnels()
+        self.http = HttpFront(settings, self.tunnels)
+        self._knows_routes = False
+        self._subscriptions: list[Subscription] = []
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self, background: Background, tls: ssl.SSLContext) -> None:
+        """Let nodes and visitors in."""
+        self._subscriptions.append(await self._bus.subscribe(ROUTE, self._take_route))
+        self._bus.on_connected(self._read_routes)
+        background.start("tunnels", self.tunnels.watch)
+        loop, settings = asyncio.get_running_loop(), self._settings
+        self._servers = [
+            await loop.create_server(
+                self.tunnels.new_link, settings.listen_host, settings.tunnel_port, ssl=tls
+            ),
+            await asyncio.start_server(self.http.serve, settings.listen_host, settings.http_port),
+        ]
+        tunnel_port, http_port = self.ports
+        logger.info(
+            "nodes dial {0}:{1}, visitors come to {0}:{2}", settings.listen_host, tunnel_port, http_port
+        )
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """For nodes, for visitors."""
+        tunnel, http = (server.sockets[0].getsockname()[1] for server in self._servers)
+        return tunnel, http
+
+    async def ready(self) -> str:
+        """A readiness check: it has to know the routes."""
+        return "" if self._knows_routes else "the routes are not known yet: the bus has not answered"
+
+    async def stop(self) -> None:
+        """Take nobody more, let exchanges end, then end the links."""
+        for subscription in self._subscriptions:
+            await subscription.stop()
+        for server in self._servers:
+            server.close()
+        await self.http.drain(_DRAIN_S)
+        self.tunnels.close()
+
+    async def _take_route(self, received: Received[RouteDocument]) -> None:
+        self._take(received.message)
+
+    async def _read_routes(self) -> None:
+        """After each connect: what was said while the link was down was not heard."""
+        for received in await self._bus.newest_of_each(ROUTE):
+            self._take(received.message)
+        self._knows_routes = True
+
+    def _take(self, document: RouteDocument) -> None:
+        self.http.table = self.http.table.with_document(document)
+        metrics.ROUTES.set(len(self.http.table.by_host))
+
+
+@asynccontextmanager
+async def build(settings: IngressSettings) -> AsyncIterator[Checks]:
+    """The ingress on NATS."""
+    tls = RenewingTls(settings.tls_cert_file, settings.tls_key_file, client_ca_file=settings.ca_file)
+    async with NatsBus(settings.bus, identity="ingress") as bus, Background() as background:
+        ingress = Ingress(settings, bus)
+        background.start("certificate", partial(tls.follow, _LOOK_AT_FILES_S))
+        await ingress.start(background, tls.context)
+        try:
+            yield {"bus": bus.ready, "routes": ingress.ready}
+        finally:
+            await ingress.stop()

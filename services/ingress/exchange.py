@@ -1,0 +1,164 @@
+"""One request of a visitor and its answer, through a tunnel.
+
+Both sides are parsed and written anew by h11, so what the instance reads is what we understood: nothing can be hidden between two requests.  After an
+upgrade bytes go on as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import h11
+
+from lattice.cancelling import cancel_and_wait
+from lattice.errors import Temporary
+from lattice.tunnel_pipe import TunnelPipe
+from services.ingress import pages
+from services.ingress.headers import request_headers, response_headers, upgrade_of
+from services.ingress.pages import Page
+from services.ingress.visitor import Visitor, VisitorGone
+
+
+class Unanswered(Exception):
+    """There is no answer of the instance; this page is shown in its place."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page.detail)
+        self.page = page
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What is needed for one exchange; times in seconds."""
+
+    visitor: Visitor
+    pipe: TunnelPipe
+    workload: str
+    answer_timeout_s: float
+    idle_timeout_s: float
+
+    async def run(self, request: h11.Request) -> int:
+        """The status that was answered.  Raises Unanswered before the first byte of an answer, VisitorGone, Temporary after it."""
+        instance = h11.Connection(h11.CLIENT)
+        upgrade = upgrade_of(list(request.headers))
+        head = h11.Request(
+            method=request.method,
+            target=request.target,
+            headers=request_headers(
+                list(request.headers),
+                client=self.visitor.address,
+                scheme=self.visitor.scheme,
+                upgrade=upgrade,
+            ),
+        )
+        await self._to_instance(instance, head)
+        body = asyncio.create_task(self._pass_body_on(instance, upgrade))
+        try:
+            return await self._pass_answer_on(instance, upgrade)
+        finally:
+            await cancel_and_wait([body])
+
+    # ------------------------------------------------------------------------------------ towards the instance
+
+    async def _pass_body_on(self, instance: h11.Connection, upgrade: bytes | None) -> None:
+        """Also to the end of the exchange, so that an instance does not work for a visitor who is gone."""
+        try:
+            await self.visitor.go_on_if_it_waits()
+            while True:
+                event = await self.visitor.next_event(timeout_s=self.idle_timeout_s)
+                if isinstance(event, (h11.Data, h11.EndOfMessage)):
+                    await self._to_instance(instance, event)
+                if not isinstance(event, h11.Data):
+                    break
+            if upgrade is None:
+                await self.visitor.until_gone()
+        except (Temporary, TimeoutError, VisitorGone) as error:
+            self.pipe.give_up(str(error) or "the visitor is gone")
+
+    async def _to_instance(self, instance: h11.Connection, event: h11.Event) -> None:
+        data = instance.send(event)
+        if data:
+            await self.pipe.send(data)
+
+    # ------------------------------------------------------------------------------------ towards the visitor
+
+    async def _pass_answer_on(self, instance: h11.Connection, upgrade: bytes | None) -> int:
+        status = 0
+        while True:
+            event = await self._from_instance(instance, begun=status > 0)
+            if isinstance(event, h11.InformationalResponse):
+                if event.status_code == 101 and upgrade is not None:
+                    await self._switch(instance, event, upgrade)
+                    return 101
+                continue  # what we say of 100-continue we say ourselves
+            if isinstance(event, h11.Response):
+                status = event.status_code
+                headers = response_headers(list(event.headers))
+                await self.visitor.send(
+                    h11.Response(status_code=status, headers=headers, reason=event.reason)
+                )
+            elif isinstance(event, h11.Data):
+                await self.visitor.send(h11.Data(data=bytes(event.data)))
+            elif isinstance(event, h11.EndOfMessage):
+                await self.visitor.send(h11.EndOfMessage())
+                return status
+            else:
+                raise Temporary("it closed the connection in the middle of its answer")
+
+    async def _from_instance(self, instance: h11.Connection, *, begun: bool) -> h11.Event:
+        timeout_s = self.idle_timeout_s if begun else self.answer_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (event := instance.next_event()) is h11.NEED_DATA:
+                    instance.receive_data(await self.pipe.read())
+        except TimeoutError:
+            raise self._failure(pages.no_answer(self.workload, timeout_s), begun=begun) from None
+        except Temporary as error:
+            raise self._failure(pages.not_reached(self.workload, error.detail), begun=begun) from None
+        except h11.RemoteProtocolError as error:
+            why = (
+                "it closed the connection without an answer"
+                if instance.trailing_data[1]
+                else f"its answer is not HTTP ({error})"
+            )
+            raise self._failure(pages.not_reached(self.workload, why), begun=begun) from None
+        return event  # type: ignore[return-value]  # h11 marks what is no event by types of their own
+
+    def _failure(self, page: Page, *, begun: bool) -> Exception:
+        return Temporary(page.detail) if begun else Unanswered(page)
+
+    # ------------------------------------------------------------------------------------ after an upgrade
+
+    async def _switch(
+        self, instance: h11.Connection, event: h11.InformationalResponse, upgrade: bytes
+    ) -> None:
+        headers = response_headers(list(event.headers), upgrade=upgrade)
+        await self.visitor.send(
+            h11.InformationalResponse(status_code=101, headers=headers, reason=event.reason)
+        )
+        await self.visitor.write(instance.trailing_data[0])
+        await self.pipe.send(self.visitor.trailing())
+        to_instance = asyncio.create_task(self._splice(self.visitor.read_raw, self.pipe.send, self.pipe.end))
+        try:
+            await self._splice(self.pipe.read, self.visitor.write, self.visitor.end)
+        finally:
+            await cancel_and_wait([to_instance])
+
+    async def _splice(
+        self,
+        read: Callable[[], Awaitable[bytes]],
+        write: Callable[[bytes], Awaitable[None]],
+        end: Callable[[], None],
+    ) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(self.idle_timeout_s):
+                    data = await read()
+                if not data:
+                    end()
+                    return
+                await write(data)
+        except (Temporary, TimeoutError, VisitorGone) as error:
+            self.pipe.give_up(str(error))

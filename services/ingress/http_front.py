@@ -1,0 +1,119 @@
+"""Where visitors come in over HTTP: one task per connection, one exchange after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import h11
+from loguru import logger
+
+from lattice.contracts.messages import RouteDocument, TunnelTarget
+from lattice.errors import Temporary
+from lattice.tunnel_pipe import TunnelPipe
+from services.ingress import metrics, pages
+from services.ingress.exchange import Exchange, Unanswered
+from services.ingress.headers import why_refused
+from services.ingress.pages import Page
+from services.ingress.routing import Nowhere, RouteTable, choose
+from services.ingress.settings import IngressSettings
+from services.ingress.tunnels import Tunnels
+from services.ingress.visitor import Visitor, VisitorGone
+
+
+class HttpFront:
+    """Answers visitors; `table` is replaced as routes come and go."""
+
+    def __init__(self, settings: IngressSettings, tunnels: Tunnels) -> None:
+        self._settings, self._tunnels = settings, tunnels
+        self.table = RouteTable()
+        self._busy: Counter[str] = Counter()
+        self._visitors: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its first byte to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._visitors.add(task)
+        metrics.VISITORS.set(len(self._visitors))
+        visitor = Visitor(reader, writer)
+        try:
+            await self._serve(visitor)
+        except (VisitorGone, TimeoutError, Temporary, h11.LocalProtocolError) as error:
+            logger.debug("a visitor's connection ended: {}", error)
+        finally:
+            self._visitors.discard(task)
+            metrics.VISITORS.set(len(self._visitors))
+            await visitor.close()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let exchanges end that are under way, take no further ones; end what is left after the time."""
+        self._is_stopping = True
+        if self._visitors:
+            await asyncio.wait(self._visitors, timeout=timeout_s)
+        for task in self._visitors:
+            task.cancel()
+
+    async def _serve(self, visitor: Visitor) -> None:
+        if len(self._visitors) > self._settings.max_connections:
+            await visitor.show(pages.too_many())
+            return
+        timeout_s = self._settings.head_timeout_s
+        while not self._is_stopping:
+            try:
+                request = await visitor.next_event(timeout_s=timeout_s)
+            except TimeoutError:
+                await visitor.show(pages.too_slow_a_request())
+                return
+            except h11.RemoteProtocolError as error:
+                await visitor.show(pages.bad_request(str(error)))
+                return
+            assert isinstance(request, h11.Request)
+            await self._answer(visitor, request)
+            if not visitor.may_ask_again():
+                return
+
+    async def _answer(self, visitor: Visitor, request: h11.Request) -> None:
+        headers = list(request.headers)
+        if why := why_refused(request.method, request.target, headers):
+            await visitor.show(pages.bad_request(why))
+            return
+        host = next(value for name, value in headers if name == b"host").decode("latin-1")
+        route = self.table.find(host, self._settings.apps_domain)
+        if route is None:
+            await visitor.show(pages.no_such_name(host))
+            return
+        status = await self._lead(visitor, request, route)
+        metrics.ANSWERS.labels(route.project, route.workload_name, f"{status // 100}xx").inc()
+
+    async def _lead(self, visitor: Visitor, request: h11.Request, route: RouteDocument) -> int:
+        """The status that was answered, by the instance or in its place."""
+        endpoint = choose(route, self._tunnels.reachable, self._busy)
+        if isinstance(endpoint, Nowhere):
+            return await _shown(visitor, pages.not_ready(route.workload_name, endpoint.reason))
+        target = TunnelTarget(instance_id=endpoint.instance_id, container_port=endpoint.container_port)
+        self._busy[endpoint.instance_id] += 1
+        try:
+            pipe = TunnelPipe(self._tunnels.open(endpoint.node_id, target))
+            try:
+                return await self._exchange(visitor, pipe, route).run(request)
+            finally:
+                pipe.give_up("the exchange is over")
+        except Unanswered as error:
+            return await _shown(visitor, error.page)
+        except Temporary as error:
+            return await _shown(visitor, pages.not_reached(route.workload_name, error.detail))
+        finally:
+            self._busy[endpoint.instance_id] -= 1
+
+    def _exchange(self, visitor: Visitor, pipe: TunnelPipe, route: RouteDocument) -> Exchange:
+        settings = self._settings
+        return Exchange(
+            visitor, pipe, route.workload_name, settings.answer_timeout_s, settings.idle_timeout_s
+        )
+
+
+async def _shown(visitor: Visitor, page: Page) -> int:
+    await visitor.show(page)
+    return page.status

@@ -1,0 +1,57 @@
+"""What a visitor sees where there is nothing to see: which of us is at fault, and what it waits for.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer of our own."""
+
+    status: int
+    title: str
+    detail: str
+
+    @property
+    def body(self) -> bytes:
+        """A small page without anything from elsewhere; the status and the words are in it for people who read it with curl."""
+        title, detail = escape(self.title), escape(self.detail)
+        return (
+            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+            f"<title>{self.status} {title}</title>"
+            "<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}"
+            "h1{font-size:1.4rem}small{opacity:.7}</style>"
+            f"<h1>{title}</h1><p>{detail}</p><small>{self.status} · Lattice</small></html>\n"
+        ).encode()
+
+
+def bad_request(why: str) -> Page:
+    return Page(400, "This request cannot be understood", f"{why}.")
+
+
+def no_such_name(host: str) -> Page:
+    return Page(404, "There is nothing here", f"No workload has the public name {host or '(none)'}.")
+
+
+def too_slow_a_request() -> Page:
+    return Page(408, "The request took too long", "Its head did not arrive in time.")
+
+
+def not_reached(workload: str, why: str) -> Page:
+    return Page(502, f"{workload} was not reached", f"The connection to it failed: {why}.")
+
+
+def not_ready(workload: str, why: str) -> Page:
+    return Page(503, f"{workload} is not ready", f"{why[:1].upper()}{why[1:]}. Try again in a moment.")
+
+
+def too_many() -> Page:
+    return Page(503, "Too many visitors", "All connections of this ingress are taken. Try again in a moment.")
+
+
+def no_answer(workload: str, waited_s: float) -> Page:
+    return Page(
+        504, f"{workload} does not answer", f"It took the request and said nothing for {waited_s:g} s."
+    )

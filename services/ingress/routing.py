@@ -1,0 +1,50 @@
+"""Which route a host name means, and which instance a request goes to.  Pure: the tables come in, a choice with its reason goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lattice.contracts.messages import RouteDocument, RouteEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """The routes that exist, by host label, each in its newest document."""
+
+    by_id: Mapping[str, RouteDocument] = field(default_factory=dict)
+    by_host: Mapping[str, RouteDocument] = field(default_factory=dict)
+
+    def with_document(self, document: RouteDocument) -> RouteTable:
+        """The table after a document came; one that is not newer changes nothing."""
+        known = self.by_id.get(document.route_id)
+        if known is not None and known.order >= document.order:
+            return self
+        by_id = {**self.by_id, document.route_id: document}
+        live = (each for each in by_id.values() if not each.released)
+        return RouteTable(by_id, {each.host: each for each in live})
+
+    def find(self, host: str, apps_domain: str) -> RouteDocument | None:
+        """The route of a `Host` header: an exact name of ours, with or without a port."""
+        name = host.partition(":")[0].rstrip(".").lower()
+        label, dot, domain = name.partition(".")
+        return self.by_host.get(label) if dot and domain == apps_domain else None
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """Why a request cannot go anywhere now."""
+
+    reason: str
+
+
+def choose(
+    route: RouteDocument, reachable: frozenset[str], busy: Mapping[str, int]
+) -> RouteEndpoint | Nowhere:
+    """The endpoint with the fewest connections (`busy`, by instance) among those on `reachable` nodes; of equals the first by id."""
+    there = [each for each in route.endpoints if each.node_id in reachable]
+    if there:
+        return min(there, key=lambda each: (busy.get(each.instance_id, 0), each.instance_id))
+    if route.endpoints:
+        return Nowhere("its node is not connected to the ingress right now")
+    return Nowhere(route.waiting_for or "no instance of it is ready")

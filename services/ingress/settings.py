@@ -1,0 +1,36 @@
+"""What an ingress can be told from outside; `LATTICE_INGRESS_…`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from lattice.settings import BusSettings, ProcessSettings
+
+
+class IngressSettings(ProcessSettings):
+    """Where visitors come in, where nodes dial in, and how long anything may take."""
+
+    model_config = SettingsConfigDict(env_prefix="LATTICE_INGRESS_", extra="ignore", frozen=True)
+
+    bus: BusSettings = Field(default_factory=BusSettings)
+    listen_host: str = "127.0.0.1"
+    http_port: int = Field(0, ge=0, le=65535, description="for visitors; 0 chooses a free port")
+    tunnel_port: int = Field(0, ge=0, le=65535, description="for nodes; 0 chooses a free port")
+    apps_domain: str = Field(
+        "apps.localhost", description="a route `web--default` is `web--default.<apps_domain>`"
+    )
+    tls_cert_file: Path = Field(description="our certificate towards nodes, with its chain")
+    tls_key_file: Path
+    ca_file: Path = Field(description="the CA whose node certificates are let in")
+    head_timeout_s: float = Field(
+        10.0, gt=0, description="how long a visitor may take for the head of a request"
+    )
+    open_timeout_s: float = Field(5.0, gt=0, description="how long a node may take to reach its instance")
+    answer_timeout_s: float = Field(
+        60.0, gt=0, description="how long an instance may take to begin its answer"
+    )
+    idle_timeout_s: float = Field(600.0, gt=0, description="how long neither side may say anything")
+    max_connections: int = Field(10_000, ge=1, description="visitors beyond are answered with 503")

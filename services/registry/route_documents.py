@@ -1,0 +1,71 @@
+"""What ingresses are told of a workload's public ports.  Pure: rows in, documents out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lattice.contracts.messages import RouteDocument, RouteEndpoint
+from lattice.contracts.nouns import DesiredState, Health, Phase
+from lattice.contracts.spec import PortProtocol, PortSpec
+from lattice.contracts.states import is_ready
+from services.registry.tables import InstanceRow, RouteRow, WorkloadRow
+
+
+def host_of(workload: str, project: str, port: str, *, is_first: bool) -> str:
+    """The first label of a public name: the first public port has the workload's own, others stand before it.  Names hold no `--`, so none is
+    another's."""
+    return f"{workload}--{project}" if is_first else f"{port}--{workload}--{project}"
+
+
+def public_hosts(workload: str, project: str, ports: Sequence[PortSpec]) -> dict[str, str]:
+    """host -> the name of the port, of those that are public."""
+    names = [port.name for port in ports if port.public]
+    return {host_of(workload, project, name, is_first=number == 0): name for number, name in enumerate(names)}
+
+
+def route_document(
+    row: RouteRow, workload: WorkloadRow, instances: Sequence[InstanceRow], *, era: int, number: int
+) -> RouteDocument:
+    """The route as it is now; of one that is released only its end."""
+    released = row.released_at is not None
+    endpoints = (
+        () if released else tuple(sorted(_endpoints(row, instances), key=lambda each: each.instance_id))
+    )
+    return RouteDocument(
+        route_id=row.id,
+        project=row.project,
+        workload_id=workload.id,
+        workload_name=workload.name,
+        port_name=row.port_name,
+        protocol=PortProtocol(row.protocol),
+        host=row.host,
+        endpoints=endpoints,
+        waiting_for="" if endpoints or released else _waiting_for(workload, instances),
+        released=released,
+        era=era,
+        number=number,
+    )
+
+
+def _endpoints(row: RouteRow, instances: Sequence[InstanceRow]) -> list[RouteEndpoint]:
+    """Instances that are to run, are ready, and have the port."""
+    return [
+        RouteEndpoint(
+            instance_id=instance.id, node_id=instance.node_id, container_port=port["container_port"]
+        )
+        for instance in instances
+        if instance.desired == DesiredState.RUNNING
+        and instance.node_id is not None
+        and is_ready(Phase(instance.phase), Health(instance.health))
+        for port in instance.ports
+        if port["name"] == row.port_name
+    ]
+
+
+def _waiting_for(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> str:
+    """In words for a visitor, who is told nothing about the inside."""
+    if workload.desired == DesiredState.STOPPED:
+        return "it is stopped"
+    if any(row.phase == Phase.FAILED for row in instances):
+        return "its last start failed"
+    return "it is starting"

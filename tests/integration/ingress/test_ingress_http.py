@@ -1,0 +1,219 @@
+"""Requests through an ingress and a tunnel to an instance: what arrives, what does not, and what visitors are told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve as serve_websocket
+
+from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world, node_tls
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
+    return node_tls(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+async def world(tls: NodeTls, tmp_path: Path) -> AsyncIterator[IngressWorld]:
+    async with ingress_world(tls, tmp_path, head_timeout_s=1.0, answer_timeout_s=1.0) as world:
+        await world.add_node()
+        yield world
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with the head that it was sent."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(head), head))
+    writer.close()
+
+
+async def test_a_request_arrives_with_who_asks_and_nothing_that_they_claim(world: IngressWorld) -> None:
+    await world.route("web", await world.serve("web", echo))
+    claims = {
+        "Host": f"web.{DOMAIN}",
+        "X-Forwarded-For": "9.9.9.9",
+        "X-Lattice-User": "root",
+        "Connection": "x-secret, host",
+        "X-Secret": "1",
+    }
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{world.url}/a%20b?c=d", headers=claims)
+    lines = answer.text.split("\r\n")
+    assert (answer.status_code, lines[0]) == (200, "GET /a%20b?c=d HTTP/1.1")
+    headers = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in lines[1:] if line}
+    assert headers["host"] == headers["x-forwarded-host"] == f"web.{DOMAIN}"
+    assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", "http")
+    assert not {"x-lattice-user", "x-secret"} & headers.keys()
+
+
+async def test_many_requests_on_one_connection(world: IngressWorld) -> None:
+    await world.route("web", await world.serve("web", echo))
+    async with httpx.AsyncClient(base_url=world.url, headers={"Host": f"web.{DOMAIN}"}) as client:
+        answers = [await client.get(f"/{number}") for number in range(20)]
+    assert [answer.text.split()[1] for answer in answers] == [f"/{number}" for number in range(20)]
+    assert "connection" not in answers[0].headers
+
+
+async def test_large_bodies_in_both_directions(world: IngressWorld) -> None:
+    async def hashed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        digest = hashlib.sha256()
+        for _ in range(length // MIB):
+            digest.update(await reader.readexactly(MIB))
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Digest: %s\r\n\r\n" % digest.hexdigest().encode())
+        for _ in range(length // MIB):
+            writer.write(b"y" * MIB)
+            await writer.drain()
+        writer.close()
+
+    await world.route("web", await world.serve("web", hashed))
+    async with httpx.AsyncClient(timeout=30) as client:
+        answer = await client.post(world.url, headers={"Host": f"web.{DOMAIN}"}, content=b"x" * (16 * MIB))
+    assert answer.headers["x-digest"] == hashlib.sha256(b"x" * (16 * MIB)).hexdigest()
+    assert answer.content == b"y" * (16 * MIB)
+
+
+async def test_a_visitor_that_asks_first_may_send_its_body(world: IngressWorld) -> None:
+    await world.route("web", await world.serve("web", echo))
+    head = f"POST / HTTP/1.1\r\nHost: web.{DOMAIN}\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    answer = await world.raw(head.encode() + b"ok")
+    assert (
+        answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+        and b"expect:" not in answer.lower()
+    )
+
+
+async def test_events_arrive_one_by_one(world: IngressWorld) -> None:
+    go_on = asyncio.Event()
+
+    async def events(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n")
+        await go_on.wait()
+        writer.write(b"data: two\n\n")
+        writer.close()
+
+    await world.route("web", await world.serve("web", events))
+    async with (
+        httpx.AsyncClient() as client,
+        client.stream("GET", world.url, headers={"Host": f"web.{DOMAIN}"}) as answer,
+    ):
+        pieces = answer.aiter_text()
+        assert await anext(pieces) == "data: one\n\n"
+        go_on.set()
+        assert await anext(pieces) == "data: two\n\n"
+
+
+async def test_a_websocket(world: IngressWorld) -> None:
+    async def shout(socket: websockets.ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(str(message).upper())
+
+    async with serve_websocket(shout, "127.0.0.1", 0) as server:
+        endpoint = await world.serve("web", echo)
+        world.nodes["nd-1"].ports["web"] = server.sockets[0].getsockname()[1]
+        await world.nodes["nd-1"].know((world.address,))
+        await world.route("web", endpoint)
+        port = world.ingress.ports[1]
+        async with connect(f"ws://web.{DOMAIN}:{port}/x", host="127.0.0.1", port=port, proxy=None) as socket:
+            for word in ("one", "two" * 100_000):
+                await socket.send(word)
+                assert await socket.recv() == word.upper()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nHost: other.{D}\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET http://other.{D}/ HTTP/1.1\r\nHost: web.{D}\r\n\r\n", 400),
+        (b"CONNECT web.{D}:80 HTTP/1.1\r\nHost: web.{D}\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nX: a\r\n b\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost : web.{D}\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: nobody.{D}\r\n\r\n", 404),
+        (b"HEAD / HTTP/1.1\r\nHost: nobody.{D}\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\nHost: web.elsewhere\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\nHost: WEB.{D}.:80\r\nConnection: close\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}\r\n", 408),
+    ],
+)  # fmt: skip
+async def test_what_two_servers_could_understand_differently_is_refused(
+    world: IngressWorld, request_: bytes, status: int
+) -> None:
+    await world.route("web", await world.serve("web", echo))
+    text = request_.replace(b"{D}", DOMAIN.encode())
+    if status == 200 and b"close" not in text:
+        text = text.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answer = await world.raw(text)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+
+
+async def test_pages_say_what_is_wrong(world: IngressWorld) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello\r\n\r\n")
+        writer.close()
+
+    await world.route("none", waiting_for="it is stopped")
+    await world.route("silent", await world.serve("silent", silent))
+    await world.route("rude", await world.serve("rude", rude))
+    gone = await world.serve("gone", silent)
+    world.servers[-1].close()
+    await world.route("gone", gone)
+    await world.route("far", gone.model_copy(update={"node_id": "nd-9"}))
+    await world.route("moved", gone.model_copy(update={"instance_id": "in-other"}))
+    said = {host: await world.get(host) for host in ("none", "silent", "rude", "gone", "far", "moved")}
+    assert {host: answer.status_code for host, answer in said.items()} == {
+        "none": 503, "silent": 504, "rude": 502, "gone": 502, "far": 503, "moved": 502,
+    }  # fmt: skip
+    assert "It is stopped." in said["none"].text
+    assert "said nothing for 1 s" in said["silent"].text
+    assert "its answer is not HTTP" in said["rude"].text
+    assert "its port does not answer" in said["gone"].text
+    assert "Its node is not connected" in said["far"].text
+    assert "is not on this node any more" in said["moved"].text
+    await world.until(lambda: not any(world.ingress.http._busy.values()))
+
+
+async def test_a_visitor_that_goes_away_leaves_nothing(world: IngressWorld) -> None:
+    ended = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nbegin")
+        try:
+            while await reader.read(1):
+                pass
+        except ConnectionError:
+            pass
+        ended.set()
+        writer.close()
+
+    await world.route("web", await world.serve("web", slow))
+    async with (
+        httpx.AsyncClient() as client,
+        client.stream("GET", world.url, headers={"Host": f"web.{DOMAIN}"}) as answer,
+    ):
+        await anext(answer.aiter_text())
+    async with asyncio.timeout(5):
+        await ended.wait()
