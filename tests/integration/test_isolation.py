@@ -474,6 +474,7 @@ async def test_a_node_serves_sessions_and_ships_logs(own_nats_server: NatsServer
 _PLACES = (
     "node_id",
     "workload_id",
+    "route_id",
     "session_id",
     "type",
     "project",
