@@ -121,10 +121,16 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Last run", job_text.last_line(workload, now=now)),
         ("Template", workload["spec"].get("template")),
         ("Image", workload.get("image") or workload["spec"].get("image")),
-        *(("Public URL" if route.get("public") else "URL", route["url"]) for route in routes),
+        *(_address(route) for route in routes),
         ("Created", f"{ago(workload.get('created_at'), now=now)} ago"),
         ("Updated", f"{ago(workload.get('updated_at'), now=now)} ago"),
     )
+
+
+def _address(route: Json) -> tuple[str, str]:
+    if not route.get("public"):
+        return "URL", route["url"]
+    return "Public URL", f"{route['url']}{' (not encrypted)' if route.get('plaintext') else ''}"
 
 
 def update_line(workload: Json) -> str:

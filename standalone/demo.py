@@ -62,7 +62,8 @@ async def _running_database(gateway: GatewayClient) -> dict[str, Any]:
         workload = await gateway.get(f"/v1/workloads/{NAME}")
     except NotFound:
         say(f"Deploying a Postgres as {NAME}")
-        body = {"name": NAME, "template": "postgres", "values": {"database": "demo"}}
+        port = {"name": "postgres", "port": 5432, "protocol": "tcp", "public": True}
+        body = {"name": NAME, "template": "postgres", "values": {"database": "demo"}, "ports": [port]}
         # With the data and the password of an earlier demo, if its volume is still there.
         await gateway.post("/v1/workloads", body, adopt=True)
     else:

@@ -26,10 +26,13 @@ from standalone.settings import StandaloneSettings
 AGENT = "agent"
 LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")
+# So many workloads may have a public port that is not http.
+TCP_PORTS = 16
 PORT_NAMES = (
     "gateway",
     "ingress-http",
     "ingress-tunnel",
+    *(f"ingress-tcp-{number:02}" for number in range(TCP_PORTS)),
     "nats",
     "nats-monitor",
     "postgres",
@@ -75,6 +78,12 @@ class Platform:
     def apps_url(self) -> str:
         """Where public names are, as visitors are told it; `{host}` stands for the name."""
         return f"http://{{host}}.{self.settings.apps_domain}:{self.ports['ingress-http']}"
+
+    @property
+    def tcp_host(self) -> str:
+        """The host of public ports.  The C library knows no names below `localhost`, so there it is the address itself."""
+        near = self.settings.apps_domain.endswith("localhost")
+        return self.settings.public_host if near else f"{{host}}.{self.settings.apps_domain}"
 
 
 def server_specs(platform: Platform, servers: Servers) -> list[ProcessSpec]:
@@ -178,6 +187,10 @@ def _registry(platform: Platform) -> dict[str, str]:
         ),
         "LATTICE_REGISTRY_APPS_DOMAIN": platform.settings.apps_domain,
         "LATTICE_REGISTRY_APPS_URL": platform.apps_url,
+        "LATTICE_REGISTRY_TCP_HOST": platform.tcp_host,
+        "LATTICE_REGISTRY_TCP_PORTS": ",".join(
+            str(port) for name, port in sorted(platform.ports.items()) if name.startswith("ingress-tcp-")
+        ),
     }
 
 

@@ -43,14 +43,23 @@ def deploy(
     template: Annotated[str, typer.Argument(help="From `lattice template ls`.")],
     *,
     name: NameOption,
+    public: Annotated[
+        bool, typer.Option("--public", help="Give its ports public addresses, reached from any network.")
+    ] = False,
     sets: SetOption = None,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
     timeout: TimeoutOption = DEPLOY_TIMEOUT,
 ) -> None:
     """Deploy a workload from a template of the catalogue."""
-    schema = schema_of(session, template) if sets else None
-    spec = with_sets({"name": name, "template": template}, sets or (), schema=schema)
+    entry = template_of(session, template) if sets or public else None
+    written: Json = {"name": name, "template": template}
+    if entry is not None and public:
+        written["ports"] = [
+            {key: port[key] for key in ("name", "port", "protocol")} | {"public": True}
+            for port in entry["ports"]
+        ]
+    spec = with_sets(written, sets or (), schema=_schema(entry) if entry is not None else None)
     create(session, spec, project=session.project, adopt=adopt, wait=wait, timeout=timeout)
 
 
@@ -101,7 +110,7 @@ def run(
     ] = None,
     public: Annotated[
         bool,
-        typer.Option("--public", help="Give its HTTP ports public names, reached from any network."),
+        typer.Option("--public", help="Give its ports public addresses, reached from any network."),
     ] = False,
     sets: SetOption = None,
     adopt: AdoptOption = False,
@@ -144,13 +153,22 @@ def with_sets(spec: Json, sets: Sequence[str], *, schema: TemplateSchema | None)
     )
 
 
-def schema_of(session: Session, template: str) -> TemplateSchema:
-    """What the values of a template may be."""
+def template_of(session: Session, template: str) -> Json:
+    """An entry of the catalogue."""
     templates = {entry["name"]: entry for entry in session.client.get(path_of("templates"))["items"]}
     if template not in templates:
         raise usage(f"There is no template {template!r}.", todo=f"use one of {', '.join(templates)}")
-    properties = templates[template]["values_schema"].get("properties") or {}
-    return TemplateSchema(template=template, properties=properties)
+    return dict(templates[template])
+
+
+def schema_of(session: Session, template: str) -> TemplateSchema:
+    """What the values of a template may be."""
+    return _schema(template_of(session, template))
+
+
+def _schema(entry: Json) -> TemplateSchema:
+    properties = entry["values_schema"].get("properties") or {}
+    return TemplateSchema(template=entry["name"], properties=properties)
 
 
 def create(session: Session, spec: Json, *, project: str, adopt: bool, wait: bool, timeout: str) -> None:

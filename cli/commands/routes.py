@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -25,7 +26,7 @@ def list_routes(session: Session) -> None:
         field("URL", "url", whole=True),
         field("WORKLOAD", "workload", whole=True),
         field("PROTOCOL", "protocol", leave_out=2),
-        Column("REACHED", lambda r, _now: "publicly" if r["public"] else "on its node", leave_out=1),
+        Column("REACHED", lambda r, _now: _reached(r), leave_out=1),
         field("STATE", "state", whole=True),
     )
     workloads = session.client.listing(path_of("workloads"), project=session.project)["items"]
@@ -38,6 +39,12 @@ def list_routes(session: Session) -> None:
         columns,
         empty="No workload of this project has an address. Give one a port: lattice run IMAGE -p 8080 --public",
     )
+
+
+def _reached(route: Mapping[str, Any]) -> str:
+    if not route["public"]:
+        return "on its node"
+    return "publicly, not encrypted" if route["plaintext"] else "publicly"
 
 
 def _row(workload: dict[str, Any], route: dict[str, Any]) -> dict[str, Any]:

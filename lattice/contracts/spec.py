@@ -78,12 +78,17 @@ class PortSpec(SpecModel):
     host_port: Annotated[int, Field(ge=1024, le=65535, strict=True)] | None = Field(
         None, description="always this port of the node; only where the owner of the node allows it"
     )
-    public: bool = Field(False, description="reached by a public name, from any network; http only so far")
+    public: bool = Field(False, description="reached by a public name (http) or port (tcp), from any network")
+    plaintext: bool = Field(
+        False, description="of a public tcp port: it may serve no TLS, and whoever is on the way reads along"
+    )
 
     @model_validator(mode="after")
-    def _only_http_is_public(self) -> Self:
-        if self.public and self.protocol is not PortProtocol.HTTP:
-            raise ValueError(f"port {self.name} cannot be public: public names lead to http ports so far")
+    def _plaintext_is_of_public_tcp(self) -> Self:
+        if self.plaintext and not (self.public and self.protocol is PortProtocol.TCP):
+            raise ValueError(
+                f"plaintext of port {self.name} says nothing: it is for tcp ports that are public"
+            )
         return self
 
 

@@ -26,7 +26,7 @@ from lattice.contracts.nouns import (
     VolumeState,
     WorkloadState,
 )
-from lattice.contracts.spec import UpdateOrder, WorkloadSpec
+from lattice.contracts.spec import PortSpec, UpdateOrder, WorkloadSpec
 
 T = TypeVar("T")
 
@@ -169,6 +169,7 @@ class RouteView(Noun):
     protocol: str
     workload: str
     public: bool = Field(False, description="from any network; else on its node only")
+    plaintext: bool = Field(False, description="public, and nothing says that it is encrypted")
 
 
 class RolloutView(Noun):
@@ -396,6 +397,7 @@ class TemplateView(Noun):
     images: tuple[str, ...]
     max_replicas: int
     example: str
+    ports: tuple[PortSpec, ...] = ()
 
 
 class AuditView(Noun):

@@ -24,6 +24,7 @@ from lattice.renewing_tls import RenewingTls
 from services.ingress import metrics
 from services.ingress.http_front import HttpFront
 from services.ingress.settings import IngressSettings
+from services.ingress.tcp_front import TcpFront
 from services.ingress.tunnels import Tunnels
 
 _DRAIN_S = 8.0
@@ -37,6 +38,7 @@ class Ingress:
         self._settings, self._bus = settings, bus
         self.tunnels = Tunnels()
         self.http = HttpFront(settings, self.tunnels)
+        self.tcp = TcpFront(self.tunnels, settings.listen_host)
         self._knows_routes = False
         self._subscriptions: list[Subscription] = []
         self._servers: list[asyncio.Server] = []
@@ -46,6 +48,7 @@ class Ingress:
         self._subscriptions.append(await self._bus.subscribe(ROUTE, self._take_route))
         self._bus.on_connected(self._read_routes)
         background.start("tunnels", self.tunnels.watch)
+        background.start("tcp ports", self.tcp.run)
         loop, settings = asyncio.get_running_loop(), self._settings
         self._servers = [
             await loop.create_server(
@@ -74,7 +77,7 @@ class Ingress:
             await subscription.stop()
         for server in self._servers:
             server.close()
-        await self.http.drain(_DRAIN_S)
+        await asyncio.gather(self.http.drain(_DRAIN_S), self.tcp.close(_DRAIN_S))
         self.tunnels.close()
 
     async def _take_route(self, received: Received[RouteDocument]) -> None:
@@ -87,8 +90,9 @@ class Ingress:
         self._knows_routes = True
 
     def _take(self, document: RouteDocument) -> None:
-        self.http.table = self.http.table.with_document(document)
-        metrics.ROUTES.set(len(self.http.table.by_host))
+        table = self.http.table = self.http.table.with_document(document)
+        self.tcp.take(table)
+        metrics.ROUTES.set(len(table.by_host) + len(table.by_port))
 
 
 @asynccontextmanager

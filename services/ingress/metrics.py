@@ -9,6 +9,9 @@ from lattice.metrics import REGISTRY
 ROUTES = Gauge("lattice_ingress_routes", "Routes that lead somewhere or are waiting.", registry=REGISTRY)
 LINKS = Gauge("lattice_ingress_tunnel_links", "Connections of nodes.", registry=REGISTRY)
 VISITORS = Gauge("lattice_ingress_visitors", "Open connections of visitors.", registry=REGISTRY)
+TCP_VISITORS = Gauge(
+    "lattice_ingress_tcp_visitors", "Open connections of visitors to TCP ports.", registry=REGISTRY
+)
 ANSWERS = Counter(
     "lattice_ingress_answers_total", "Answers by project, workload and class of status.", ["project", "workload", "status"],
     registry=REGISTRY,

@@ -14,6 +14,7 @@ class RouteTable:
 
     by_id: Mapping[str, RouteDocument] = field(default_factory=dict)
     by_host: Mapping[str, RouteDocument] = field(default_factory=dict)
+    by_port: Mapping[int, RouteDocument] = field(default_factory=dict)
 
     def with_document(self, document: RouteDocument) -> RouteTable:
         """The table after a document came; one that is not newer changes nothing."""
@@ -21,8 +22,12 @@ class RouteTable:
         if known is not None and known.order >= document.order:
             return self
         by_id = {**self.by_id, document.route_id: document}
-        live = (each for each in by_id.values() if not each.released)
-        return RouteTable(by_id, {each.host: each for each in live})
+        live = [each for each in by_id.values() if not each.released]
+        return RouteTable(
+            by_id,
+            {each.host: each for each in live if each.port is None},
+            {each.port: each for each in live if each.port is not None},
+        )
 
     def find(self, host: str, apps_domain: str) -> RouteDocument | None:
         """The route of a `Host` header: an exact name of ours, with or without a port."""

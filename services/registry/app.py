@@ -44,6 +44,7 @@ from services.registry.judging import MASS_LOSS_HOLD, Judge
 from services.registry.liveness import DEFAULT_THRESHOLDS, Thresholds
 from services.registry.node_deps import NodeDeps, NodeSettings
 from services.registry.presence import Presence
+from services.registry.public_places import NO_PLACES, PublicPlaces
 from services.registry.relay import Relay
 from services.registry.revocation import Doorkeeper
 from services.registry.routes import RoutePublisher
@@ -87,17 +88,6 @@ async def _nobody() -> None:
     """There is no link to cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where ingresses are: for nodes (host:port), and for visitors (a URL with `{host}` in it)."""
-
-    ingresses: tuple[str, ...] = ()
-    apps_url: str = ""
-
-
-NOWHERE = Addresses()
-
-
 class Registry:
     """One replica: `start` makes it serve, its loops run in the `Background` that it is given."""
 
@@ -115,18 +105,18 @@ class Registry:
         thresholds: Thresholds = DEFAULT_THRESHOLDS,
         mass_loss_hold: timedelta = MASS_LOSS_HOLD,
         watermark: Watermark = DEFAULT_WATERMARK,
-        where: Addresses = NOWHERE,
+        places: PublicPlaces = NO_PLACES,
     ) -> None:
         self.bus, clock = bus, clock or SystemClock()
-        plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake, apps_url=where.apps_url)
-        documents = Documents(plain, keys.vault, bus, where.ingresses)
+        plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake, places=places)
+        documents = Documents(plain, keys.vault, bus, places.ingresses)
         self.relay = Relay(plain, bus, documents, RoutePublisher(plain, bus))
         self.about_workloads = WorkloadDeps(
             store=store,
             now=clock.now,
             new_id=ids,
             wake_relay=self._wake,
-            apps_url=where.apps_url,
+            places=places,
             templates=load_templates(),
             registries=registries or ImageRegistries(),
             vault=keys.vault,
@@ -233,7 +223,7 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
             ),
             mass_loss_hold=timedelta(seconds=settings.mass_loss_hold_s),
             watermark=settings.disk_watermark,
-            where=Addresses(tuple(settings.ingress_addresses), settings.apps_url),
+            places=settings.places,
         )
         await registry.start(background)
         await system.watch(doorkeeper.look_at)

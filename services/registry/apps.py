@@ -41,6 +41,7 @@ from services.registry.app_views import app_view
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.paging import page_of
+from services.registry.public_places import NO_PLACES, PublicPlaces
 from services.registry.tables import (
     AppRow,
     InstanceRow,
@@ -102,7 +103,7 @@ async def delete_app(deps: Deps, request: DeleteApp) -> AppAccepted:
 async def get_app(deps: Deps, request: GetByName) -> AppView:
     """One app with its services."""
     async with deps.store.transaction() as tx:
-        return await _view(tx, await must_find(tx, request.project, request.ref), deps.now(), deps.apps_url)
+        return await _view(tx, await must_find(tx, request.project, request.ref), deps.now(), deps.places)
 
 
 async def list_apps(deps: Deps, request: ListInProject) -> Listing[AppView]:
@@ -110,7 +111,7 @@ async def list_apps(deps: Deps, request: ListInProject) -> Listing[AppView]:
     async with deps.store.transaction() as tx:
         where = await reading.in_project(tx, request.project)
         rows, token = await page_of(tx, AppRow, request, removed_at=None, **where)
-        views = [await _view(tx, row, deps.now(), deps.apps_url) for row in rows]
+        views = [await _view(tx, row, deps.now(), deps.places) for row in rows]
     return Listing(items=tuple(view for view in views if _is_shown(view)), next_page_token=token)
 
 
@@ -126,8 +127,8 @@ async def finish_removals(deps: Deps) -> None:
                 await end(change, app)
 
 
-async def _view(tx: Transaction, app: AppRow, now: datetime, apps_url: str = "") -> AppView:
-    return app_view(app, await reading.views_of(tx, await workloads_of(tx, app.id), now, apps_url))
+async def _view(tx: Transaction, app: AppRow, now: datetime, places: PublicPlaces = NO_PLACES) -> AppView:
+    return app_view(app, await reading.views_of(tx, await workloads_of(tx, app.id), now, places))
 
 
 def _is_shown(view: AppView) -> bool:
@@ -253,5 +254,5 @@ async def _answer(
         ignored=tuple(file.ignored),
         notes=tuple(file.notes),
         operations=operations,
-        view=await _view(change.tx, app, change.now),
+        view=await _view(change.tx, app, change.now, change.places),
     )

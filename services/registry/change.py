@@ -19,6 +19,7 @@ from typing import Any
 
 from lattice.contracts.messages import PLATFORM, Caller
 from lattice.storage import Store, Transaction
+from services.registry.public_places import NO_PLACES, PublicPlaces
 from services.registry.tables import AuditRow, FactRow, NodeRow, WakeUpRow
 
 SYSTEM = Caller(actor="system:registry")
@@ -38,6 +39,7 @@ class Change:
     now: datetime
     new_id: Callable[[str], str]
     operation_id: str | None = None
+    places: PublicPlaces = NO_PLACES
 
     def fact(
         self,
@@ -114,11 +116,18 @@ class Deps:
     now: Callable[[], datetime]
     new_id: Callable[[str], str]
     wake_relay: Callable[[], Awaitable[None]] = _nobody
-    apps_url: str = ""
+    places: PublicPlaces = NO_PLACES
 
     @asynccontextmanager
     async def change(self, caller: Caller, *, action: str) -> AsyncIterator[Change]:
         """Begin a change; commits at the end and wakes the relay, so that what was said is heard at once."""
         async with self.store.transaction() as tx:
-            yield Change(tx=tx, caller=caller, action=action, now=self.now(), new_id=self.new_id)
+            yield Change(
+                tx=tx,
+                caller=caller,
+                action=action,
+                now=self.now(),
+                new_id=self.new_id,
+                places=self.places,
+            )
         await self.wake_relay()

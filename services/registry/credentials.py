@@ -11,7 +11,8 @@ from lattice.contracts.views import CredentialsView
 from lattice.errors import Conflict, NotFound
 from lattice.storage import Transaction
 from services.registry.access import access_to, parts, places_in
-from services.registry.tables import InstanceRow
+from services.registry.route_documents import route_view
+from services.registry.tables import InstanceRow, RouteRow, WorkloadRow
 from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import current_revision, find_workload
 
@@ -24,34 +25,40 @@ async def get_credentials(deps: WorkloadDeps, request: GetCredentials) -> Creden
         access = access_to(revision)
         if access is None:
             raise NotFound(f"workload {workload.name} has no port, so there is nothing to connect to")
-        port = await _address(change.tx, workload.id, workload.name, access.port)
-        places = await places_in(deps.vault, change.tx, revision, host=port.host_ip, port=port.host_port)
+        host, port = await _address(deps, change.tx, workload, access.port)
+        places = await places_in(deps.vault, change.tx, revision, host=host, port=port)
         revealed = {"revealed": access.port}
         change.audit(
             "workload", workload.id, entity_name=workload.name, project=workload.project, after=revealed
         )
-        return _view(
-            deps, workload.name, parts(access, places), port, tls=bool((revision.access or {}).get("tls"))
-        )
+        return _view(deps, workload.name, parts(access, places), tls=bool((revision.access or {}).get("tls")))
 
 
-async def _address(tx: Transaction, workload_id: str, name: str, port_name: str) -> PortMapping:
-    rows = await tx.find(InstanceRow, workload_id=workload_id, gone_at=None, desired=DesiredState.RUNNING)
+async def _address(
+    deps: WorkloadDeps, tx: Transaction, workload: WorkloadRow, port_name: str
+) -> tuple[str, int]:
+    """The public address of the port, which stays; else where it answers on its node now."""
+    routes = await tx.find(RouteRow, workload_id=workload.id, port_name=port_name, released_at=None)
+    public = route_view(routes[0], deps.places) if routes else None
+    if public is not None:
+        return public.host, public.port
+    rows = await tx.find(InstanceRow, workload_id=workload.id, gone_at=None, desired=DesiredState.RUNNING)
     for row in rows:
         for port in row.ports:
             if row.phase == Phase.RUNNING and port["name"] == port_name:
-                return PortMapping.model_validate(port)
-    raise Conflict(f"workload {name} has no address yet: no instance of it runs; see: lattice show {name}")
+                found = PortMapping.model_validate(port)
+                return found.host_ip, found.host_port
+    raise Conflict(
+        f"workload {workload.name} has no address yet: no instance of it runs; see: lattice show {workload.name}"
+    )
 
 
-def _view(
-    deps: WorkloadDeps, name: str, found: Mapping[CredentialKey, str], port: PortMapping, *, tls: bool
-) -> CredentialsView:
+def _view(deps: WorkloadDeps, name: str, found: Mapping[CredentialKey, str], *, tls: bool) -> CredentialsView:
     return CredentialsView(
         workload=name,
         uri=found[CredentialKey.URI],
-        host=port.host_ip,
-        port=port.host_port,
+        host=found[CredentialKey.HOST],
+        port=int(found[CredentialKey.PORT]),
         username=found[CredentialKey.USERNAME],
         password=found[CredentialKey.PASSWORD],
         database=found[CredentialKey.DATABASE],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lattice.contracts.spec import HealthSpec, PortSpec, ResourceSpec, VolumeSpec, WorkloadSpec
+from lattice.contracts.spec import HealthSpec, PortProtocol, PortSpec, ResourceSpec, VolumeSpec, WorkloadSpec
 from lattice.errors import FieldError, Invalid
 from services.registry.template import Access, Template, TemplateFile, complete_values, fill, fill_health
 
@@ -52,6 +52,7 @@ def expand(spec: WorkloadSpec, templates: Mapping[str, Template]) -> Expansion:
     places = {f"values.{name}": value for name, value in values.items() if isinstance(value, str)}
     _check_replicas(spec, template)
     _check_ports_of_checks(spec, template)
+    _check_public_ports(spec, template)
     return Expansion(
         image=_image(spec, template, places),
         command=_command(spec, template, places),
@@ -107,6 +108,23 @@ def _check_ports_of_checks(spec: WorkloadSpec, template: Template) -> None:
         pointer = f"/{str(error).split(' ', maxsplit=1)[0]}"
         detail = f"{error} ({', '.join(sorted(known)) or 'there are none'})"
         raise Invalid(detail, errors=[FieldError(pointer=pointer, detail=detail)]) from None
+
+
+def _check_public_ports(spec: WorkloadSpec, template: Template) -> None:
+    """Nobody is made to send passwords readably by mistake: what is not http has to serve TLS, or somebody has to say that it need not."""
+    secured = {port.name for port in template.ports} if template.uses_tls else set()
+    for number, port in enumerate(spec.ports):
+        if (
+            port.public
+            and port.protocol is PortProtocol.TCP
+            and not port.plaintext
+            and port.name not in secured
+        ):
+            detail = (
+                f"port {port.name} would be public, and nothing says that it serves TLS: whoever is on the way could read what goes through it. "
+                "Write `plaintext: true` beside `public: true` if that is meant"
+            )
+            raise Invalid(detail, errors=[FieldError(pointer=f"/ports/{number}", detail=detail)])
 
 
 def _image(spec: WorkloadSpec, template: Template, places: Mapping[str, str]) -> ImageChoice:

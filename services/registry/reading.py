@@ -23,6 +23,7 @@ from lattice.contracts.views import (
     OperationView,
     ProjectView,
     RevisionView,
+    RouteView,
     SecretView,
     TemplateView,
     VolumeView,
@@ -34,7 +35,9 @@ from services.registry.change import Deps
 from services.registry.job_runs import with_runs
 from services.registry.operations import operation_view
 from services.registry.paging import page_of
+from services.registry.public_places import NO_PLACES, PublicPlaces
 from services.registry.relay import fact_of
+from services.registry.route_documents import route_view
 from services.registry.tables import (
     AuditRow,
     FactHeadRow,
@@ -45,6 +48,7 @@ from services.registry.tables import (
     ProjectRow,
     RevisionRow,
     RolloutRow,
+    RouteRow,
     SecretRow,
     VolumeRow,
     WorkloadRow,
@@ -72,7 +76,7 @@ async def get_workload(deps: Deps, request: GetByName) -> WorkloadView:
     """One workload with its instances."""
     async with deps.store.transaction() as tx:
         row = await find_workload(tx, request.project, request.ref)
-        return (await views_of(tx, [row], deps.now(), deps.apps_url))[0]
+        return (await views_of(tx, [row], deps.now(), deps.places))[0]
 
 
 async def list_workloads(deps: Deps, request: ListInProject) -> Listing[WorkloadView]:
@@ -80,12 +84,12 @@ async def list_workloads(deps: Deps, request: ListInProject) -> Listing[Workload
     async with deps.store.transaction() as tx:
         where = await in_project(tx, request.project)
         rows, token = await page_of(tx, WorkloadRow, request, removed_at=None, **where)
-        views = await views_of(tx, rows, deps.now(), deps.apps_url)
+        views = await views_of(tx, rows, deps.now(), deps.places)
         return Listing(items=tuple(views), next_page_token=token)
 
 
 async def views_of(
-    tx: Transaction, rows: Sequence[WorkloadRow], now: datetime, apps_url: str = ""
+    tx: Transaction, rows: Sequence[WorkloadRow], now: datetime, places: PublicPlaces = NO_PLACES
 ) -> list[WorkloadView]:
     """These workloads as they are shown."""
     if not rows:
@@ -98,6 +102,7 @@ async def views_of(
         RolloutRow, workload_id=In(tuple(row.id for row in rows)), order_by=("started_at",)
     )
     newest = {rollout.workload_id: rollout for rollout in rollouts}
+    routes = await routes_of(tx, [row.id for row in rows], places)
     views = [
         workload_view(
             row,
@@ -105,11 +110,22 @@ async def views_of(
             [i for i in instances if i.workload_id == row.id],
             nodes,
             newest.get(row.id),
-            apps_url=apps_url,
+            routes.get(row.id, ()),
         )
         for row in rows
     ]
     return await with_runs(tx, views, {node_id: word.name for node_id, word in nodes.items()}, now)
+
+
+async def routes_of(
+    tx: Transaction, workload_ids: Sequence[str], places: PublicPlaces
+) -> dict[str, list[RouteView]]:
+    """workload id -> its public addresses, in the order in which they were given."""
+    found: dict[str, list[RouteView]] = {}
+    for row in await tx.find(RouteRow, workload_id=In(tuple(workload_ids)), released_at=None):
+        if (view := route_view(row, places)) is not None:
+            found.setdefault(row.workload_id, []).append(view)
+    return found
 
 
 async def list_revisions(deps: Deps, request: GetByName) -> Listing[RevisionView]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
 
 from lattice.contracts.messages import RouteDocument, RouteEndpoint
 from lattice.contracts.nouns import DesiredState, Health, Phase
 from lattice.contracts.spec import PortProtocol, PortSpec
 from lattice.contracts.states import is_ready
+from lattice.contracts.views import RouteView
+from services.registry.public_places import PublicPlaces
 from services.registry.tables import InstanceRow, RouteRow, WorkloadRow
 
 
@@ -17,10 +20,46 @@ def host_of(workload: str, project: str, port: str, *, is_first: bool) -> str:
     return f"{workload}--{project}" if is_first else f"{port}--{workload}--{project}"
 
 
-def public_hosts(workload: str, project: str, ports: Sequence[PortSpec]) -> dict[str, str]:
-    """host -> the name of the port, of those that are public."""
-    names = [port.name for port in ports if port.public]
-    return {host_of(workload, project, name, is_first=number == 0): name for number, name in enumerate(names)}
+def public_hosts(workload: str, project: str, ports: Sequence[PortSpec]) -> dict[str, PortSpec]:
+    """host -> the port, of those that are public."""
+    public = [port for port in ports if port.public]
+    return {
+        host_of(workload, project, port.name, is_first=number == 0): port
+        for number, port in enumerate(public)
+    }
+
+
+def free_port(ports: Sequence[int], taken: Collection[int]) -> int | None:
+    """The first of the ingresses' ports that no route has."""
+    return next((port for port in ports if port not in taken), None)
+
+
+def route_view(row: RouteRow, places: PublicPlaces) -> RouteView | None:
+    """The route as people are told it; None where the platform has no ingress."""
+    if row.port is not None:
+        host = places.tcp_host.replace("{host}", row.host)
+        url = f"tcp://{host}:{row.port}"
+        return (
+            RouteView(
+                url=url,
+                host=host,
+                port=row.port,
+                protocol="tcp",
+                workload=row.workload_name,
+                public=True,
+                plaintext=row.plaintext,
+            )
+            if host
+            else None
+        )
+    url = places.apps_url.replace("{host}", row.host)
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return None
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return RouteView(
+        url=url, host=parts.hostname, port=port, protocol="http", workload=row.workload_name, public=True
+    )
 
 
 def route_document(
@@ -39,6 +78,7 @@ def route_document(
         port_name=row.port_name,
         protocol=PortProtocol(row.protocol),
         host=row.host,
+        port=row.port,
         endpoints=endpoints,
         waiting_for="" if endpoints or released else _waiting_for(workload, instances),
         released=released,

@@ -9,15 +9,16 @@ from loguru import logger
 
 from lattice.contracts.catalogue import ROUTE
 from lattice.contracts.messages import RouteDocument
-from lattice.contracts.spec import WorkloadSpec
-from lattice.errors import FieldError, Invalid
+from lattice.contracts.spec import PortProtocol, PortSpec, WorkloadSpec
+from lattice.errors import Conflict, FieldError, Invalid
 from lattice.messaging import Bus
-from lattice.storage import Transaction
+from lattice.storage import Not, Transaction
 from services.registry.change import Change, Deps
-from services.registry.route_documents import public_hosts, route_document
+from services.registry.route_documents import free_port, public_hosts, route_document
 from services.registry.tables import ClusterRow, InstanceRow, RouteRow, WorkloadRow
 
 _LONGEST_LABEL = 63
+PORTS_LOCK = "public-ports"
 
 
 async def claim(change: Change, workload: WorkloadRow, spec: WorkloadSpec) -> None:
@@ -25,12 +26,23 @@ async def claim(change: Change, workload: WorkloadRow, spec: WorkloadSpec) -> No
     wanted = public_hosts(workload.name, workload.project, spec.ports)
     _check_lengths(wanted)
     known = {row.host: row for row in await change.tx.find(RouteRow, workload_id=workload.id)}
-    for host, port_name in wanted.items():
-        row = known.get(host) or await _released(change.tx, host)
-        if row is None:
-            change.tx.add(_new(change, workload, host, port_name))
-        else:
-            change.tx.update(row, workload_id=workload.id, port_name=port_name, released_at=None)
+    for host, port in wanted.items():
+        row = (
+            known.get(host)
+            or await _released(change.tx, host)
+            or change.tx.add(_new(change, workload, host, port))
+        )
+        lease = await _lease(change, row) if port.protocol is PortProtocol.TCP else None
+        change.tx.update(
+            row,
+            workload_id=workload.id,
+            port_name=port.name,
+            protocol=port.protocol,
+            plaintext=port.plaintext,
+            port=lease,
+            released_at=None,
+        )
+        await change.tx.flush()
     for host, row in known.items():
         if host not in wanted and row.released_at is None:
             change.tx.update(row, released_at=change.now)
@@ -52,14 +64,39 @@ async def _released(tx: Transaction, host: str) -> RouteRow | None:
     return rows[0] if rows else None
 
 
-def _new(change: Change, workload: WorkloadRow, host: str, port_name: str) -> RouteRow:
+async def _lease(change: Change, row: RouteRow) -> int:
+    """A port of the ingresses: the one that it has, a free one, or the one of whoever gave it up first.  Raises Conflict."""
+    if row.port is not None:
+        return row.port
+    await change.tx.lock(PORTS_LOCK)
+    others = [each for each in await change.tx.find(RouteRow, port=Not(None)) if each.id != row.id]
+    port = free_port(change.places.tcp_ports, {each.port for each in others if each.port is not None})
+    if port is not None:
+        return port
+    released = sorted(
+        (each for each in others if each.released_at is not None),
+        key=lambda each: each.released_at or change.now,
+    )
+    if not released:
+        raise Conflict(
+            f"all {len(change.places.tcp_ports)} public ports of this platform are taken; `lattice routes ls` shows by what. "
+            "Make one of them private, or give the platform more (LATTICE_REGISTRY_TCP_PORTS)"
+        )
+    taken = released[0].port
+    change.tx.update(released[0], port=None)
+    await change.tx.flush()
+    assert taken is not None
+    return taken
+
+
+def _new(change: Change, workload: WorkloadRow, host: str, port: PortSpec) -> RouteRow:
     return RouteRow(
         id=change.new_id("rt"),
         project=workload.project,
         workload_id=workload.id,
         workload_name=workload.name,
-        port_name=port_name,
-        protocol="http",
+        port_name=port.name,
+        protocol=port.protocol,
         host=host,
         created_at=change.now,
     )

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from lattice.settings import BusSettings, DatabaseSettings, ProcessSettings
 from services.registry.disk_watermark import DEFAULT_WATERMARK, Watermark
+from services.registry.public_places import PublicPlaces, read_ports
 
 
 class RegistrySettings(ProcessSettings):
@@ -31,6 +32,10 @@ class RegistrySettings(ProcessSettings):
     apps_url: str = Field(
         "", description="how visitors reach a public name: http://{host}.apps.localhost:8080"
     )
+    tcp_host: str = Field(
+        "", description="the host of public tcp ports: 127.0.0.1, or {host}.apps.example.com"
+    )
+    tcp_ports: str = Field("", description="ports of the ingresses for public tcp ports: 20000-20015")
     ingress_addresses: list[str] = Field(default_factory=list, description="host:port that nodes dial")
     suspect_after_s: float = Field(7.0, gt=0, description="silence after which a node is suspect")
     unreachable_after_s: float = Field(13.0, gt=0, description="silence after which a node is unreachable")
@@ -56,6 +61,16 @@ class RegistrySettings(ProcessSettings):
         if self.disk_accept_below_percent > self.disk_refuse_above_percent:
             raise ValueError("disk_accept_below_percent must not be above disk_refuse_above_percent")
         return self
+
+    @property
+    def places(self) -> PublicPlaces:
+        """Where the ingresses are."""
+        return PublicPlaces(
+            ingresses=tuple(self.ingress_addresses),
+            apps_url=self.apps_url,
+            tcp_host=self.tcp_host,
+            tcp_ports=read_ports(self.tcp_ports),
+        )
 
     @property
     def disk_watermark(self) -> Watermark:

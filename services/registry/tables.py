@@ -176,6 +176,7 @@ class RouteRow(Row, table=True):
     __tablename__ = "route"
     __table_args__ = (
         Index("route_host", "host", unique=True),
+        Index("route_port", "port", unique=True),
         Index("route_workload", "workload_id"),
         Index("route_unpublished", "id", postgresql_where=text("unpublished")),
     )
@@ -186,6 +187,8 @@ class RouteRow(Row, table=True):
     port_name: str
     protocol: str
     host: str
+    port: int | None = None
+    plaintext: bool = False
     document: dict[str, Any] | None = _json(nullable=True)
     number: int = 0
     unpublished: bool = False

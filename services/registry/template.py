@@ -108,6 +108,7 @@ class Template(SpecModel):
             images=images,
             max_replicas=self.max_replicas,
             example=self.example,
+            ports=self.ports,
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from lattice.contracts.nouns import (
     DesiredState,
@@ -30,7 +29,6 @@ from lattice.contracts.views import (
     VolumeView,
     WorkloadView,
 )
-from services.registry.route_documents import public_hosts
 from services.registry.tables import InstanceRow, NodeRow, RevisionRow, RolloutRow, VolumeRow, WorkloadRow
 
 
@@ -131,15 +129,13 @@ def workload_view(
     instances: Sequence[InstanceRow],
     nodes: Mapping[str, NodeWord],
     rollout: RolloutRow | None = None,
-    *,
-    apps_url: str = "",
+    routes: Sequence[RouteView] = (),
 ) -> WorkloadView:
-    """A workload with its instances that are not gone, by slot.  `apps_url` says where public names are."""
+    """A workload with its instances that are not gone, by slot; `routes` are its public ones."""
     shown = sorted((i for i in instances if i.gone_at is None), key=lambda i: (i.slot, i.epoch))
     current = [i for i in shown if i.desired != DesiredState.REMOVED]
     state = workload_state(DesiredState(row.desired), row.replicas, [displayed(i, nodes) for i in current])
     views = tuple(instance_view(instance, nodes) for instance in shown)
-    spec = WorkloadSpec.model_validate(revision.spec)
     return WorkloadView(
         id=row.id,
         name=row.name,
@@ -150,11 +146,11 @@ def workload_view(
         reason=_reason(state, views),
         desired_state=DesiredState(row.desired),
         revision=row.revision,
-        spec=spec,
+        spec=WorkloadSpec.model_validate(revision.spec),
         image=revision.image,
         instances=views,
         routes=(
-            *_public_routes(row, spec, apps_url),
+            *routes,
             *(route for view in views for route in _routes(row.name, view)),
         ),
         placement=tuple(placement_view(instance, nodes) for instance in current),
@@ -169,25 +165,6 @@ def _reason(state: WorkloadState, instances: Sequence[InstanceView]) -> str:
     if state is WorkloadState.RUNNING:
         return next((view.reason for view in instances if view.reason), "")
     return next((view.reason or view.progress for view in instances if view.reason or view.progress), "")
-
-
-def _public_routes(row: WorkloadRow, spec: WorkloadSpec, apps_url: str) -> list[RouteView]:
-    """Its public names, whether or not anything answers there now."""
-    if not apps_url or row.desired == DesiredState.REMOVED:
-        return []
-    urls = [apps_url.replace("{host}", host) for host in public_hosts(row.name, row.project, spec.ports)]
-    parts = [(url, urlsplit(url)) for url in urls]
-    return [
-        RouteView(
-            url=url,
-            host=each.hostname or "",
-            port=each.port or {"https": 443}.get(each.scheme, 80),
-            protocol="http",
-            workload=row.name,
-            public=True,
-        )
-        for url, each in parts
-    ]
 
 
 def _routes(workload: str, view: InstanceView) -> list[RouteView]:

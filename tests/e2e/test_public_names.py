@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from infra.setup.commands import run
 from tests.fixtures.load import under_load
 from tests.fixtures.platform import Json, NewName, Platform, platforms, until
 
@@ -108,3 +112,79 @@ def test_after_a_kill_the_name_answers_again(own_platform: Platform, image_test:
         until(lambda: answers(url, "1"), timeout_s=10, what="the answer after it")
     if part in ("registry", "nats"):
         assert load.failures == []
+
+
+class Recorder:
+    """A place on the way: passes a connection on, and keeps what it saw."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port, self.seen = to_port, bytearray()
+        self._server: asyncio.Server | None = None
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        await asyncio.gather(self._pump(reader, to_writer), self._pump(to_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(2**16):
+                self.seen += data
+                writer.write(data)
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async def __aenter__(self) -> int:
+        """The port of this place."""
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+
+async def client(image: str, ca: Path, *argv: str) -> str:
+    """What a program of an image says, on this machine's own network."""
+    docker = ["docker", "run", "--rm", "--network", "host", "--volume", f"{ca}:/ca.pem:ro", image, *argv]
+    return await asyncio.to_thread(run, docker)
+
+
+@pytest.mark.parametrize(
+    ("template", "ask"),
+    [
+        ("postgres", ("psql", "{uri}&sslrootcert=/ca.pem", "-tAc", "select 'MARKER' || 'MARKER'")),
+        ("redis", ("redis-cli", "--cacert", "/ca.pem", "-u", "{uri}", "echo", "MARKERMARKER")),
+    ],
+)
+async def test_a_database_is_reached_at_its_public_address_and_nobody_reads_along(
+    platform: Platform, new_name: NewName, tmp_path: Path, template: str, ask: tuple[str, ...]
+) -> None:
+    name, marker = new_name("db"), secrets.token_hex(8)
+    platform.ok("deploy", template, "--name", name, "--public")
+    shown, found = platform.json("show", name), platform.json("credentials", name)
+    (route,) = [each for each in shown["routes"] if each["public"]]
+    assert (route["host"], route["port"], route["plaintext"]) == (found["host"], found["port"], False)
+    ca = tmp_path / "ca.pem"
+    ca.write_text(found["ca"])
+    recorder = Recorder(found["port"])
+    async with recorder as port:
+        uri = found["uri"].replace(f":{found['port']}/", f":{port}/")
+        argv = [word.replace("{uri}", uri).replace("MARKER", marker) for word in ask]
+        said = await client(str(shown["image"]), ca, *argv)
+    assert marker * 2 in said
+    assert len(recorder.seen) > 1000 and marker.encode() not in recorder.seen
+    assert found["password"].encode() not in recorder.seen
+
+
+def test_a_readable_port_is_published_only_where_somebody_says_so(
+    platform: Platform, new_name: NewName, image_test: str
+) -> None:
+    name = new_name("plain")
+    options = ("--name", name, "-p", "8080/tcp", "--public", "-e", "V=1")
+    said = platform.refused("run", image_test, *options, "--", *SERVE)
+    assert "nothing says that it serves TLS" in said
+    platform.ok("run", image_test, *options, "--set", "ports.0.plaintext=true", "--", *SERVE)
+    assert "publicly, not encrypted" in platform.ok("routes", "ls")
+    (route,) = [each for each in platform.json("show", name)["routes"] if each["public"]]
+    assert httpx.get(f"http://{route['host']}:{route['port']}/", timeout=10).text.strip() == "1"

@@ -207,8 +207,8 @@ def test_run_sends_what_its_options_say(cli: Cli, gateway: StubGateway) -> None:
         "image": "nginx:1.27",
         "command": ["serve", "--port", "8080", "-q"],
         "ports": [
-            {"name": "http", "port": 8080, "protocol": "http"},
-            {"name": "tcp", "port": 5432, "protocol": "tcp"},
+            {"name": "http", "port": 8080, "protocol": "http", "public": True},
+            {"name": "tcp", "port": 5432, "protocol": "tcp", "public": True},
         ],
         "env": {"TZ": "UTC"},
         "secrets": {"KEY": {"from": "api-key"}},

@@ -11,15 +11,17 @@ from lattice.contracts.catalogue import ROUTE
 from lattice.contracts.messages import (
     DeleteWorkload,
     GetByName,
+    GetCredentials,
     RouteDocument,
     UpdateWorkload,
     WorkloadCommand,
 )
 from lattice.contracts.nouns import Health, Phase, PortMapping
 from lattice.contracts.spec import PortSpec
-from lattice.errors import Invalid
+from lattice.errors import Conflict, Invalid
 from lattice.testing import MemoryBus
-from services.registry import reading, workload_update, workloads
+from services.registry import credentials, reading, workload_update, workloads
+from services.registry.public_places import PublicPlaces, read_ports
 from services.registry.retention import KEPT
 from services.registry.sweep import Sweep
 from services.registry.tables import RouteRow
@@ -127,7 +129,7 @@ async def test_an_erased_bus_is_told_again(world: World) -> None:
 
 
 async def test_the_address_is_shown(world: World) -> None:
-    deps = replace(world.deps, apps_url="http://{host}.apps.localhost:8080")
+    deps = replace(world.deps, places=PLACES)
     await served(world)
     public, on_node = (await reading.get_workload(deps, GetByName(ref="web"))).routes
     assert (public.url, public.public, public.port) == ("http://web--default.apps.localhost:8080", True, 8080)
@@ -142,6 +144,71 @@ async def test_names_that_dns_has_no_room_for_are_refused(world: World) -> None:
     assert refused.value.errors[0]["pointer"] == "/ports"
 
 
-def test_only_http_is_public_so_far() -> None:
-    with pytest.raises(ValueError, match="port db cannot be public"):
-        PortSpec.model_validate({"name": "db", "port": 5432, "protocol": "tcp", "public": True})
+# --- what is not http --------------------------------------------------------------------------------------
+
+PLACES = PublicPlaces(
+    apps_url="http://{host}.apps.localhost:8080", tcp_host="127.0.0.1", tcp_ports=(20000, 20001)
+)
+DB_PORT = {"name": "postgres", "port": 5432, "protocol": "tcp", "public": True}
+
+
+def with_places(world: World) -> World:
+    deps = replace(world.deps, places=PLACES)
+    return replace(world, deps=deps)
+
+
+async def test_a_database_has_a_port_of_its_own_that_stays(world: World) -> None:
+    world = with_places(world)
+    await world.create(name="db", template="postgres", ports=[DB_PORT])
+    route = (await told(world))["db--default"]
+    assert (route.port, route.protocol) == (20000, "tcp")
+    (view,) = (await reading.get_workload(world.deps, GetByName(ref="db"))).routes
+    assert (view.url, view.public, view.plaintext) == ("tcp://127.0.0.1:20000", True, False)
+    answer = await credentials.get_credentials(world.deps, GetCredentials(caller=CALLER, workload="db"))
+    assert "@127.0.0.1:20000/app?sslmode=verify-full" in answer.uri
+    more = UpdateWorkload(caller=CALLER, workload="db", patch={"resources": {"memory": "600Mi"}})
+    await workload_update.update_workload(world.deps, more)
+    assert (await told(world))["db--default"].port == 20000
+
+
+async def test_ports_are_leased_until_none_is_left_and_the_oldest_released_is_given_on(world: World) -> None:
+    world = with_places(world)
+    for name in ("one", "two"):
+        await world.create(name=name, template="postgres", ports=[DB_PORT])
+    with pytest.raises(Conflict, match="all 2 public ports of this platform are taken"):
+        await world.create(name="three", template="postgres", ports=[DB_PORT])
+    await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="one"))
+    await world.create(name="three", template="postgres", ports=[DB_PORT])
+    assert {host: each.port for host, each in (await told(world)).items()} == {
+        "two--default": 20001,
+        "three--default": 20000,
+    }
+
+
+async def test_nobody_publishes_a_readable_port_by_mistake(world: World) -> None:
+    world = with_places(world)
+    port = {"name": "db", "port": 5432, "protocol": "tcp", "public": True}
+    with pytest.raises(Invalid, match="nothing says that it serves TLS") as refused:
+        await world.create(name="mine", image="db:1", ports=[port])
+    assert refused.value.errors[0]["pointer"] == "/ports/0"
+    await world.create(name="mine", image="db:1", ports=[port | {"plaintext": True}])
+    (view,) = (await reading.get_workload(world.deps, GetByName(ref="mine"))).routes
+    assert view.plaintext
+
+
+def test_plaintext_is_said_of_public_tcp_ports_only() -> None:
+    for port in ({"protocol": "tcp"}, {"public": True}):
+        with pytest.raises(ValueError, match="plaintext of port db says nothing"):
+            PortSpec.model_validate({"name": "db", "port": 5432, "plaintext": True, **port})
+
+
+@pytest.mark.parametrize(
+    ("text", "ports"), [("", ()), ("20000", (20000,)), ("20000-20002,30000", (20000, 20001, 20002, 30000))]
+)
+def test_ranges_of_ports(text: str, ports: tuple[int, ...]) -> None:
+    assert read_ports(text) == ports
+
+
+def test_what_is_no_range() -> None:
+    with pytest.raises(Invalid, match="no port and no range"):
+        read_ports("20000-x")

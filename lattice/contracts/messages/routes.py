@@ -26,6 +26,7 @@ class RouteDocument(Noun):
     port_name: Name
     protocol: PortProtocol
     host: str = Field(description="the first label of the name: `web--default`, `admin--web--default`")
+    port: int | None = Field(None, description="where the ingress listens for it, if it is not http")
     endpoints: tuple[RouteEndpoint, ...] = ()
     waiting_for: Said = Field("", description="why there is no endpoint, in words for a visitor")
     released: bool = False

@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("port_name", sa.String(), nullable=False),
         sa.Column("protocol", sa.String(), nullable=False),
         sa.Column("host", sa.String(), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=True),
+        sa.Column("plaintext", sa.Boolean(), nullable=False),
         sa.Column("document", JSONB(), nullable=True),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("unpublished", sa.Boolean(), nullable=False),
@@ -30,6 +32,7 @@ def upgrade() -> None:
         schema="registry",
     )
     op.create_index("route_host", "route", ["host"], unique=True, schema="registry")
+    op.create_index("route_port", "route", ["port"], unique=True, schema="registry")
     op.create_index("route_workload", "route", ["workload_id"], schema="registry")
     op.create_index(
         "route_unpublished", "route", ["id"], postgresql_where=sa.text("unpublished"), schema="registry"

@@ -1,0 +1,32 @@
+"""Where the ingresses are, and what of that is told to nodes and to people.  Settings of the platform; nothing here is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lattice.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class PublicPlaces:
+    """`ingresses` (host:port) are for nodes.  `apps_url` and `tcp_host` are for visitors, with `{host}` for the first label of a public name;
+    `tcp_ports` are those on which the ingresses may listen for what is not http."""
+
+    ingresses: tuple[str, ...] = ()
+    apps_url: str = ""
+    tcp_host: str = ""
+    tcp_ports: tuple[int, ...] = ()
+
+
+NO_PLACES = PublicPlaces()
+
+
+def read_ports(text: str) -> tuple[int, ...]:
+    """The ports of `20000-20015,20100`, in order.  Raises Invalid."""
+    found: set[int] = set()
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        first, _, last = part.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            raise Invalid(f"{part!r} is no port and no range of ports")
+        found |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
