@@ -17,7 +17,7 @@ from typing import Any
 
 from lattice import pki
 from lattice.contracts.catalogue import COMMIT_PLACEMENTS, SCHEDULING_SNAPSHOT
-from lattice.contracts.messages import PlacementRequest, SchedulableNode, SchedulingQuery, TakeTerm
+from lattice.contracts.messages import PlacementRequest, SchedulableNode, TakeTerm
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory
 from lattice.envelope import create_master_key
 from lattice.ids import new_id
@@ -82,12 +82,9 @@ class Crowd:
     waiting: list[PlacementRequest] = field(default_factory=list)
 
     async def look(self) -> None:
-        """Read the snapshot, as each round of the scheduler does: the nodes, and what wants a place.
-
-        Not over the bus: with many nodes the answer would come too late for it.
-        """
-        snapshot = await scheduling.scheduling_snapshot(self.deps, SchedulingQuery())
-        self.nodes = {node.node_id: node for node in snapshot.nodes}
+        """Look as each round of the scheduler does: at the nodes, all of them the first time, and at what wants a place."""
+        snapshot = await self.rounds.sight.look(None)
+        self.nodes = self.rounds.sight.nodes
         self.waiting = sorted(snapshot.wanted, key=lambda request: request.instance_id)
 
     async def add_nodes(self, count: int) -> None:

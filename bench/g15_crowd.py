@@ -17,10 +17,10 @@ import uvloop
 
 from bench.crowd import IMAGE, Crowd, crowd, next_name, postgres_server, server_pids
 from bench.harness import compare, cpu_s, is_full_size
-from lattice.contracts.messages import Caller, CreateWorkload, Heartbeat, SchedulingQuery
+from lattice.contracts.messages import Caller, CreateWorkload, Heartbeat
 from lattice.contracts.spec import WorkloadSpec
 from lattice.messaging import Received
-from services.registry import scheduling, workload_create
+from services.registry import workload_create
 from services.registry.judging import Judge
 from services.registry.presence import Presence
 
@@ -37,9 +37,7 @@ async def deploy(found: Crowd) -> int:
     spec = WorkloadSpec(name=next_name(), image=IMAGE, resources={"cpu": "100m", "memory": "64Mi"})
     accepted = await workload_create.create_workload(found.deps, CreateWorkload(caller=CALLER, spec=spec))
     assert accepted.workload is not None
-    query = SchedulingQuery(workload_ids=frozenset({accepted.workload.id}))
-    snapshot = await scheduling.scheduling_snapshot(found.deps, query)
-    left = await found.rounds._place(snapshot.wanted, {node.node_id: node for node in snapshot.nodes})
+    left = await found.rounds._round(frozenset({accepted.workload.id}))
     assert left == 0, "there is room"
     await found.relay.round()
     return 1

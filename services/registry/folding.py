@@ -15,6 +15,7 @@ from lattice.contracts.nouns import ContainerKey, DesiredState, Health, Observed
 from lattice.contracts.states import furthest, is_ready, serves
 from services.registry.change import Change
 from services.registry.job_runs import fold_runs
+from services.registry.node_rows import other_sight
 from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
 
@@ -152,7 +153,7 @@ def _about(row: InstanceRow, node: NodeRow) -> dict[str, Any]:
 def _end(change: Change, node: NodeRow, row: InstanceRow) -> None:
     change.tx.update(row, gone_at=change.now, phase=Phase.STOPPED, progress="")
     # The tombstone leaves the node's document, and its room is free.
-    change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
+    change.tx.update(node, document_dirty=True, **other_sight(change, node))
     change.fact(
         "instance",
         "removed",

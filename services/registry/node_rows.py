@@ -18,7 +18,17 @@ from services.registry.disk_watermark import DiskFull
 from services.registry.tables import InstanceRow, NodeRow, VolumeRow
 
 _SEEN_BY_SCHEDULER = frozenset(
-    {"membership", "liveness", "cordoned", "draining", "pool", "labels", "docker_problem", "disk_full"}
+    {
+        "membership",
+        "removed_at",
+        "liveness",
+        "cordoned",
+        "draining",
+        "pool",
+        "labels",
+        "docker_problem",
+        "disk_full",
+    }
 )
 _SEEN_OF_INVENTORY = ("arch", "os", "capacity", "images", "policy")
 
@@ -29,8 +39,13 @@ def write_node(change: Change, node: NodeRow, **columns: Any) -> NodeRow:
     if not different:
         return node
     if _is_seen(node, different):
-        different["placement_version"] = node.placement_version + 1
+        different |= other_sight(change, node)
     return change.tx.update(node, **different)
+
+
+def other_sight(change: Change, node: NodeRow) -> dict[str, Any]:
+    """What to write where the scheduler would see another node from now on."""
+    return {"placement_version": node.placement_version + 1, "placement_changed_at": change.now}
 
 
 def _is_seen(node: NodeRow, different: Mapping[str, Any]) -> bool:

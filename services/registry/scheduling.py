@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from lattice.contracts.messages import (
@@ -24,16 +25,22 @@ from lattice.contracts.messages import (
 )
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
 from lattice.errors import Conflict
-from lattice.storage import In, Transaction
+from lattice.storage import Gt, In, Transaction
 from services.registry import operations
 from services.registry.app_places import homes_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
+from services.registry.node_rows import other_sight
 from services.registry.node_views import schedulable_node
 from services.registry.placement_wishes import placement_requests
 from services.registry.rendering import PLACEABLE_BYTES
 from services.registry.tables import ClusterRow, InstanceRow, NodeRow, VolumeRow, WorkloadRow
 from services.registry.workload_rows import nodes_away
+
+# A page of nodes: some 500 bytes each, and a message of the bus holds 1 MB.
+NODES_AT_ONCE = 500
+# No change of the registry takes so long from its time to its commit.
+LONGEST_CHANGE = timedelta(seconds=30)
 
 
 async def take_term(deps: Deps, request: TakeTerm) -> Term:
@@ -48,19 +55,38 @@ async def take_term(deps: Deps, request: TakeTerm) -> Term:
 
 
 async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> SchedulingSnapshot:
-    """All nodes with their room, and the instances without a place that are asked about; always with those that have data, and so perhaps
-    one place only: nobody else is to take it between their end and their next start."""
+    """Nodes with their room, a page of all or those that changed; and the instances without a place that are asked about, always with those
+    that have data, and so perhaps one place only: nobody else is to take it between their end and their next start."""
     async with deps.store.transaction() as tx:
-        cluster = await _cluster(tx)
-        nodes = await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
+        cluster, at = await _cluster(tx), deps.now()
+        rows = await _nodes_asked_for(tx, request)
+        nodes = [row for row in rows if _is_member(row)]
         placed = await _placed_on(tx, nodes)
-        requests = await placement_requests(tx, await _wanted(tx, request.workload_ids))
+        wanted = await _wanted(tx, request.workload_ids) if request.after is None else []
+        requests = await placement_requests(tx, wanted)
         images = request.image_ids | {each.image_id for each in requests if each.image_id is not None}
         return SchedulingSnapshot(
             term=cluster.term,
             nodes=tuple(_schedulable(node, placed.get(node.id, []), images) for node in nodes),
             wanted=tuple(requests),
+            gone=tuple(row.id for row in rows if not _is_member(row)),
+            more_after=rows[-1].id if request.since is None and len(rows) == NODES_AT_ONCE else None,
+            at=at,
         )
+
+
+def _is_member(row: NodeRow) -> bool:
+    return row.membership == Membership.APPROVED and row.removed_at is None
+
+
+async def _nodes_asked_for(tx: Transaction, request: SchedulingQuery) -> list[NodeRow]:
+    if request.since is not None:
+        # A change that is older than the answer may have been committed after it.
+        return await tx.find(NodeRow, placement_changed_at=Gt(request.since - LONGEST_CHANGE))
+    members: dict[str, Any] = {"membership": Membership.APPROVED, "removed_at": None}
+    if request.after is not None:
+        members["id"] = Gt(request.after)
+    return await tx.find(NodeRow, limit=NODES_AT_ONCE, **members)
 
 
 async def _wanted(tx: Transaction, workload_ids: frozenset[str] | None) -> list[InstanceRow]:
@@ -208,7 +234,7 @@ async def _commit(change: Change, placement: Placement, ground: _Ground) -> str 
         return f"a fixed host port of node {node.name} is taken meanwhile"
     decision = placement.model_dump(mode="json", include={"reason", "score", "rejected"})
     change.tx.update(instance, node_id=node.id, placement=decision | {"decided_at": change.now.isoformat()})
-    change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
+    change.tx.update(node, document_dirty=True, **other_sight(change, node))
     others.append(instance)
     for volume in ground.homeless.pop(
         instance.workload_id, ()

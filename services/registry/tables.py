@@ -88,6 +88,7 @@ class NodeRow(Row, table=True):
         Index("node_dirty", "id", postgresql_where=text("document_dirty")),
         Index("node_left", "id", postgresql_where=text("draining or lost_since is not null")),
         Index("node_unpublished", "id", postgresql_where=text("document_unpublished")),
+        Index("node_placement_changed", "placement_changed_at"),
     )
     id: str = Field(primary_key=True)
     name: str
@@ -130,6 +131,8 @@ class NodeRow(Row, table=True):
     # the runs of jobs that it told of and that are recorded, by their serial
     runs_known: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     placement_version: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
+    # when `placement_version` rose last; a scheduler is told only what is newer than what it knows
+    placement_changed_at: datetime | None = _at(nullable=True)
     version: int = 1
 
 

@@ -9,6 +9,7 @@ from lattice.contracts.nouns import DesiredState, Liveness, Phase
 from lattice.errors import NotFound
 from lattice.storage import In, Transaction
 from services.registry.change import Change
+from services.registry.node_rows import other_sight
 from services.registry.tables import InstanceRow, NodeRow, RevisionRow, WorkloadRow
 
 
@@ -77,7 +78,7 @@ async def touch_nodes(change: Change, instances: list[InstanceRow]) -> None:
     for node_id in sorted({instance.node_id for instance in instances if instance.node_id}):
         node = await change.tx.get(NodeRow, node_id, lock=True)
         if node is not None:
-            change.tx.update(node, document_dirty=True, placement_version=node.placement_version + 1)
+            change.tx.update(node, document_dirty=True, **other_sight(change, node))
 
 
 async def nodes_away(tx: Transaction) -> frozenset[str]:

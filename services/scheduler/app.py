@@ -18,7 +18,7 @@ from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import FACT, PLACEMENT_WANTED, SCHEDULING_SNAPSHOT, TRY_PLACEMENTS
+from lattice.contracts.catalogue import FACT, PLACEMENT_WANTED, TRY_PLACEMENTS
 from lattice.contracts.messages import SchedulingQuery, TriedPlacements, TryPlacements
 from lattice.contracts.streams import SCHED_BY_SCHEDULER
 from lattice.errors import Temporary
@@ -29,6 +29,7 @@ from services.scheduler.handlers import Handlers
 from services.scheduler.leadership import Leadership
 from services.scheduler.rounds import Rounds, SteppedDown
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.sight import read_all
 from services.scheduler.trial import try_placements
 from services.scheduler.turns import Turns
 
@@ -68,8 +69,8 @@ class Scheduler:
             step.request.image_id for step in request.steps if step.request.image_id is not None
         )
         query = SchedulingQuery(workload_ids=frozenset(), image_ids=images)  # nothing that waits
-        snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, query)
-        return try_placements(request, snapshot.nodes)
+        _, nodes = await read_all(self._bus, query)
+        return try_placements(request, tuple(nodes.values()))
 
     async def _lead(self, lease: Lease) -> None:
         self.term = await self._leadership.take_term()

@@ -7,14 +7,13 @@ from itertools import islice
 
 from loguru import logger
 
-from lattice.contracts.catalogue import COMMIT_PLACEMENTS, SCHEDULING_SNAPSHOT
+from lattice.contracts.catalogue import COMMIT_PLACEMENTS
 from lattice.contracts.messages import (
     CommitPlacements,
     Placement,
     PlacementRequest,
     PlacementsCommitted,
     SchedulableNode,
-    SchedulingQuery,
     UnplaceableInstance,
 )
 from lattice.errors import Conflict, LatticeError
@@ -23,6 +22,7 @@ from services.scheduler import metrics
 from services.scheduler.affinity import must_be_near
 from services.scheduler.placement import Decision, Placed, by_turn, place_all
 from services.scheduler.scoring import has_rules
+from services.scheduler.sight import Sight
 
 # A commit is one message of at most 1 MiB; a placement takes up to 3 KiB of it.
 BATCH_SIZE = 256
@@ -42,6 +42,7 @@ class Rounds:
     def __init__(self, bus: Bus, term: int) -> None:
         self._bus = bus
         self._term = term
+        self.sight = Sight(bus)
         self.left_waiting = False
         self.left_wanting_company = False
 
@@ -62,13 +63,12 @@ class Rounds:
 
     async def _round(self, workload_ids: frozenset[str] | None) -> int:
         """Returns how many have no place afterwards."""
-        snapshot = await self._bus.ask(SCHEDULING_SNAPSHOT, SchedulingQuery(workload_ids=workload_ids))
+        snapshot = await self.sight.look(workload_ids)
         if snapshot.term != self._term:
             raise SteppedDown(f"term {self._term} is over, {snapshot.term} has begun")
-        nodes = {node.node_id: node for node in snapshot.nodes}
         unplaced = 0
         for batch in _batches(snapshot.wanted):
-            unplaced += await self._place(batch, nodes)
+            unplaced += await self._place(batch, self.sight.nodes)
         return unplaced
 
     async def _place(self, wanted: Sequence[PlacementRequest], nodes: dict[str, SchedulableNode]) -> int:

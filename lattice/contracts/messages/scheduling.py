@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import Field
 
 from lattice.contracts.nouns import Amounts, Id, NodeId, Noun, OwnerPolicy
@@ -135,11 +137,17 @@ class TriedPlacements(Noun):
 
 
 class SchedulingQuery(Noun):
-    """Which waiting instances the scheduler asks about: those of these workloads, or all."""
+    """Which waiting instances the scheduler asks about: those of these workloads, or all; and which nodes it has to be told of."""
 
     workload_ids: frozenset[Id] | None = Field(None, description="None for all that wait")
     image_ids: frozenset[str] = Field(
         frozenset(), description="images to look for on nodes, beside those that waiting instances ask for"
+    )
+    since: datetime | None = Field(
+        None, description="only nodes that changed after this: `at` of an earlier answer"
+    )
+    after: NodeId | None = Field(
+        None, description="only nodes, those after this one: the next page of all nodes"
     )
 
 
@@ -147,6 +155,11 @@ class SchedulingSnapshot(Noun):
     term: int
     nodes: tuple[SchedulableNode, ...]
     wanted: tuple[PlacementRequest, ...]
+    gone: tuple[NodeId, ...] = Field(
+        (), description="of those that changed: no nodes of the platform any more"
+    )
+    more_after: NodeId | None = Field(None, description="there are more nodes; ask for those after this one")
+    at: datetime | None = Field(None, description="what changed later is not in here")
 
 
 class Placement(Noun):
