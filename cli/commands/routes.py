@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ def register(app: typer.Typer) -> None:
     routes = group("routes", summary="Routes: the addresses of workloads.")
     app.add_typer(routes)
     command(routes, "ls", example="lattice routes ls")(list_routes)
+    command(routes, "take-down", example='lattice routes take-down web--default --why "phishing"')(take_down)
+    command(routes, "restore", example="lattice routes restore web--default")(restore)
 
 
 def list_routes(session: Session) -> None:
@@ -41,9 +43,35 @@ def list_routes(session: Session) -> None:
     )
 
 
+RouteArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The first label of a public name: web--default.")
+]
+
+
+def take_down(
+    session: Session,
+    name: RouteArgument,
+    *,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="For the record, and for visitors.")],
+) -> None:
+    """Close a public address, whoever has it; visitors are told why."""
+    route = session.client.post(path_of("routes", name, "take-down"), {"reason": why})
+    if not session.screen.data(route):
+        session.screen.say(f"{route['url']} is closed: {route['taken_down']}.")
+
+
+def restore(session: Session, name: RouteArgument) -> None:
+    """Open a public address again."""
+    route = session.client.post(path_of("routes", name, "restore"), {})
+    if not session.screen.data(route):
+        session.screen.say(f"{route['url']} is open again.")
+
+
 def _reached(route: Mapping[str, Any]) -> str:
     if not route["public"]:
         return "on its node"
+    if route.get("taken_down"):
+        return "closed by the operators"
     return "publicly, not encrypted" if route["plaintext"] else "publicly"
 
 

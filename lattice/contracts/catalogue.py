@@ -258,6 +258,10 @@ REJECT_NODE = _registry("reject_node", m.NodeCommand, views.NodeView, "Refuse a 
 REVOKE_NODE = _registry(
     "revoke_node", m.NodeCommand, views.NodeView, "Take a node's membership away; its link is cut."
 )
+TAKE_ROUTE_DOWN = _registry(
+    "take_route_down", m.RouteCommand, views.RouteView, "Let nobody in by a public name."
+)
+RESTORE_ROUTE = _registry("restore_route", m.RouteCommand, views.RouteView, "Let visitors in again.")
 CORDON_NODE = _registry("cordon_node", m.NodeCommand, views.NodeView, "Accept no new work on a node.")
 UNCORDON_NODE = _registry("uncordon_node", m.NodeCommand, views.NodeView, "Accept new work again.")
 DRAIN_NODE = _registry("drain_node", m.DrainNode, views.Accepted, "Move a node's work to others.")

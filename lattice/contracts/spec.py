@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lattice import cron
 from lattice.contracts.environment_spec import CredentialRef, EnvName, EnvValue, SecretRef, no_nul
+from lattice.contracts.guard_spec import GuardSpec
 from lattice.contracts.nouns import Name
 from lattice.contracts.placement_spec import PlacementSpec
 from lattice.contracts.quantities import CpuMillis, DurationS, SizeBytes
@@ -82,6 +83,16 @@ class PortSpec(SpecModel):
     plaintext: bool = Field(
         False, description="of a public tcp port: it may serve no TLS, and whoever is on the way reads along"
     )
+
+    guard: GuardSpec | None = Field(None, description="of a public http port: who may come in")
+
+    @model_validator(mode="after")
+    def _guards_public_http(self) -> Self:
+        if self.guard is not None and not (self.public and self.protocol is PortProtocol.HTTP):
+            raise ValueError(
+                f"guard of port {self.name} guards nothing: it is for http ports that are public"
+            )
+        return self
 
     @model_validator(mode="after")
     def _plaintext_is_of_public_tcp(self) -> Self:

@@ -170,6 +170,7 @@ class RouteView(Noun):
     workload: str
     public: bool = Field(False, description="from any network; else on its node only")
     plaintext: bool = Field(False, description="public, and nothing says that it is encrypted")
+    taken_down: str = Field("", description="why the platform's operators let nobody in")
 
 
 class RolloutView(Noun):

@@ -35,6 +35,7 @@ from services.gateway.open_streams import OpenStreams
 from services.gateway.passwords import Passwords
 from services.gateway.policy import NoPolicy, rule_for
 from services.gateway.routes import (
+    addresses,
     apps,
     health,
     history,
@@ -50,7 +51,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.sign_in import SignIns
 from services.gateway.throttle import Throttle
 
-_MODULES = (sign_in, users, nodes, workloads, apps, logs, terminal, platform, history, health)
+_MODULES = (sign_in, users, nodes, workloads, addresses, apps, logs, terminal, platform, history, health)
 
 
 def create_app(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) -> FastAPI:

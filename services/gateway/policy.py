@@ -100,6 +100,8 @@ POLICY: Mapping[Route, Rule] = dict(
             "POST /v1/nodes/{id}/drain",
             "POST /v1/nodes/{id}/confirm-lost",
             "PATCH /v1/nodes/{id}",
+            "POST /v1/routes/{id}/take-down",
+            "POST /v1/routes/{id}/restore",
         ),
         *_rules(
             Scope.PLATFORM,

@@ -118,13 +118,13 @@ class RenewNodeBody(Body):
     csr_pem: Annotated[str, Field(min_length=1, max_length=8192)]
 
 
-class NodeReason(Body):
+class ForTheRecord(Body):
     """Why, for the record."""
 
     reason: Annotated[str, Field(max_length=512)] = ""
 
 
-class DrainBody(NodeReason):
+class DrainBody(ForTheRecord):
     deadline_s: Annotated[float, Field(ge=1, le=7 * 86_400, description="when it is given up")] = 3600.0
 
 

@@ -29,15 +29,27 @@ class Unanswered(Exception):
         self.page = page
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for an exchange: whom the visitor asks, who they are, and how long and how large anything may be."""
+
+    workload: str
+    client: str
+    scheme: str
+    is_guarded: bool
+    most_body_bytes: int | None
+    answer_timeout_s: float
+    idle_timeout_s: float
+
+
+@dataclass(slots=True)
 class Exchange:
-    """What is needed for one exchange; times in seconds."""
+    """One exchange between a visitor and an instance."""
 
     visitor: Visitor
     pipe: TunnelPipe
-    workload: str
-    answer_timeout_s: float
-    idle_timeout_s: float
+    terms: Terms
+    body_bytes: int = 0
 
     async def run(self, request: h11.Request) -> int:
         """The status that was answered.  Raises Unanswered before the first byte of an answer, VisitorGone, Temporary after it."""
@@ -48,9 +60,10 @@ class Exchange:
             target=request.target,
             headers=request_headers(
                 list(request.headers),
-                client=self.visitor.address,
-                scheme=self.visitor.scheme,
+                client=self.terms.client,
+                scheme=self.terms.scheme,
                 upgrade=upgrade,
+                is_guarded=self.terms.is_guarded,
             ),
         )
         await self._to_instance(instance, head)
@@ -67,7 +80,9 @@ class Exchange:
         try:
             await self.visitor.go_on_if_it_waits()
             while True:
-                event = await self.visitor.next_event(timeout_s=self.idle_timeout_s)
+                event = await self.visitor.next_event(timeout_s=self.terms.idle_timeout_s)
+                if isinstance(event, h11.Data):
+                    self._count(len(event.data))
                 if isinstance(event, (h11.Data, h11.EndOfMessage)):
                     await self._to_instance(instance, event)
                 if not isinstance(event, h11.Data):
@@ -76,6 +91,16 @@ class Exchange:
                 await self.visitor.until_gone()
         except (Temporary, TimeoutError, VisitorGone) as error:
             self.pipe.give_up(str(error) or "the visitor is gone")
+
+    def _count(self, size_bytes: int) -> None:
+        self.body_bytes += size_bytes
+        if self._is_too_large:
+            raise Temporary("the request is too large")
+
+    @property
+    def _is_too_large(self) -> bool:
+        most = self.terms.most_body_bytes
+        return most is not None and self.body_bytes > most
 
     async def _to_instance(self, instance: h11.Connection, event: h11.Event) -> None:
         data = instance.send(event)
@@ -108,25 +133,27 @@ class Exchange:
                 raise Temporary("it closed the connection in the middle of its answer")
 
     async def _from_instance(self, instance: h11.Connection, *, begun: bool) -> h11.Event:
-        timeout_s = self.idle_timeout_s if begun else self.answer_timeout_s
+        timeout_s = self.terms.idle_timeout_s if begun else self.terms.answer_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 while (event := instance.next_event()) is h11.NEED_DATA:
                     instance.receive_data(await self.pipe.read())
         except TimeoutError:
-            raise self._failure(pages.no_answer(self.workload, timeout_s), begun=begun) from None
+            raise self._failure(pages.no_answer(self.terms.workload, timeout_s), begun=begun) from None
         except Temporary as error:
-            raise self._failure(pages.not_reached(self.workload, error.detail), begun=begun) from None
+            raise self._failure(pages.not_reached(self.terms.workload, error.detail), begun=begun) from None
         except h11.RemoteProtocolError as error:
             why = (
                 "it closed the connection without an answer"
                 if instance.trailing_data[1]
                 else f"its answer is not HTTP ({error})"
             )
-            raise self._failure(pages.not_reached(self.workload, why), begun=begun) from None
+            raise self._failure(pages.not_reached(self.terms.workload, why), begun=begun) from None
         return event  # type: ignore[return-value]  # h11 marks what is no event by types of their own
 
     def _failure(self, page: Page, *, begun: bool) -> Exception:
+        if self._is_too_large:
+            page = pages.too_large(self.terms.most_body_bytes or 0)
         return Temporary(page.detail) if begun else Unanswered(page)
 
     # ------------------------------------------------------------------------------------ after an upgrade
@@ -154,7 +181,7 @@ class Exchange:
     ) -> None:
         try:
             while True:
-                async with asyncio.timeout(self.idle_timeout_s):
+                async with asyncio.timeout(self.terms.idle_timeout_s):
                     data = await read()
                 if not data:
                     end()

@@ -5,7 +5,8 @@ Hop-by-hop headers belong to one connection (RFC 9110, 7.6.1).  Who the visitor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -53,14 +54,32 @@ def why_refused(method: bytes, target: bytes, headers: Headers) -> str:
     return ""
 
 
-def request_headers(headers: Headers, *, client: str, scheme: str, upgrade: bytes | None) -> Headers:
-    """What the instance is sent."""
+def client_of(peer: str, headers: Headers, trusted: Collection[IPv4Network | IPv6Network]) -> tuple[str, str]:
+    """(address, scheme) of the visitor: what a proxy of ours in front says of them, else the connection's own."""
+    if not any(ip_address(peer) in network for network in trusted):
+        return peer, "http"
+    said = [
+        word.strip()
+        for name, value in headers
+        if name == b"x-forwarded-for"
+        for word in value.decode("latin-1").split(",")
+    ]
+    schemes = listed_in(headers, b"x-forwarded-proto")
+    return (said[-1] if said else peer), ("https" if schemes == {b"https"} else "http")
+
+
+def request_headers(
+    headers: Headers, *, client: str, scheme: str, upgrade: bytes | None, is_guarded: bool = False
+) -> Headers:
+    """What the instance is sent; what a guard of ours asked for is not for it."""
     host = next(value for name, value in headers if name == b"host")
     kept = [
         (name, value)
         for name, value in _end_to_end(headers)
         if name not in _OURS and not name.startswith(_IDENTITY_PREFIX)
     ]
+    if is_guarded:
+        kept = [(name, value) for name, value in kept if name != b"authorization"]
     forwarded = [
         (b"x-forwarded-for", client.encode()),
         (b"x-forwarded-host", host),

@@ -8,12 +8,13 @@ from collections import Counter
 import h11
 from loguru import logger
 
-from lattice.contracts.messages import RouteDocument, TunnelTarget
+from lattice.contracts.messages import RouteDocument, RouteGuard, TunnelTarget
 from lattice.errors import Temporary
 from lattice.tunnel_pipe import TunnelPipe
 from services.ingress import metrics, pages
-from services.ingress.exchange import Exchange, Unanswered
-from services.ingress.headers import why_refused
+from services.ingress.exchange import Exchange, Terms, Unanswered
+from services.ingress.guards import Guards
+from services.ingress.headers import Headers, client_of, why_refused
 from services.ingress.pages import Page
 from services.ingress.routing import Nowhere, RouteTable, choose
 from services.ingress.settings import IngressSettings
@@ -27,6 +28,7 @@ class HttpFront:
     def __init__(self, settings: IngressSettings, tunnels: Tunnels) -> None:
         self._settings, self._tunnels = settings, tunnels
         self.table = RouteTable()
+        self._guards = Guards()
         self._busy: Counter[str] = Counter()
         self._visitors: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -84,10 +86,17 @@ class HttpFront:
         if route is None:
             await visitor.show(pages.no_such_name(host))
             return
-        status = await self._lead(visitor, request, route)
+        terms = self._terms(visitor, headers, route)
+        refusal = await self._why_not(route, terms, headers)
+        status = await (_shown(visitor, refusal) if refusal else self._lead(visitor, request, route, terms))
         metrics.ANSWERS.labels(route.project, route.workload_name, f"{status // 100}xx").inc()
 
-    async def _lead(self, visitor: Visitor, request: h11.Request, route: RouteDocument) -> int:
+    async def _why_not(self, route: RouteDocument, terms: Terms, headers: Headers) -> Page | None:
+        if route.taken_down:
+            return pages.taken_down(route.taken_down)
+        return await self._guards.why_not(route, terms.client, headers)
+
+    async def _lead(self, visitor: Visitor, request: h11.Request, route: RouteDocument, terms: Terms) -> int:
         """The status that was answered, by the instance or in its place."""
         endpoint = choose(route, self._tunnels.reachable, self._busy)
         if isinstance(endpoint, Nowhere):
@@ -97,7 +106,7 @@ class HttpFront:
         try:
             pipe = TunnelPipe(self._tunnels.open(endpoint.node_id, target))
             try:
-                return await self._exchange(visitor, pipe, route).run(request)
+                return await Exchange(visitor, pipe, terms).run(request)
             finally:
                 pipe.give_up("the exchange is over")
         except Unanswered as error:
@@ -107,10 +116,17 @@ class HttpFront:
         finally:
             self._busy[endpoint.instance_id] -= 1
 
-    def _exchange(self, visitor: Visitor, pipe: TunnelPipe, route: RouteDocument) -> Exchange:
-        settings = self._settings
-        return Exchange(
-            visitor, pipe, route.workload_name, settings.answer_timeout_s, settings.idle_timeout_s
+    def _terms(self, visitor: Visitor, headers: Headers, route: RouteDocument) -> Terms:
+        client, scheme = client_of(visitor.peer, headers, self._settings.trusted_proxies)
+        guard = route.guard or RouteGuard()
+        return Terms(
+            workload=route.workload_name,
+            client=client,
+            scheme=scheme,
+            is_guarded=bool(guard.credentials),
+            most_body_bytes=guard.max_body_bytes,
+            answer_timeout_s=self._settings.answer_timeout_s,
+            idle_timeout_s=self._settings.idle_timeout_s,
         )
 
 

@@ -13,6 +13,7 @@ class Page:
     status: int
     title: str
     detail: str
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def body(self) -> bytes:
@@ -29,6 +30,33 @@ class Page:
 
 def bad_request(why: str) -> Page:
     return Page(400, "This request cannot be understood", f"{why}.")
+
+
+def who_are_you(*, asks_people: bool) -> Page:
+    challenge = 'Basic realm="Lattice", charset="UTF-8"' if asks_people else "Bearer"
+    return Page(401, "Who are you?", "This address asks for credentials.", (("www-authenticate", challenge),))
+
+
+def not_from_there(workload: str) -> Page:
+    return Page(403, f"{workload} is not open to you", "It lets visitors in from certain networks only.")
+
+
+def taken_down(why: str) -> Page:
+    return Page(403, "This address was closed", f"The operators of this platform closed it: {why}.")
+
+
+def too_large(most_bytes: int) -> Page:
+    return Page(413, "The request is too large", f"Its body may have {most_bytes} bytes.")
+
+
+def too_often(rate: str) -> Page:
+    wait_s = {"second": 1, "minute": 60, "hour": 3600}[rate.partition("/")[2]]
+    return Page(
+        429,
+        "Too many requests",
+        f"This address takes {rate.replace('/', ' a ')} from each visitor.",
+        (("retry-after", str(wait_s)),),
+    )
 
 
 def no_such_name(host: str) -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import Field
@@ -21,6 +22,10 @@ class IngressSettings(ProcessSettings):
     tunnel_port: int = Field(0, ge=0, le=65535, description="for nodes; 0 chooses a free port")
     apps_domain: str = Field(
         "apps.localhost", description="a route `web--default` is `web--default.<apps_domain>`"
+    )
+    trusted_proxies: list[IPv4Network | IPv6Network] = Field(
+        default_factory=list,
+        description="proxies of our own in front: whom they name in X-Forwarded-For is the visitor",
     )
     tls_cert_file: Path = Field(description="our certificate towards nodes, with its chain")
     tls_key_file: Path

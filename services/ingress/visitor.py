@@ -11,6 +11,7 @@ from services.ingress.pages import Page
 
 LARGEST_HEAD_BYTES = 32 * 2**10
 _READ_BYTES = 2**16
+_LINGER_S = 1.0
 
 
 class VisitorGone(Exception):
@@ -18,15 +19,13 @@ class VisitorGone(Exception):
 
 
 class Visitor:
-    """One connection; `address` is where it comes from."""
-
-    scheme = "http"
+    """One connection; `peer` is where it comes from."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD_BYTES)
         peer = writer.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else "unknown"
+        self.peer = str(peer[0]) if peer else "unknown"
         self._wants_head_only = False
 
     async def next_event(self, *, timeout_s: float) -> h11.Event | type[h11.PAUSED]:
@@ -93,6 +92,7 @@ class Visitor:
             ("content-length", str(len(page.body))),
             ("cache-control", "no-store"),
             ("connection", "close"),
+            *page.headers,
         ]
         await self.send(h11.Response(status_code=page.status, headers=headers))
         if not self._wants_head_only:
@@ -113,7 +113,18 @@ class Visitor:
             raise VisitorGone from error
 
     async def close(self) -> None:
-        """End the connection once what was sent is on its way."""
+        """End the connection once what was sent has arrived.
+
+        A connection that is closed with something unread is reset, and the visitor loses an answer that they have not read yet: so what still comes
+        is read away for a moment.
+        """
+        try:
+            self.end()
+            async with asyncio.timeout(_LINGER_S):
+                while await self._reader.read(_READ_BYTES):
+                    pass
+        except (OSError, TimeoutError):
+            pass
         self._writer.close()
         try:
             async with asyncio.timeout(5):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
-from lattice.contracts.messages import RouteDocument, RouteEndpoint
+from lattice.contracts.messages import RouteDocument, RouteEndpoint, RouteGuard
 from lattice.contracts.nouns import DesiredState, Health, Phase
 from lattice.contracts.spec import PortProtocol, PortSpec
 from lattice.contracts.states import is_ready
@@ -48,6 +48,7 @@ def route_view(row: RouteRow, places: PublicPlaces) -> RouteView | None:
                 workload=row.workload_name,
                 public=True,
                 plaintext=row.plaintext,
+                taken_down=row.taken_down,
             )
             if host
             else None
@@ -58,7 +59,13 @@ def route_view(row: RouteRow, places: PublicPlaces) -> RouteView | None:
         return None
     port = parts.port or {"https": 443}.get(parts.scheme, 80)
     return RouteView(
-        url=url, host=parts.hostname, port=port, protocol="http", workload=row.workload_name, public=True
+        url=url,
+        host=parts.hostname,
+        port=port,
+        protocol="http",
+        workload=row.workload_name,
+        public=True,
+        taken_down=row.taken_down,
     )
 
 
@@ -79,6 +86,8 @@ def route_document(
         protocol=PortProtocol(row.protocol),
         host=row.host,
         port=row.port,
+        guard=None if row.guard is None else RouteGuard.model_validate(row.guard),
+        taken_down=row.taken_down,
         endpoints=endpoints,
         waiting_for="" if endpoints or released else _waiting_for(workload, instances),
         released=released,

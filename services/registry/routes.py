@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from loguru import logger
 
 from lattice.contracts.catalogue import ROUTE
-from lattice.contracts.messages import RouteDocument
+from lattice.contracts.messages import RouteCommand, RouteDocument
 from lattice.contracts.spec import PortProtocol, PortSpec, WorkloadSpec
-from lattice.errors import Conflict, FieldError, Invalid
+from lattice.contracts.views import RouteView
+from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.messaging import Bus
 from lattice.storage import Not, Transaction
 from services.registry.change import Change, Deps
-from services.registry.route_documents import free_port, public_hosts, route_document
-from services.registry.tables import ClusterRow, InstanceRow, RouteRow, WorkloadRow
+from services.registry.route_documents import free_port, public_hosts, route_document, route_view
+from services.registry.tables import ClusterRow, InstanceRow, RevisionRow, RouteRow, WorkloadRow
 
 _LONGEST_LABEL = 63
 PORTS_LOCK = "public-ports"
 
 
-async def claim(change: Change, workload: WorkloadRow, spec: WorkloadSpec) -> None:
-    """Have the public names that this spec asks for, and no others.  The caller holds the workload's lock, or has just made it."""
+async def claim(change: Change, workload: WorkloadRow, revision: RevisionRow) -> None:
+    """Have the public names that this revision asks for, and no others.  The caller holds the workload's lock, or has just made it."""
+    spec, guards = WorkloadSpec.model_validate(revision.spec), (revision.access or {}).get("guards", {})
     wanted = public_hosts(workload.name, workload.project, spec.ports)
     _check_lengths(wanted)
     known = {row.host: row for row in await change.tx.find(RouteRow, workload_id=workload.id)}
@@ -39,6 +41,7 @@ async def claim(change: Change, workload: WorkloadRow, spec: WorkloadSpec) -> No
             port_name=port.name,
             protocol=port.protocol,
             plaintext=port.plaintext,
+            guard=guards.get(port.name),
             port=lease,
             released_at=None,
         )
@@ -100,6 +103,54 @@ def _new(change: Change, workload: WorkloadRow, host: str, port: PortSpec) -> Ro
         host=host,
         created_at=change.now,
     )
+
+
+async def take_route_down(deps: Deps, request: RouteCommand) -> RouteView:
+    """Let nobody in by this name from now on, whoever has it: a workload of the same name does not open it again."""
+    return await _switch(deps, request, taken_down=request.reason or "no reason was given", verb="taken_down")
+
+
+async def restore_route(deps: Deps, request: RouteCommand) -> RouteView:
+    """Let visitors in again."""
+    return await _switch(deps, request, taken_down="", verb="restored")
+
+
+async def _switch(deps: Deps, request: RouteCommand, *, taken_down: str, verb: str) -> RouteView:
+    async with deps.change(request.caller, action=f"route.{verb}") as change:
+        row = await _find(change.tx, request.route)
+        workload = await change.tx.get(WorkloadRow, row.workload_id, lock=True)
+        if workload is None:
+            raise NotFound(f"the workload of {row.host} is gone")
+        change.audit(
+            "route",
+            row.id,
+            entity_name=row.host,
+            project=row.project,
+            before={"taken_down": row.taken_down},
+            after={"taken_down": taken_down},
+        )
+        change.fact(
+            "route",
+            verb,
+            entity_id=row.id,
+            entity_name=row.host,
+            workload_id=row.workload_id,
+            project=row.project,
+            cause=request.reason,
+        )
+        row = change.tx.update(row, taken_down=taken_down)
+        await refresh(change, workload)
+        view = route_view(row, change.places)
+        if view is None:
+            raise Conflict("this platform has no ingress")
+        return view
+
+
+async def _find(tx: Transaction, ref: str) -> RouteRow:
+    rows = await tx.find(RouteRow, host=ref) or await tx.find(RouteRow, id=ref)
+    if not rows:
+        raise NotFound(f"there is no public address {ref!r}; `lattice routes ls` shows all")
+    return rows[0]
 
 
 async def release(change: Change, workload: WorkloadRow) -> None:

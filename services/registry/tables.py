@@ -192,6 +192,8 @@ class RouteRow(Row, table=True):
     host: str
     port: int | None = None
     plaintext: bool = False
+    guard: dict[str, Any] | None = _json(nullable=True)
+    taken_down: str = ""
     document: dict[str, Any] | None = _json(nullable=True)
     number: int = 0
     unpublished: bool = False

@@ -15,7 +15,7 @@ from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
 from lattice.storage import Transaction
-from services.registry import accept, borrowing, job_runs, operations, releasing, routes
+from services.registry import accept, borrowing, guards, job_runs, operations, releasing, routes
 from services.registry.capacity import NodeSize, why_never
 from services.registry.change import Change
 from services.registry.expansion import Expansion, expand
@@ -183,7 +183,7 @@ async def accept_workload(
     )
     await change.tx.flush()
     await releasing.look(change, workload)
-    await routes.claim(change, workload, spec)
+    await routes.claim(change, workload, revision)
     tell(change, workload, "created")
     after = spec.model_dump(mode="json")
     change.audit("workload", workload.id, entity_name=workload.name, project=project, after=after)
@@ -227,6 +227,9 @@ async def write_revision(
     run, borrowed = await borrowing.borrow(deps, change, workload, spec, run)
     versions |= {row.id: row.current for row in refs.values()} | borrowed
     accept.check_size(run, len(versions))
+    access = accept.access_of(expansion, secrets)
+    if access is not None:
+        access["guards"] = await guards.guards_of(change, deps.vault, project, spec)
     revision = change.tx.add(
         RevisionRow(
             id=f"{workload.id}-{number}",
@@ -234,7 +237,7 @@ async def write_revision(
             number=number,
             spec=spec.model_dump(mode="json"),
             run=run.model_dump(mode="json"),
-            access=accept.access_of(expansion, secrets),
+            access=access,
             image=image.reference,
             secret_versions=versions,
             only_nodes=list(image.only_nodes) if image.only_nodes is not None else None,

@@ -71,7 +71,7 @@ async def aim(change: Change, workload: WorkloadRow, before: RevisionRow, target
         await converging.bring_on(change, workload)
     else:
         _end_at_rest(change, operation)
-    await routes.claim(change, workload, spec)
+    await routes.claim(change, workload, revision)
     return await _answer(change, workload, revision, operation)
 
 

@@ -23,7 +23,7 @@ from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.storage import In, Transaction
-from services.registry import accept, borrowing, converging, releasing
+from services.registry import accept, borrowing, converging, guards, releasing
 from services.registry.change import Change
 from services.registry.expansion import expand
 from services.registry.idempotency import remember, replay
@@ -71,7 +71,9 @@ async def is_as_wanted(
     """Whether the workload runs this spec already, or is on its way there."""
     current = await current_revision(change.tx, workload)
     same = WorkloadSpec.model_validate(current.spec) == wanted.spec
-    return same and not await _replaces(deps, change.tx, workload, current, wanted.spec, prepared)
+    if not same or await guards.have_changed(change, deps.vault, wanted.project, wanted.spec, current):
+        return False
+    return not await _replaces(deps, change.tx, workload, current, wanted.spec, prepared)
 
 
 async def update_to(
@@ -82,6 +84,8 @@ async def update_to(
     current = await current_revision(change.tx, workload)
     replaces = await _replaces(deps, change.tx, workload, current, wanted.spec, prepared)
     same_spec = WorkloadSpec.model_validate(current.spec) == wanted.spec
+    if same_spec:
+        same_spec = not await guards.have_changed(change, deps.vault, wanted.project, wanted.spec, current)
     if not replaces:
         rollout = await converging.active_rollout(change, workload.id)
         if same_spec and rollout is None:
@@ -94,6 +98,9 @@ async def update_to(
         revision = await write_revision(deps, change, wanted, prepared, workload, number=number)
     else:
         revision = _same_run(change, current, wanted.spec, number)
+        if revision.access is not None:
+            found = await guards.guards_of(change, deps.vault, wanted.project, wanted.spec)
+            revision.access = revision.access | {"guards": found}
     return await aim(change, workload, current, Target(Kind.UPDATE, revision, replaces))
 
 
@@ -172,7 +179,11 @@ async def _replaces(
 def _of_containers(spec: WorkloadSpec) -> dict[str, Any]:
     """What of a spec a container is made from, or its agent goes by."""
     restart = spec.restart.model_copy(update={"reschedule_after": None})
-    own = spec.model_copy(update={"restart": restart})
+    # By which name a port is reached, and by whom, its container need not know.
+    ports = tuple(
+        port.model_copy(update={"public": False, "plaintext": False, "guard": None}) for port in spec.ports
+    )
+    own = spec.model_copy(update={"restart": restart, "ports": ports})
     return own.model_dump() | dict.fromkeys(_ABOUT_NO_CONTAINER)
 
 

@@ -188,3 +188,29 @@ def test_a_readable_port_is_published_only_where_somebody_says_so(
     assert "publicly, not encrypted" in platform.ok("routes", "ls")
     (route,) = [each for each in platform.json("show", name)["routes"] if each["public"]]
     assert httpx.get(f"http://{route['host']}:{route['port']}/", timeout=10).text.strip() == "1"
+
+
+def test_a_guard_asks_and_operators_close_what_is_abused(
+    platform: Platform, new_name: NewName, image_test: str
+) -> None:
+    name, login = new_name("web"), f"login-{secrets.token_hex(3)}"
+    platform.ok("secret", "set", login, stdin="ann:s3cret")
+    url = serve(platform, image_test, name, "--set", f"ports.0.guard.basic_auth={login}")
+    until(lambda: get(url).status_code == 401, what="the question")
+    address, host = by_address(url)
+    right = httpx.get(address, headers={"Host": host}, auth=("ann", "s3cret"), timeout=10)
+    assert (right.status_code, right.text.strip()) == (200, "1")
+    before = platform.container(name)["Id"]
+    platform.ok("update", name, "--set", "ports.0.guard.basic_auth=null")
+    until(lambda: answers(url, "1"), what="the open name")
+    assert platform.container(name)["Id"] == before
+    label = f"{name}--default"
+    assert "is closed: it pretends to be a bank." in platform.ok(
+        "routes", "take-down", label, "--why", "it pretends to be a bank"
+    )
+    until(lambda: get(url).status_code == 403, what="the closed name")
+    assert "it pretends to be a bank" in get(url).text
+    assert "closed by the operators" in platform.ok("routes", "ls")
+    platform.ok("routes", "restore", label)
+    until(lambda: answers(url, "1"), what="the name that is open again")
+    platform.ok("secret", "rm", login)

@@ -12,19 +12,20 @@ from lattice.contracts.messages import (
     DeleteWorkload,
     GetByName,
     GetCredentials,
+    RouteCommand,
     RouteDocument,
     UpdateWorkload,
     WorkloadCommand,
 )
 from lattice.contracts.nouns import Health, Phase, PortMapping
 from lattice.contracts.spec import PortSpec
-from lattice.errors import Conflict, Invalid
+from lattice.errors import Conflict, Invalid, NotFound
 from lattice.testing import MemoryBus
-from services.registry import credentials, reading, workload_update, workloads
+from services.registry import credentials, reading, routes, workload_update, workloads
 from services.registry.public_places import PublicPlaces, read_ports
 from services.registry.retention import KEPT
 from services.registry.sweep import Sweep
-from services.registry.tables import RouteRow
+from services.registry.tables import AuditRow, RouteRow
 from tests.fixtures.registry_world import CALLER, NODE, World, deployed, running
 
 HTTP = {"name": "http", "port": 8080, "public": True}
@@ -212,3 +213,29 @@ def test_ranges_of_ports(text: str, ports: tuple[int, ...]) -> None:
 def test_what_is_no_range() -> None:
     with pytest.raises(Invalid, match="no port and no range"):
         read_ports("20000-x")
+
+
+# --- taken down --------------------------------------------------------------------------------------------
+
+
+async def test_a_name_that_was_taken_down_stays_so_for_whoever_has_it_next(world: World) -> None:
+    world = with_places(world)
+    await served(world)
+    closing = RouteCommand(caller=CALLER, route="web--default", reason="it pretended to be a bank")
+    view = await routes.take_route_down(world.deps, closing)
+    assert view.taken_down == "it pretended to be a bank"
+    assert (await told(world))["web--default"].taken_down == "it pretended to be a bank"
+    await workloads.delete_workload(world.deps, DeleteWorkload(caller=CALLER, workload="web"))
+    await world.report(generation=(await world.document()).generation)
+    await world.create(name="web", image="web:1", ports=[HTTP])
+    assert (await told(world))["web--default"].taken_down
+    await routes.restore_route(world.deps, RouteCommand(caller=CALLER, route=view.host.partition(".")[0]))
+    assert (await told(world))["web--default"].taken_down == ""
+    async with world.deps.store.transaction() as tx:
+        rows = await tx.find(AuditRow, entity_name="web--default")
+    assert [row.action for row in rows] == ["route.taken_down", "route.restored"]
+
+
+async def test_there_is_nothing_to_take_down(world: World) -> None:
+    with pytest.raises(NotFound, match="no public address 'nobody'"):
+        await routes.take_route_down(world.deps, RouteCommand(caller=CALLER, route="nobody"))

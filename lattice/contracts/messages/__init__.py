@@ -65,6 +65,7 @@ from lattice.contracts.messages.project_requests import (
     PlanWorkload,
     RecordAudit,
     RollbackWorkload,
+    RouteCommand,
     ScaleWorkload,
     SetSecret,
     UpdateWorkload,
@@ -84,7 +85,13 @@ from lattice.contracts.messages.requests import (
     ListRuns,
     Page,
 )
-from lattice.contracts.messages.routes import RouteDocument, RouteEndpoint, TunnelHello, TunnelTarget
+from lattice.contracts.messages.routes import (
+    RouteDocument,
+    RouteEndpoint,
+    RouteGuard,
+    TunnelHello,
+    TunnelTarget,
+)
 from lattice.contracts.messages.scheduling import (
     CommitPlacements,
     Leaving,
@@ -181,8 +188,10 @@ __all__ = [
     "RenewNode",
     "Resync",
     "RollbackWorkload",
+    "RouteCommand",
     "RouteDocument",
     "RouteEndpoint",
+    "RouteGuard",
     "RunPort",
     "RunRequest",
     "RunSpec",

@@ -98,6 +98,14 @@ class SetSecret(Noun):
     value: str = Field(min_length=1, max_length=65_536)
 
 
+class RouteCommand(Noun):
+    """Close a public name or port, or open it again."""
+
+    caller: Caller
+    route: str = Field(max_length=64, description="its id, or the first label of its name")
+    reason: str = Field("", max_length=512, description="for the record, and for visitors")
+
+
 class DeleteSecret(Noun):
     caller: Caller
     project: str = "default"

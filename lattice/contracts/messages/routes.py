@@ -16,6 +16,16 @@ class RouteEndpoint(Noun):
     container_port: int = Field(ge=1, le=65535)
 
 
+class RouteGuard(Noun):
+    """What an ingress asks of visitors.  `credentials` are argon2id hashes of whole `Authorization` headers, any of which is right."""
+
+    allow: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    asks_people: bool = Field(False, description="whether a browser is to ask for user and password")
+    rate: str | None = None
+    max_body_bytes: int | None = None
+
+
 class RouteDocument(Noun):
     """A public name or port and the instances behind it.  Newer by `order`; one that is `released` leads nowhere any more."""
 
@@ -27,6 +37,8 @@ class RouteDocument(Noun):
     protocol: PortProtocol
     host: str = Field(description="the first label of the name: `web--default`, `admin--web--default`")
     port: int | None = Field(None, description="where the ingress listens for it, if it is not http")
+    guard: RouteGuard | None = None
+    taken_down: Said = Field("", description="why the platform's operators let nobody in")
     endpoints: tuple[RouteEndpoint, ...] = ()
     waiting_for: Said = Field("", description="why there is no endpoint, in words for a visitor")
     released: bool = False

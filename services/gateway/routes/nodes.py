@@ -38,7 +38,7 @@ from services.gateway.routes.paging import PageOf
 from services.gateway.schemas import (
     CreateJoinTokenBody,
     DrainBody,
-    NodeReason,
+    ForTheRecord,
     RegisterNodeBody,
     RenewNodeBody,
     UpdateNodeBody,
@@ -52,7 +52,7 @@ SignedAt = Annotated[
     AwareDatetime, Header(alias="Lattice-Signed-At", description="when the node signed; RFC 3339")
 ]
 Signature = Annotated[str, Header(alias="Lattice-Signature", max_length=120, description="base64 Ed25519")]
-Reason = Annotated[NodeReason, Body()]
+Reason = Annotated[ForTheRecord, Body()]
 
 
 @router.get(
@@ -134,38 +134,38 @@ async def events(call: CurrentCall, ref: Ref, limit: Annotated[int, Query(ge=1, 
 
 
 async def _command(
-    call: Call, rpc: Rpc[NodeCommand, NodeView], ref: str, body: NodeReason | None
+    call: Call, rpc: Rpc[NodeCommand, NodeView], ref: str, body: ForTheRecord | None
 ) -> Response:
     reason = body.reason if body else ""
     return versioned(await call.ask(rpc, NodeCommand(caller=call.caller, node=ref, reason=reason)))
 
 
 @router.post("/v1/nodes/{id}/approve", response_model=NodeView)
-async def approve(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+async def approve(call: CurrentCall, ref: Ref, body: ForTheRecord | None = None) -> Response:
     """Make a pending machine a node."""
     return await _command(call, catalogue.APPROVE_NODE, ref, body)
 
 
 @router.post("/v1/nodes/{id}/reject", response_model=NodeView)
-async def reject(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+async def reject(call: CurrentCall, ref: Ref, body: ForTheRecord | None = None) -> Response:
     """Refuse a pending machine."""
     return await _command(call, catalogue.REJECT_NODE, ref, body)
 
 
 @router.post("/v1/nodes/{id}/revoke", response_model=NodeView)
-async def revoke(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+async def revoke(call: CurrentCall, ref: Ref, body: ForTheRecord | None = None) -> Response:
     """Take a node's membership away; its link is cut."""
     return await _command(call, catalogue.REVOKE_NODE, ref, body)
 
 
 @router.post("/v1/nodes/{id}/cordon", response_model=NodeView)
-async def cordon(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+async def cordon(call: CurrentCall, ref: Ref, body: ForTheRecord | None = None) -> Response:
     """Put no new work on a node."""
     return await _command(call, catalogue.CORDON_NODE, ref, body)
 
 
 @router.post("/v1/nodes/{id}/uncordon", response_model=NodeView)
-async def uncordon(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+async def uncordon(call: CurrentCall, ref: Ref, body: ForTheRecord | None = None) -> Response:
     """Let new work on a node again."""
     return await _command(call, catalogue.UNCORDON_NODE, ref, body)
 
@@ -179,7 +179,7 @@ async def drain(call: CurrentCall, ref: Ref, body: DrainBody | None = None) -> R
 
 
 @router.post("/v1/nodes/{id}/confirm-lost", response_model=NodeView)
-async def confirm_lost(call: CurrentCall, ref: Ref, body: NodeReason | None = None) -> Response:
+async def confirm_lost(call: CurrentCall, ref: Ref, body: ForTheRecord | None = None) -> Response:
     """A node that cannot be reached will not come back soon: its stateless work moves now."""
     return await _command(call, catalogue.CONFIRM_LOST, ref, body)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from lattice.contracts.spec import PortProtocol
@@ -72,27 +70,6 @@ async def test_the_end_of_one_direction_is_not_the_end_of_the_other(world: Ingre
         answer[:64].decode() == hashlib.sha256(b"x" * (8 * MIB)).hexdigest() and len(answer) == 64 + 8 * MIB
     )
     writer.close()
-
-
-async def test_many_connections_at_once_leave_nothing(world: IngressWorld) -> None:
-    port = await opened(world, await world.serve("db", shout))
-
-    async def ask(number: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"hello %d\n" % number)
-        assert await reader.readline() == b"HELLO %d\n" % number
-        await together.wait()
-        writer.close()
-        await writer.wait_closed()
-
-    process, together = psutil.Process(os.getpid()), asyncio.Event()
-    before = process.num_fds()
-    asking = [asyncio.create_task(ask(number)) for number in range(300)]
-    await world.until(lambda: sum(world.ingress.tcp.busy.values()) == 300, 20)
-    together.set()
-    await asyncio.gather(*asking)
-    await world.until(lambda: not any(world.ingress.tcp.busy.values()))
-    await world.until(lambda: process.num_fds() <= before + 2)
 
 
 async def test_where_nothing_is_ready_the_connection_ends_at_once(world: IngressWorld) -> None:

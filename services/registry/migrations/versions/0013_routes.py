@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("host", sa.String(), nullable=False),
         sa.Column("port", sa.Integer(), nullable=True),
         sa.Column("plaintext", sa.Boolean(), nullable=False),
+        sa.Column("guard", JSONB(), nullable=True),
+        sa.Column("taken_down", sa.String(), nullable=False),
         sa.Column("document", JSONB(), nullable=True),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("unpublished", sa.Boolean(), nullable=False),
