@@ -43,6 +43,7 @@ class TunnelStream:
         "_ended_there",
         "_held",
         "_id",
+        "_is_over",
         "_link",
         "_local",
         "_owed",
@@ -56,7 +57,7 @@ class TunnelStream:
         self._waiting: list[Piece] = []
         self._credit, self._owed = WINDOW_BYTES, 0
         self._held = True
-        self._ended_here = self._ended_there = False
+        self._ended_here = self._ended_there = self._is_over = False
         self.on_reset: Callable[[str], None] | None = None
         """Told the reason when the other side gave the stream up."""
 
@@ -64,6 +65,9 @@ class TunnelStream:
 
     def join(self, local: asyncio.Transport) -> None:
         """Splice the stream to a local connection, whose protocol calls the methods below."""
+        if self._is_over:  # the other side gave it up while the connection was made
+            break_off(local)
+            return
         self._local = local
         for piece in self._waiting:
             local.write(piece)
@@ -157,6 +161,7 @@ class TunnelStream:
                 local.close()  # what is still to be written is written first
 
     def _close_local(self) -> None:
+        self._is_over = True
         local, self._local = self._local, None
         if local is not None:
             break_off(local)

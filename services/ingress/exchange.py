@@ -83,13 +83,15 @@ class Exchange:
                 event = await self.visitor.next_event(timeout_s=self.terms.idle_timeout_s)
                 if isinstance(event, h11.Data):
                     self._count(len(event.data))
-                if isinstance(event, (h11.Data, h11.EndOfMessage)):
-                    await self._to_instance(instance, event)
                 if not isinstance(event, h11.Data):
                     break
+                await self._to_instance(instance, event)
+            if isinstance(event, h11.EndOfMessage):
+                # Without its trailers: they could name headers that are ours to say.
+                await self._to_instance(instance, h11.EndOfMessage())
             if upgrade is None:
                 await self.visitor.until_gone()
-        except (Temporary, TimeoutError, VisitorGone) as error:
+        except (Temporary, TimeoutError, VisitorGone, h11.ProtocolError) as error:
             self.pipe.give_up(str(error) or "the visitor is gone")
 
     def _count(self, size_bytes: int) -> None:

@@ -31,6 +31,7 @@ class HttpFront:
         self._guards = Guards()
         self._busy: Counter[str] = Counter()
         self._visitors: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,6 +53,8 @@ class HttpFront:
     async def drain(self, timeout_s: float) -> None:
         """Let exchanges end that are under way, take no further ones; end what is left after the time."""
         self._is_stopping = True
+        for task in self._waiting:
+            task.cancel()
         if self._visitors:
             await asyncio.wait(self._visitors, timeout=timeout_s)
         for task in self._visitors:
@@ -64,9 +67,10 @@ class HttpFront:
         timeout_s = self._settings.head_timeout_s
         while not self._is_stopping:
             try:
-                request = await visitor.next_event(timeout_s=timeout_s)
+                request = await self._next_request(visitor, timeout_s)
             except TimeoutError:
-                await visitor.show(pages.too_slow_a_request())
+                if not visitor.is_silent:  # else it is a connection that nobody needs any more
+                    await visitor.show(pages.too_slow_a_request())
                 return
             except h11.RemoteProtocolError as error:
                 await visitor.show(pages.bad_request(str(error)))
@@ -75,6 +79,15 @@ class HttpFront:
             await self._answer(visitor, request)
             if not visitor.may_ask_again():
                 return
+
+    async def _next_request(self, visitor: Visitor, timeout_s: float) -> h11.Event | type[h11.PAUSED]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            return await visitor.next_event(timeout_s=timeout_s)
+        finally:
+            self._waiting.discard(task)
 
     async def _answer(self, visitor: Visitor, request: h11.Request) -> None:
         headers = list(request.headers)

@@ -27,6 +27,8 @@ class Visitor:
         peer = writer.get_extra_info("peername")
         self.peer = str(peer[0]) if peer else "unknown"
         self._wants_head_only = False
+        self.is_silent = True
+        """Whether nothing came yet of the request that is waited for."""
 
     async def next_event(self, *, timeout_s: float) -> h11.Event | type[h11.PAUSED]:
         """The next part of a request.  Raises TimeoutError, VisitorGone, h11.RemoteProtocolError."""
@@ -104,13 +106,16 @@ class Visitor:
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
+        self.is_silent = not self._http.trailing_data[0]
         return True
 
     async def _read(self) -> bytes:
         try:
-            return await self._reader.read(_READ_BYTES)
+            data = await self._reader.read(_READ_BYTES)
         except OSError as error:
             raise VisitorGone from error
+        self.is_silent = False
+        return data
 
     async def close(self) -> None:
         """End the connection once what was sent has arrived.

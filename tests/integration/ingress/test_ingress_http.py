@@ -165,6 +165,25 @@ async def test_what_two_servers_could_understand_differently_is_refused(
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
 
 
+async def test_a_connection_without_a_request_ends_without_a_word(world: IngressWorld) -> None:
+    assert await world.raw(b"") == b""
+    await world.route("web", await world.serve("web", echo))
+    answer = await world.raw(f"GET / HTTP/1.1\r\nHost: web.{DOMAIN}\r\n\r\n".encode())
+    assert answer.count(b"HTTP/1.1") == 2, "the answer, in which the request is told, and nothing after it"
+
+
+async def test_trailers_do_not_pass(world: IngressWorld) -> None:
+    async def read_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen = await reader.readuntil(b"\r\n0\r\n") + await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(seen), seen))
+        writer.close()
+
+    await world.route("web", await world.serve("web", read_all))
+    head = f"POST / HTTP/1.1\r\nHost: web.{DOMAIN}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    answer = await world.raw(head.encode() + b"2\r\nok\r\n0\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n")
+    assert b"\r\nok\r\n0\r\n\r\n" in answer and b"9.9.9.9" not in answer
+
+
 async def test_pages_say_what_is_wrong(world: IngressWorld) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -7,7 +7,7 @@ import gc
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -307,3 +307,21 @@ async def test_a_sign_of_life_is_answered(tls: Tls) -> None:
         await asyncio.sleep(0.01)
         made.edge[0].ping()
         await made.until(lambda: made.edge[0].heard_at > before)
+
+
+async def test_a_stream_that_was_given_up_before_its_connection_stood_ends_it(tls: Tls) -> None:
+    """A visitor who leaves at once must not leave a connection to the instance behind."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    async with tunnel(tls, serve) as made:
+        stream = made.edge[0].open(b"service")
+        stream.reset("the visitor is gone")
+        async with asyncio.timeout(5):
+            await ended.wait()
+        await made.until(lambda: made.streams == 0)
