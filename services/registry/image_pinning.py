@@ -63,6 +63,12 @@ def needs_registry(choice: ImageChoice, pull: PullPolicy) -> bool:
     )
 
 
+def is_known(choice: ImageChoice, pull: PullPolicy, answer: RegistryAnswer) -> bool:
+    """Whether it is certain what the image is, wherever it lies: `pin` then looks at no node."""
+    written = parse_reference(choice.wanted).digest is not None and pull is not PullPolicy.NEVER
+    return written or (answer.answer is Answer.FOUND and bool(answer.digest))
+
+
 def pin(
     choice: ImageChoice, pull: PullPolicy, answer: RegistryAnswer, nodes: Mapping[str, Iterable[LocalImage]]
 ) -> PinnedImage | ImageRefused:

@@ -5,8 +5,10 @@ The image's registry is asked before the transaction begins, so no lock is held 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from lattice.contracts.messages import CreateWorkload
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, LocalImage, Membership, OwnerPolicy
@@ -14,7 +16,7 @@ from lattice.contracts.owner_rules import why_not_ports
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
-from lattice.storage import Transaction
+from lattice.storage import In, Transaction
 from services.registry import accept, borrowing, guards, job_runs, operations, releasing, routes
 from services.registry.capacity import NodeSize, why_never
 from services.registry.change import Change
@@ -25,6 +27,7 @@ from services.registry.image_pinning import (
     ImageRefused,
     PinnedImage,
     RegistryAnswer,
+    is_known,
     needs_registry,
     pin,
 )
@@ -33,6 +36,8 @@ from services.registry.tables import NodeRow, ProjectRow, RevisionRow, SecretRow
 from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import tell
 from services.registry.workload_views import workload_view
+
+_A_FEW_NODES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +74,16 @@ async def create_workload(deps: WorkloadDeps, request: CreateWorkload) -> Accept
 
 async def prepare(deps: WorkloadDeps, request: CreateWorkload) -> Prepared:
     """What a spec means here: joined with its template, small enough for a node, its image pinned."""
+    expansion = expand(request.spec, deps.templates)
     async with deps.store.transaction() as tx:
         login = await _login(deps, tx, request)
-        nodes = await _usable_nodes(tx)
-    expansion = expand(request.spec, deps.templates)
-    _check_fits(expansion, request, nodes)
-    _check_host_ports(expansion, request, nodes)
-    return Prepared(expansion, await _pin(deps, request, expansion, login, nodes))
+        await _check_fits(tx, expansion, request)
+        await _check_host_ports(tx, expansion, request)
+    return Prepared(expansion, await _pin(deps, request, expansion, login))
 
 
-async def _usable_nodes(tx: Transaction) -> list[NodeRow]:
-    return await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None)
+async def _usable_nodes(tx: Transaction, *, limit: int | None = None, **where: Any) -> list[NodeRow]:
+    return await tx.find(NodeRow, membership=Membership.APPROVED, removed_at=None, limit=limit, **where)
 
 
 async def _login(deps: WorkloadDeps, tx: Transaction, request: CreateWorkload) -> str | None:
@@ -101,11 +105,13 @@ def _reserve(expansion: Expansion) -> Amounts:
     )
 
 
-def _check_fits(expansion: Expansion, request: CreateWorkload, nodes: list[NodeRow]) -> None:
-    sizes = [
-        NodeSize(node.name, node.pool, Inventory.model_validate(node.inventory).capacity) for node in nodes
-    ]
-    reasons = why_never(_reserve(expansion), request.spec.placement.pools, sizes)
+async def _check_fits(tx: Transaction, expansion: Expansion, request: CreateWorkload) -> None:
+    """One node that is large enough will do, so all of them are read only where the first few are too small."""
+    pools = request.spec.placement.pools
+    nodes = await _usable_nodes(tx, limit=_A_FEW_NODES, pool=In(pools))
+    reasons = why_never(_reserve(expansion), pools, _sizes(nodes))
+    if reasons and len(nodes) == _A_FEW_NODES:
+        reasons = why_never(_reserve(expansion), pools, _sizes(await _usable_nodes(tx, pool=In(pools))))
     if reasons:
         errors = [FieldError(pointer="/resources", detail=reason) for reason in reasons]
         raise Invalid(
@@ -114,16 +120,23 @@ def _check_fits(expansion: Expansion, request: CreateWorkload, nodes: list[NodeR
         )
 
 
-def _check_host_ports(expansion: Expansion, request: CreateWorkload, nodes: list[NodeRow]) -> None:
+def _sizes(nodes: Iterable[NodeRow]) -> list[NodeSize]:
+    return [
+        NodeSize(node.name, node.pool, Inventory.model_validate(node.inventory).capacity) for node in nodes
+    ]
+
+
+async def _check_host_ports(tx: Transaction, expansion: Expansion, request: CreateWorkload) -> None:
     """A fixed host port that no owner of a node in its pools allows is a mistake; where there is no node yet, nobody knows."""
     ports = [port.host_port for port in expansion.ports if port.host_port is not None]
+    if not ports:
+        return
     policies = [
         (node.name, Inventory.model_validate(node.inventory).policy or OwnerPolicy())
-        for node in nodes
-        if node.pool in request.spec.placement.pools
+        for node in await _usable_nodes(tx, pool=In(request.spec.placement.pools))
     ]
     reasons = [(name, why_not_ports(policy, ports)) for name, policy in policies]
-    if ports and policies and all(reason is not None for _, reason in reasons):
+    if policies and all(reason is not None for _, reason in reasons):
         told = "; ".join(
             f"the owner of {name} {reason.reason}" for name, reason in reasons if reason is not None
         )
@@ -132,19 +145,24 @@ def _check_host_ports(expansion: Expansion, request: CreateWorkload, nodes: list
 
 
 async def _pin(
-    deps: WorkloadDeps, request: CreateWorkload, expansion: Expansion, login: str | None, nodes: list[NodeRow]
+    deps: WorkloadDeps, request: CreateWorkload, expansion: Expansion, login: str | None
 ) -> PinnedImage:
     answer = RegistryAnswer(Answer.NOT_ASKED)
     if needs_registry(expansion.image, request.spec.pull):
         reference = parse_reference(expansion.image.wanted)
         answer = await deps.registries.digest(reference, login, monotonic_s=monotonic())
-    held: dict[str, tuple[LocalImage, ...]] = {
-        node.id: Inventory.model_validate(node.inventory).images for node in nodes
-    }
+    held = {} if is_known(expansion.image, request.spec.pull, answer) else await _held(deps)
     pinned = pin(expansion.image, request.spec.pull, answer, held)
     if isinstance(pinned, ImageRefused):
         raise Invalid(pinned.detail, errors=[FieldError(pointer="/image", detail=pinned.detail)])
     return pinned
+
+
+async def _held(deps: WorkloadDeps) -> dict[str, tuple[LocalImage, ...]]:
+    """node id -> the images there: asked for only where no registry has said what an image is."""
+    async with deps.store.transaction() as tx:
+        nodes = await _usable_nodes(tx)
+    return {node.id: Inventory.model_validate(node.inventory).images for node in nodes}
 
 
 async def accept_workload(
