@@ -148,7 +148,11 @@ async def _apply(deps: WorkloadDeps, change: Change, app: AppRow, file: Reading)
     present = {row.service: row for row in rows if is_there(row)}
     accepted = []
     for step in changes:
-        if step.change == "create":
+        if step.change == "keep" and await _is_stale(
+            deps, change, wanted[step.service], present[step.service]
+        ):
+            accepted.append(await _update(deps, change, wanted[step.service], present[step.service]))
+        elif step.change == "create":
             accepted.append(await _create(deps, change, app, wanted[step.service]))
         elif step.change == "update":
             accepted.append(await _update(deps, change, wanted[step.service], present[step.service]))
@@ -205,6 +209,13 @@ async def _present(deps: WorkloadDeps, change: Change, row: WorkloadRow, wanted:
         deps, change, wanted.request, wanted.prepared, row
     )
     return Present(row.name, spec, current)
+
+
+async def _is_stale(deps: WorkloadDeps, change: Change, wanted: Wanted, row: WorkloadRow) -> bool:
+    """Whether a service that was to be kept has credentials of one that this very change has made or changed."""
+    if not wanted.service.spec.lenders:
+        return False
+    return not await workload_update.is_as_wanted(deps, change, wanted.request, wanted.prepared, row)
 
 
 async def _create(deps: WorkloadDeps, change: Change, app: AppRow, wanted: Wanted) -> Accepted:

@@ -12,6 +12,7 @@ from lattice.contracts.messages import (
     SetSecret,
 )
 from lattice.contracts.nouns import OperationState, VolumeState
+from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import OperationView, ProjectView, SecretView
 from lattice.errors import Conflict, NotFound
 from lattice.storage import In, Transaction
@@ -99,9 +100,16 @@ async def _users_of(tx: Transaction, secret: SecretRow) -> list[str]:
         numbers = {workload.revision}
         numbers |= {row.revision for row in await tx.find(InstanceRow, workload_id=workload.id, gone_at=None)}
         ids = tuple(f"{workload.id}-{number}" for number in numbers)
-        if any(secret.id in row.secret_versions for row in await tx.find(RevisionRow, id=In(ids))):
+        if any(_uses(secret, row) for row in await tx.find(RevisionRow, id=In(ids))):
             users.append(workload.name)
     return sorted(users)
+
+
+def _uses(secret: SecretRow, revision: RevisionRow) -> bool:
+    """In its containers, or in a guard of a public name."""
+    spec = WorkloadSpec.model_validate(revision.spec)
+    guards = {name for port in spec.ports if port.guard is not None for _, name in port.guard.secrets}
+    return secret.id in revision.secret_versions or (not secret.owner and secret.name in guards)
 
 
 async def delete_volume(deps: Deps, request: DeleteVolume) -> Done:

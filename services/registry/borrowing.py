@@ -17,7 +17,7 @@ from lattice.errors import FieldError, Invalid
 from lattice.storage import Transaction
 from services.registry.access import access_to, parts, places_in
 from services.registry.change import Change
-from services.registry.tables import SecretRow, WorkloadRow
+from services.registry.tables import RevisionRow, SecretRow, WorkloadRow
 from services.registry.workload_deps import WorkloadDeps
 from services.registry.workload_rows import current_revision
 
@@ -65,15 +65,21 @@ async def borrow(
     return run.model_copy(update=added), versions
 
 
-async def has_changed(deps: WorkloadDeps, tx: Transaction, workload: WorkloadRow, spec: WorkloadSpec) -> bool:
-    """Whether any of the credentials is another one by now than when the workload's revision was made."""
+async def has_changed(
+    deps: WorkloadDeps, tx: Transaction, workload: WorkloadRow, spec: WorkloadSpec, revision: RevisionRow
+) -> bool:
+    """Whether any of the credentials is another one by now than when the revision was made; also where one cannot be had any more."""
     if not spec.lenders:
         return False
-    values = _values(spec, await _lenders(deps, tx, workload, spec))
+    try:
+        values = _values(spec, await _lenders(deps, tx, workload, spec))
+    except Invalid:
+        return True  # said to whoever makes the next revision
     rows = {row.name: row for row in await tx.find(SecretRow, project=workload.project, owner=workload.id)}
     for variable, value in values.items():
         row = rows.get(_secret_name(variable))
-        if row is None or await deps.vault.reveal(tx, row, row.current) != value.encode():
+        known = None if row is None else revision.secret_versions.get(row.id)
+        if row is None or known is None or await deps.vault.reveal(tx, row, known) != value.encode():
             return True
     return False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
-from services.registry import accept, displacing, moving, operations, releasing
+from services.registry import accept, displacing, moving, operations, releasing, routes
 from services.registry.change import Change
 from services.registry.last_exits import newest_words
 from services.registry.lifecycle import Moves, converge
@@ -169,6 +169,7 @@ async def _settle(change: Change, standing: Standing) -> None:
     """All is as wanted: this revision is one that works, and volumes that it does not use are free."""
     workload, used = standing.workload, {volume.volume_id for volume in standing.run.volumes}
     change.tx.update(workload, settled=True, stable_revision=workload.revision)
+    await routes.claim(change, workload, standing.revision)
     for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
         if volume.id not in used:
             change.tx.update(volume, workload_id=None, state=VolumeState.RELEASED)

@@ -54,7 +54,7 @@ async def drop_old(tx: Transaction, now: datetime) -> None:
         *await _old_workloads(tx, before),
         *await tx.find(AppRow, removed_at=before, limit=AT_ONCE),
         # As long as bookmarks and caches may lead to a public name, nobody else gets it.
-        *await tx.find(RouteRow, released_at=before, limit=AT_ONCE),
+        *await tx.find(RouteRow, released_at=before, taken_down="", limit=AT_ONCE),
     ]
     once = {(type(row), row.id): row for row in dropped}  # type: ignore[attr-defined]
     for row in sorted(once.values(), key=_lock_rank):

@@ -27,7 +27,7 @@ async def claim(change: Change, workload: WorkloadRow, revision: RevisionRow) ->
     spec, guards = WorkloadSpec.model_validate(revision.spec), (revision.access or {}).get("guards", {})
     wanted = public_hosts(workload.name, workload.project, spec.ports)
     _check_lengths(wanted)
-    known = {row.host: row for row in await change.tx.find(RouteRow, workload_id=workload.id)}
+    known = {row.host: row for row in await change.tx.find(RouteRow, workload_id=workload.id, lock=True)}
     for host, port in wanted.items():
         row = (
             known.get(host)
@@ -117,10 +117,11 @@ async def restore_route(deps: Deps, request: RouteCommand) -> RouteView:
 
 async def _switch(deps: Deps, request: RouteCommand, *, taken_down: str, verb: str) -> RouteView:
     async with deps.change(request.caller, action=f"route.{verb}") as change:
-        row = await _find(change.tx, request.route)
-        workload = await change.tx.get(WorkloadRow, row.workload_id, lock=True)
-        if workload is None:
-            raise NotFound(f"the workload of {row.host} is gone")
+        found = await _find(change.tx, request.route)
+        workload = await change.tx.get(WorkloadRow, found.workload_id, lock=True)
+        row = await change.tx.get(RouteRow, found.id, lock=True)
+        if row is None or workload is None or row.workload_id != workload.id:
+            raise NotFound(f"the workload of {found.host} is gone")
         change.audit(
             "route",
             row.id,
@@ -140,10 +141,15 @@ async def _switch(deps: Deps, request: RouteCommand, *, taken_down: str, verb: s
         )
         row = change.tx.update(row, taken_down=taken_down)
         await refresh(change, workload)
-        view = route_view(row, change.places)
-        if view is None:
-            raise Conflict("this platform has no ingress")
-        return view
+        return route_view(row, change.places) or RouteView(
+            url="",
+            host=row.host,
+            port=row.port or 0,
+            protocol=row.protocol,
+            workload=row.workload_name,
+            public=True,
+            taken_down=row.taken_down,
+        )
 
 
 async def _find(tx: Transaction, ref: str) -> RouteRow:
@@ -155,7 +161,7 @@ async def _find(tx: Transaction, ref: str) -> RouteRow:
 
 async def release(change: Change, workload: WorkloadRow) -> None:
     """A workload that is being removed is not led to any more."""
-    for row in await change.tx.find(RouteRow, workload_id=workload.id, released_at=None):
+    for row in await change.tx.find(RouteRow, workload_id=workload.id, released_at=None, lock=True):
         change.tx.update(row, released_at=change.now)
     await refresh(change, workload)
 
@@ -163,7 +169,7 @@ async def release(change: Change, workload: WorkloadRow) -> None:
 async def refresh(change: Change, workload: WorkloadRow) -> None:
     """Write what the ingresses are to be told now, if that is anything new.  The caller holds the workload's lock."""
     await change.tx.flush()
-    rows = await change.tx.find(RouteRow, workload_id=workload.id)
+    rows = await change.tx.find(RouteRow, workload_id=workload.id, lock=True)
     if not rows:
         return
     instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None)

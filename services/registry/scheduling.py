@@ -70,7 +70,7 @@ async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> Schedulin
             nodes=tuple(_schedulable(node, placed.get(node.id, []), images) for node in nodes),
             wanted=tuple(requests),
             gone=tuple(row.id for row in rows if not _is_member(row)),
-            more_after=rows[-1].id if request.since is None and len(rows) == NODES_AT_ONCE else None,
+            more_after=rows[-1].id if len(rows) == NODES_AT_ONCE else None,
             at=at,
         )
 
@@ -82,7 +82,8 @@ def _is_member(row: NodeRow) -> bool:
 async def _nodes_asked_for(tx: Transaction, request: SchedulingQuery) -> list[NodeRow]:
     if request.since is not None:
         # A change that is older than the answer may have been committed after it.
-        return await tx.find(NodeRow, placement_changed_at=Gt(request.since - LONGEST_CHANGE))
+        newer = Gt(request.since - LONGEST_CHANGE)
+        return await tx.find(NodeRow, placement_changed_at=newer, limit=NODES_AT_ONCE)
     members: dict[str, Any] = {"membership": Membership.APPROVED, "removed_at": None}
     if request.after is not None:
         members["id"] = Gt(request.after)
@@ -93,10 +94,9 @@ async def _wanted(tx: Transaction, workload_ids: frozenset[str] | None) -> list[
     waiting: dict[str, Any] = {"node_id": None, "gone_at": None, "desired": DesiredState.RUNNING}
     if workload_ids is None:
         return await tx.find(InstanceRow, **waiting)
-    asked = In(tuple(await with_mates(tx, workload_ids)))
-    found = await tx.find(InstanceRow, workload_id=asked, **waiting)
-    with_data = await tx.find(InstanceRow, has_volume=True, **waiting)
-    return list({row.id: row for row in (*found, *with_data)}.values())
+    with_data = {row.workload_id for row in await tx.find(InstanceRow, has_volume=True, **waiting)}
+    asked = await with_mates(tx, workload_ids | with_data)
+    return await tx.find(InstanceRow, workload_id=In(tuple(asked)), **waiting)
 
 
 async def commit_placements(deps: Deps, request: CommitPlacements) -> PlacementsCommitted:

@@ -25,6 +25,7 @@ from services.registry.tables import (
     InstanceRow,
     OperationRow,
     RolloutRow,
+    RouteRow,
     WorkloadRow,
 )
 
@@ -54,6 +55,7 @@ class Sweep:
                 await self.round(everything=round_ % ALL_EVERY == 0)
                 if round_ % OLD_EVERY == 0:
                     await self.forget()
+                    await self.refresh_routes()
             except (Temporary, StaleVersion) as error:
                 logger.info("the sweep begins anew: {}", error)
                 return
@@ -119,6 +121,12 @@ class Sweep:
                 )
                 due |= {row.id for row in going}
         await follow_up(self.deps, due)
+
+    async def refresh_routes(self) -> None:
+        """Look again at what ingresses were told: what followed a report may have been lost with the process that had taken it in."""
+        async with self.deps.store.transaction() as tx:
+            rows = await tx.find(RouteRow, released_at=None, order_by=("workload_id",))
+        await follow_up(self.deps, {row.workload_id for row in rows})
 
     async def _wake_for_unplaced(self) -> None:
         """Ask the scheduler again for what still has no place."""

@@ -71,7 +71,9 @@ async def aim(change: Change, workload: WorkloadRow, before: RevisionRow, target
         await converging.bring_on(change, workload)
     else:
         _end_at_rest(change, operation)
-    await routes.claim(change, workload, revision)
+    if not target.replaces or workload.desired != DesiredState.RUNNING:
+        # An update of what runs claims its names when it is through: until then the old instances serve.
+        await routes.claim(change, workload, revision)
     return await _answer(change, workload, revision, operation)
 
 

@@ -173,7 +173,7 @@ async def _replaces(
         return True
     secrets = await tx.find(SecretRow, id=In(tuple(current.secret_versions)))
     newer = any(row.current != current.secret_versions[row.id] for row in secrets if not row.owner)
-    return newer or await borrowing.has_changed(deps, tx, workload, spec)
+    return newer or await borrowing.has_changed(deps, tx, workload, spec, current)
 
 
 def _of_containers(spec: WorkloadSpec) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from loguru import logger
 
@@ -132,9 +131,30 @@ def _placement(decision: Placed) -> Placement:
 
 
 def _batches(wanted: Iterable[PlacementRequest]) -> Iterator[list[PlacementRequest]]:
-    """Those without rules first: others may want to be near them."""
-    ordered = sorted(wanted, key=by_turn)
+    """Those without rules first: others may want to be near them.  A group is decided at once, so it is in one batch, whatever its size."""
+    parts = _together(sorted(wanted, key=by_turn))
     for size, ruled in ((BATCH_SIZE, False), (BATCH_SIZE_WITH_RULES, True)):
-        rest = iter([request for request in ordered if has_rules(request) is ruled])
-        while batch := list(islice(rest, size)):
+        batch: list[PlacementRequest] = []
+        for part in parts:
+            if any(map(has_rules, part)) is not ruled:
+                continue
+            if batch and len(batch) + len(part) > size:
+                yield batch
+                batch = []
+            batch = [*batch, *part]
+        if batch:
             yield batch
+
+
+def _together(ordered: Iterable[PlacementRequest]) -> list[list[PlacementRequest]]:
+    """Each request by itself, but those of one group together, when its first is due."""
+    parts: list[list[PlacementRequest]] = []
+    groups: dict[str, list[PlacementRequest]] = {}
+    for request in ordered:
+        if request.group in groups:
+            groups[request.group].append(request)
+            continue
+        parts.append([request])
+        if request.group:
+            groups[request.group] = parts[-1]
+    return parts

@@ -32,8 +32,8 @@ class Sight:
             return await self._read_all(workload_ids)
         query = SchedulingQuery(workload_ids=workload_ids, image_ids=self._images, since=self._since)
         answer = await self._bus.ask(SCHEDULING_SNAPSHOT, query)
-        if not images_of(answer.wanted) <= self._images:
-            # Of nodes that did not change nobody has said yet whether they have this image.
+        if answer.more_after is not None or not images_of(answer.wanted) <= self._images:
+            # More changed than one answer holds; or of nodes that did not change nobody has said yet whether they have this image.
             return await self._read_all(workload_ids)
         self.nodes.update((node.node_id, node) for node in answer.nodes)
         for node_id in answer.gone:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lattice.contracts.catalogue import ROUTE
 from lattice.contracts.messages import (
     DeleteSecret,
     DesiredDocument,
@@ -194,6 +195,27 @@ async def test_an_image_that_cannot_run_goes_back_by_itself(world: World, node: 
     failed, first = await history(world)
     assert failed.rollout is not None and failed.rollout.state is RolloutState.ROLLED_BACK
     assert first.current and not failed.current
+
+
+async def test_visitors_meet_the_old_guard_until_an_update_is_through(world: World, node: Node) -> None:
+    guard = {"rate": "5/minute"}
+    port = {"name": "http", "port": 8080, "public": True}
+    await deployed(world, node, ports=[port | {"guard": guard}])
+    node.broken.add("2")
+    await to_version(world, "2", ports=[port])
+    assert await rate_of(world) == "5/minute"
+    await node.settle()
+    assert (await shown(world)).revision == 1 and await rate_of(world) == "5/minute", "it went back"
+    await to_version(world, "3", ports=[port | {"guard": {"rate": "9/minute"}}])
+    await node.settle()
+    assert (await shown(world)).spec.env == {"V": "3"} and await rate_of(world) == "9/minute"
+
+
+async def rate_of(world: World) -> str | None:
+    await world.relay.round()
+    (route,) = await world.bus.newest_of_each(ROUTE)
+    assert not route.message.released
+    return route.message.guard.rate if route.message.guard else None
 
 
 async def test_what_is_not_healthy_in_time_goes_back(world: World, node: Node) -> None:

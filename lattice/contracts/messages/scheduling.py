@@ -158,7 +158,9 @@ class SchedulingSnapshot(Noun):
     gone: tuple[NodeId, ...] = Field(
         (), description="of those that changed: no nodes of the platform any more"
     )
-    more_after: NodeId | None = Field(None, description="there are more nodes; ask for those after this one")
+    more_after: NodeId | None = Field(
+        None, description="there are more nodes; of all nodes ask for those after this one"
+    )
     at: datetime | None = Field(None, description="what changed later is not in here")
 
 
