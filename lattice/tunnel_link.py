@@ -58,10 +58,9 @@ class TunnelLink(asyncio.BufferedProtocol):
         self._reader = FrameReader(self)
         self._streams: dict[int, TunnelStream] = {}
         self._next = 2 if dials else 1
-        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._buffer = memoryview(b"")
         self._out: list[Piece] = []
         self._out_bytes = 0
-        self._stopped: list[TunnelStream] = []
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self.is_full = False
@@ -110,12 +109,10 @@ class TunnelLink(asyncio.BufferedProtocol):
         """Say something of a stream, with whatever else is said in this turn of the loop."""
         self._write(frame(kind, stream_id, payload))
 
-    def send_data(self, stream: TunnelStream, stream_id: int, data: bytes) -> bool:
+    def send_data(self, stream_id: int, data: bytes) -> bool:
         """Send data; False when the stream has to wait until `go_on` is called."""
         self._out.append(data_head(stream_id, len(data)))
         self._write(data)
-        if self.is_full:
-            self._stopped.append(stream)
         return not self.is_full
 
     def forget(self, stream_id: int) -> bool:
@@ -142,6 +139,9 @@ class TunnelLink(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self._buffer = memoryview(
+            bytearray(_READ_BYTES)
+        )  # not before: a stranger who only dials costs little
         transport.set_write_buffer_limits(HIGH_WATER_BYTES)  # type: ignore[attr-defined]
         self._opened(self)
 
@@ -161,8 +161,7 @@ class TunnelLink(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.is_full = False
-        stopped, self._stopped = self._stopped, []
-        for stream in stopped:
+        for stream in [*self._streams.values()]:  # also those that got their credit while we were full
             stream.go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -187,7 +186,10 @@ class TunnelLink(asyncio.BufferedProtocol):
         elif kind is FrameKind.HELLO:
             self._greeted(self, payload)
         elif kind is FrameKind.PING:
-            self.send(FrameKind.PONG, 0)
+            if (
+                not self.is_full
+            ):  # else what waits to be sent is a sign of life, and whoever reads nothing fills no memory
+                self.send(FrameKind.PONG, 0)
         else:
             stream = self._streams.get(stream_id)
             if stream is not None:

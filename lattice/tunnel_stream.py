@@ -27,7 +27,7 @@ class Carrier(Protocol):
     def send(self, kind: FrameKind, stream_id: int, payload: bytes = b"") -> None:
         """Say something of a stream, with whatever else is said in this turn of the loop."""
 
-    def send_data(self, stream: TunnelStream, stream_id: int, data: bytes) -> bool:
+    def send_data(self, stream_id: int, data: bytes) -> bool:
         """Send data; False when the stream has to wait until `go_on` is called."""
 
     def forget(self, stream_id: int) -> bool:
@@ -79,7 +79,7 @@ class TunnelStream:
     def send(self, data: bytes) -> None:
         """Data of the local connection, which is not read on where the other side or the link cannot take more."""
         self._credit -= len(data)
-        may_go_on = self._link.send_data(self, self._id, data)
+        may_go_on = self._link.send_data(self._id, data)
         if (self._credit <= 0 or not may_go_on) and self._local is not None:
             self._local.pause_reading()
 

@@ -28,6 +28,7 @@ from services.ingress.tcp_front import TcpFront
 from services.ingress.tunnels import Tunnels
 
 _DRAIN_S = 8.0
+_HANDSHAKE_WITHIN_S = 10.0
 _LOOK_AT_FILES_S = 5.0
 
 
@@ -38,7 +39,7 @@ class Ingress:
         self._settings, self._bus = settings, bus
         self.tunnels = Tunnels()
         self.http = HttpFront(settings, self.tunnels)
-        self.tcp = TcpFront(self.tunnels, settings.listen_host)
+        self.tcp = TcpFront(self.tunnels, settings.listen_host, max_connections=settings.max_connections)
         self._knows_routes = False
         self._subscriptions: list[Subscription] = []
         self._servers: list[asyncio.Server] = []
@@ -52,7 +53,11 @@ class Ingress:
         loop, settings = asyncio.get_running_loop(), self._settings
         self._servers = [
             await loop.create_server(
-                self.tunnels.new_link, settings.listen_host, settings.tunnel_port, ssl=tls
+                self.tunnels.new_link,
+                settings.listen_host,
+                settings.tunnel_port,
+                ssl=tls,
+                ssl_handshake_timeout=_HANDSHAKE_WITHIN_S,
             ),
             await asyncio.start_server(self.http.serve, settings.listen_host, settings.http_port),
         ]

@@ -20,6 +20,8 @@ from services.ingress.headers import request_headers, response_headers, upgrade_
 from services.ingress.pages import Page
 from services.ingress.visitor import Visitor, VisitorGone
 
+_TURN_PIECES = 16
+
 
 class Unanswered(Exception):
     """There is no answer of the instance; this page is shown in its place."""
@@ -50,6 +52,12 @@ class Exchange:
     pipe: TunnelPipe
     terms: Terms
     body_bytes: int = 0
+    is_sent: bool = False
+    begun: bool = False
+    """Whether the instance has begun its answer."""
+    passed_on: int = 0
+    heard_at_s: float = 0.0
+    patience: asyncio.Timeout | None = None
 
     async def run(self, request: h11.Request) -> int:
         """The status that was answered.  Raises Unanswered before the first byte of an answer, VisitorGone, Temporary after it."""
@@ -105,23 +113,40 @@ class Exchange:
         return most is not None and self.body_bytes > most
 
     async def _to_instance(self, instance: h11.Connection, event: h11.Event) -> None:
+        self.is_sent = isinstance(event, h11.EndOfMessage)
         data = instance.send(event)
         if data:
             await self.pipe.send(data)
+        if self.patience is not None and not self.patience.expired():
+            # An answer is waited for from the end of the request, however long that takes to come.
+            self.patience.reschedule(asyncio.get_running_loop().time() + self._wait_s)
+        await self._let_others_in()
+
+    @property
+    def _wait_s(self) -> float:
+        is_asked = self.is_sent and not self.begun
+        return self.terms.answer_timeout_s if is_asked else self.terms.idle_timeout_s
+
+    async def _let_others_in(self) -> None:
+        """Much in small pieces would else be passed on in one turn of the loop: nothing on the way has to wait."""
+        self.passed_on += 1
+        if self.passed_on % _TURN_PIECES == 0:
+            await asyncio.sleep(0)
 
     # ------------------------------------------------------------------------------------ towards the visitor
 
     async def _pass_answer_on(self, instance: h11.Connection, upgrade: bytes | None) -> int:
         status = 0
         while True:
-            event = await self._from_instance(instance, begun=status > 0)
+            event = await self._from_instance(instance)
+            await self._let_others_in()
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101 and upgrade is not None:
                     await self._switch(instance, event, upgrade)
                     return 101
                 continue  # what we say of 100-continue we say ourselves
             if isinstance(event, h11.Response):
-                status = event.status_code
+                status, self.begun = event.status_code, True
                 headers = response_headers(list(event.headers))
                 await self.visitor.send(
                     h11.Response(status_code=status, headers=headers, reason=event.reason)
@@ -134,29 +159,30 @@ class Exchange:
             else:
                 raise Temporary("it closed the connection in the middle of its answer")
 
-    async def _from_instance(self, instance: h11.Connection, *, begun: bool) -> h11.Event:
-        timeout_s = self.terms.idle_timeout_s if begun else self.terms.answer_timeout_s
+    async def _from_instance(self, instance: h11.Connection) -> h11.Event:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._wait_s) as self.patience:
                 while (event := instance.next_event()) is h11.NEED_DATA:
                     instance.receive_data(await self.pipe.read())
         except TimeoutError:
-            raise self._failure(pages.no_answer(self.terms.workload, timeout_s), begun=begun) from None
+            raise self._failure(pages.no_answer(self.terms.workload, self._wait_s)) from None
         except Temporary as error:
-            raise self._failure(pages.not_reached(self.terms.workload, error.detail), begun=begun) from None
+            raise self._failure(pages.not_reached(self.terms.workload, error.detail)) from None
         except h11.RemoteProtocolError as error:
             why = (
                 "it closed the connection without an answer"
                 if instance.trailing_data[1]
                 else f"its answer is not HTTP ({error})"
             )
-            raise self._failure(pages.not_reached(self.terms.workload, why), begun=begun) from None
+            raise self._failure(pages.not_reached(self.terms.workload, why)) from None
+        finally:
+            self.patience = None
         return event  # type: ignore[return-value]  # h11 marks what is no event by types of their own
 
-    def _failure(self, page: Page, *, begun: bool) -> Exception:
+    def _failure(self, page: Page) -> Exception:
         if self._is_too_large:
             page = pages.too_large(self.terms.most_body_bytes or 0)
-        return Temporary(page.detail) if begun else Unanswered(page)
+        return Temporary(page.detail) if self.begun else Unanswered(page)
 
     # ------------------------------------------------------------------------------------ after an upgrade
 
@@ -167,6 +193,7 @@ class Exchange:
         await self.visitor.send(
             h11.InformationalResponse(status_code=101, headers=headers, reason=event.reason)
         )
+        self.heard_at_s = asyncio.get_running_loop().time()
         await self.visitor.write(instance.trailing_data[0])
         await self.pipe.send(self.visitor.trailing())
         to_instance = asyncio.create_task(self._splice(self.visitor.read_raw, self.pipe.send, self.pipe.end))
@@ -183,11 +210,25 @@ class Exchange:
     ) -> None:
         try:
             while True:
-                async with asyncio.timeout(self.terms.idle_timeout_s):
-                    data = await read()
+                data = await self._heard(read)
                 if not data:
                     end()
                     return
                 await write(data)
+                await self._let_others_in()
         except (Temporary, TimeoutError, VisitorGone) as error:
             self.pipe.give_up(str(error))
+
+    async def _heard(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What one side says; only where neither says anything for too long, it is over (TimeoutError)."""
+        loop, idle_s = asyncio.get_running_loop(), self.terms.idle_timeout_s
+        while True:
+            try:
+                async with asyncio.timeout_at(self.heard_at_s + idle_s):
+                    data = await read()
+            except TimeoutError:
+                if loop.time() < self.heard_at_s + idle_s:
+                    continue
+                raise
+            self.heard_at_s = loop.time()
+            return data

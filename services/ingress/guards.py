@@ -12,7 +12,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error
@@ -47,7 +47,9 @@ class Guards:
             return None
         if guard.allow and not _is_in(address, guard.allow):
             return pages.not_from_there(route.workload_name)
-        if guard.rate is not None and not self._rates.hit(parse(guard.rate), route.route_id, address):
+        if guard.rate is not None and not self._rates.hit(
+            parse(guard.rate), route.route_id, _household(address)
+        ):
             return pages.too_often(guard.rate)
         length = next((value for name, value in headers if name == b"content-length"), b"0")
         if guard.max_body_bytes is not None and length.isdigit() and int(length) > guard.max_body_bytes:
@@ -58,17 +60,30 @@ class Guards:
 
     async def _knows(self, guard: RouteGuard, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         said = [value for name, value in headers if name == b"authorization"]
-        return len(said) == 1 and any([await self._fits(said[0], kept) for kept in guard.credentials])
+        if len(said) != 1:
+            return False
+        if any(self._was_right(said[0], kept) for kept in guard.credentials):
+            return True
+        for kept in guard.credentials:
+            if await self._fits(said[0], kept):
+                return True
+        return False
+
+    def _was_right(self, said: bytes, kept: str) -> bool:
+        digest = self._digest(said, kept)
+        if digest not in self._right:
+            return False
+        self._right.move_to_end(digest)
+        return True
+
+    def _digest(self, said: bytes, kept: str) -> bytes:
+        return hmac.digest(self._key, kept.encode() + b"\0" + said, hashlib.sha256)
 
     async def _fits(self, said: bytes, kept: str) -> bool:
-        digest = hmac.digest(self._key, kept.encode() + b"\0" + said, hashlib.sha256)
-        if digest in self._right:
-            self._right.move_to_end(digest)
-            return True
         async with self._tries:
             fits = await asyncio.to_thread(self._verify, said, kept)
         if fits:
-            self._right[digest] = None
+            self._right[self._digest(said, kept)] = None
             while len(self._right) > _MOST_REMEMBERED:
                 self._right.popitem(last=False)
         return fits
@@ -78,6 +93,17 @@ class Guards:
             return self._hasher.verify(kept, said)
         except Argon2Error:
             return False
+
+
+def _household(address: str) -> str:
+    """Whose rate an address counts for: one IPv6 subscriber has a whole /64 (RFC 6177)."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
 
 
 def _is_in(address: str, networks: Iterable[str]) -> bool:

@@ -5,6 +5,7 @@ Hop-by-hop headers belong to one connection (RFC 9110, 7.6.1).  Who the visitor 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -13,17 +14,10 @@ Headers = list[tuple[bytes, bytes]]
 _HOP_BY_HOP = frozenset(
     (b"connection", b"expect", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"upgrade")
 )  # fmt: skip
-_OURS = frozenset(
-    (
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
-        b"x-forwarded-port",
-        b"x-real-ip",
-    )
-)
-_IDENTITY_PREFIX = b"x-lattice-"
+# `proxy` becomes the setting HTTP_PROXY of a CGI program (CVE-2016-5385).
+_OURS = frozenset((b"forwarded", b"x-real-ip", b"proxy"))
+_OUR_PREFIXES = (b"x-forwarded-", b"x-lattice-")
+_HOST = re.compile(rb"[A-Za-z0-9.-]+(:\d{1,5})?")
 # However a visitor names them in `Connection`: without these the instance would read another request than we did.
 _NEVER_LEFT_OUT = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
@@ -43,8 +37,11 @@ def upgrade_of(headers: Headers) -> bytes | None:
 def why_refused(method: bytes, target: bytes, headers: Headers) -> str:
     """Why a request is not passed on although it can be parsed: two servers could understand it differently.  Empty if it is fine."""
     names = [name for name, _ in headers]
-    if names.count(b"host") != 1:
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1:
         return "It needs one Host header"
+    if not _HOST.fullmatch(hosts[0]):
+        return "Its Host is not a name"
     if b"transfer-encoding" in names and b"content-length" in names:
         return "It has both a Content-Length and a Transfer-Encoding"
     if method == b"CONNECT" or not target.startswith(b"/"):
@@ -73,11 +70,7 @@ def request_headers(
 ) -> Headers:
     """What the instance is sent; what a guard of ours asked for is not for it."""
     host = next(value for name, value in headers if name == b"host")
-    kept = [
-        (name, value)
-        for name, value in _end_to_end(headers)
-        if name not in _OURS and not name.startswith(_IDENTITY_PREFIX)
-    ]
+    kept = [(name, value) for name, value in _end_to_end(headers) if not _is_ours(name)]
     if is_guarded:
         kept = [(name, value) for name, value in kept if name != b"authorization"]
     forwarded = [
@@ -91,6 +84,12 @@ def request_headers(
 def response_headers(headers: Headers, *, upgrade: bytes | None = None) -> Headers:
     """What the visitor is sent."""
     return [*_end_to_end(headers), *([] if upgrade is None else _hop(upgrade))]
+
+
+def _is_ours(name: bytes) -> bool:
+    # Gateways such as WSGI tell `x_forwarded_for` from `x-forwarded-for` as little as we may.
+    plain = name.replace(b"_", b"-")
+    return plain in _OURS or plain.startswith(_OUR_PREFIXES)
 
 
 def _end_to_end(headers: Headers) -> Headers:

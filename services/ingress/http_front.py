@@ -40,7 +40,7 @@ class HttpFront:
         assert task is not None
         self._visitors.add(task)
         metrics.VISITORS.set(len(self._visitors))
-        visitor = Visitor(reader, writer)
+        visitor = Visitor(reader, writer, write_timeout_s=self._settings.idle_timeout_s)
         try:
             await self._serve(visitor)
         except (VisitorGone, TimeoutError, Temporary, h11.LocalProtocolError) as error:

@@ -33,9 +33,12 @@ class IngressSettings(ProcessSettings):
     head_timeout_s: float = Field(
         10.0, gt=0, description="how long a visitor may take for the head of a request"
     )
-    open_timeout_s: float = Field(5.0, gt=0, description="how long a node may take to reach its instance")
     answer_timeout_s: float = Field(
         60.0, gt=0, description="how long an instance may take to begin its answer"
     )
     idle_timeout_s: float = Field(600.0, gt=0, description="how long neither side may say anything")
-    max_connections: int = Field(10_000, ge=1, description="visitors beyond are answered with 503")
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        description="visitors beyond are answered with 503; on ports over TCP they are turned away",
+    )

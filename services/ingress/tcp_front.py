@@ -6,6 +6,7 @@ What goes through is not looked at; it is encrypted end to end where the instanc
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 
 from loguru import logger
@@ -18,13 +19,15 @@ from services.ingress.routing import Nowhere, RouteTable, choose
 from services.ingress.tunnels import Tunnels
 
 _TRY_AGAIN_S = 2.0
+# A laptop that vanished with a connection open is noticed within three minutes: an idle session of a database has no end of its own.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 120, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
 
 
 class TcpFront:
     """Listens on the ports of the table's routes, and on no other."""
 
-    def __init__(self, tunnels: Tunnels, host: str) -> None:
-        self._tunnels, self._host = tunnels, host
+    def __init__(self, tunnels: Tunnels, host: str, *, max_connections: int) -> None:
+        self._tunnels, self._host, self._max_connections = tunnels, host, max_connections
         self._table = RouteTable()
         self._servers: dict[int, asyncio.Server] = {}
         self._news = asyncio.Event()
@@ -40,6 +43,9 @@ class TcpFront:
         """Routes came or went."""
         self._table = table
         self._news.set()
+        for guest in [*self._guests]:
+            if (route := table.by_id.get(guest.route_id)) is not None and route.taken_down:
+                break_off(guest.transport)
 
     async def run(self) -> None:
         """Open and close ports for ever; one that somebody else has is tried again."""
@@ -80,8 +86,10 @@ class TcpFront:
     def _guest(self, port: int) -> asyncio.Protocol:
         """The protocol of a new connection."""
         route = self._table.by_port.get(port)
-        stream = self._stream(route) if route is not None else None
-        return _Guest(self, *stream) if stream is not None else _Unwanted()
+        if route is None or route.taken_down or len(self._guests) >= self._max_connections:
+            return _Unwanted()
+        found = self._stream(route)
+        return _Unwanted() if found is None else _Guest(self, route.route_id, *found)
 
     def _stream(self, route: RouteDocument) -> tuple[TunnelStream, str] | None:
         endpoint = choose(route, self._tunnels.reachable, self.busy)
@@ -109,13 +117,14 @@ class TcpFront:
 class _Guest(LocalSide):
     """A visitor's connection, spliced to a stream."""
 
-    def __init__(self, front: TcpFront, stream: TunnelStream, instance_id: str) -> None:
+    def __init__(self, front: TcpFront, route_id: str, stream: TunnelStream, instance_id: str) -> None:
         super().__init__(stream)
-        self._front, self.instance_id = front, instance_id
+        self._front, self.route_id, self.instance_id = front, route_id, instance_id
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._front.arrived(self)
+        _keep_alive(transport)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -128,3 +137,10 @@ class _Unwanted(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         break_off(transport)  # type: ignore[arg-type]
+
+
+def _keep_alive(transport: asyncio.BaseTransport) -> None:
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)

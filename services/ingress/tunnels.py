@@ -14,7 +14,7 @@ from loguru import logger
 from pydantic import ValidationError
 
 from lattice.contracts.messages import TunnelHello, TunnelTarget
-from lattice.errors import LatticeError, Temporary, Unauthenticated
+from lattice.errors import Invalid, LatticeError, Temporary, Unauthenticated
 from lattice.pki import node_id_of
 from lattice.tunnel_link import TunnelLink
 from lattice.tunnel_stream import TunnelStream
@@ -142,5 +142,5 @@ def _who(link: TunnelLink) -> str:
     return node_id_of(x509.load_der_x509_certificate(shown))
 
 
-def _refuse(stream: TunnelStream, _: bytes) -> None:
-    stream.reset("nodes open no streams to the ingress")
+def _refuse(_: TunnelStream, __: bytes) -> None:
+    raise Invalid("nodes open no streams to the ingress")

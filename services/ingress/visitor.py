@@ -21,8 +21,10 @@ class VisitorGone(Exception):
 class Visitor:
     """One connection; `peer` is where it comes from."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write_timeout_s: float
+    ) -> None:
+        self._reader, self._writer, self._write_timeout_s = reader, writer, write_timeout_s
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD_BYTES)
         peer = writer.get_extra_info("peername")
         self.peer = str(peer[0]) if peer else "unknown"
@@ -74,15 +76,18 @@ class Visitor:
 
     async def write(self, data: bytes) -> None:
         """Send bytes.  Raises VisitorGone."""
+        if self._writer.is_closing():
+            raise VisitorGone
         try:
             self._writer.write(data)
-            await self._writer.drain()
-        except OSError as error:
+            async with asyncio.timeout(self._write_timeout_s):  # whoever does not read holds memory of ours
+                await self._writer.drain()
+        except (OSError, TimeoutError) as error:
             raise VisitorGone from error
 
     def end(self) -> None:
         """No more will be sent."""
-        if self._writer.can_write_eof():
+        if self._writer.can_write_eof() and not self._writer.is_closing():
             self._writer.write_eof()
 
     async def show(self, page: Page) -> None:

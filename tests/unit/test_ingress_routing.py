@@ -65,7 +65,8 @@ def test_the_least_busy_instance_on_a_node_that_is_there() -> None:
 def test_headers_of_one_connection_stay_on_it() -> None:
     headers = [
         (b"host", b"h"), (b"connection", b"keep-alive, X-Mine, host"), (b"x-mine", b"1"), (b"keep-alive", b"5"), (b"te", b"trailers"),
-        (b"x-real-ip", b"9.9.9.9"), (b"forwarded", b"for=9.9.9.9"), (b"x-lattice-project", b"other"), (b"accept", b"*/*"),
+        (b"x-real-ip", b"9.9.9.9"), (b"forwarded", b"for=9.9.9.9"), (b"x-lattice-project", b"other"), (b"x_lattice_user", b"root"),
+        (b"x_forwarded_for", b"9.9.9.9"), (b"x-forwarded-prefix", b"/"), (b"proxy", b"evil:80"), (b"accept", b"*/*"),
     ]  # fmt: skip
     sent = request_headers(headers, client="1.2.3.4", scheme="http", upgrade=None)
     assert sent == [

@@ -94,6 +94,47 @@ async def test_a_visitor_that_asks_first_may_send_its_body(world: IngressWorld) 
     )
 
 
+async def test_a_body_may_take_longer_than_an_answer(world: IngressWorld) -> None:
+    async def last(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            await asyncio.sleep(0.4)
+            yield b"x"
+
+    await world.route("web", await world.serve("web", last))
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(world.url, headers={"Host": f"web.{DOMAIN}"}, content=slowly())
+    assert (answer.status_code, answer.text) == (200, "ok"), "the fixture's instances have 1 s to answer"
+
+
+async def test_much_in_small_pieces_keeps_nobody_waiting(world: IngressWorld) -> None:
+    """The loop goes on between the pieces of 3,000 chunks that came at once."""
+    whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3_000 + b"0\r\n\r\n"
+
+    async def pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(whole)
+        writer.close()
+
+    await world.route("web", await world.serve("web", pieces))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    answer = await world.get("web")
+    counting.cancel()
+    assert answer.text == "x" * 3_000 and turns > 100
+
+
 async def test_events_arrive_one_by_one(world: IngressWorld) -> None:
     go_on = asyncio.Event()
 
@@ -132,6 +173,27 @@ async def test_a_websocket(world: IngressWorld) -> None:
                 assert await socket.recv() == word.upper()
 
 
+async def test_a_websocket_on_which_one_side_speaks_stays(tls: NodeTls, tmp_path: Path) -> None:
+    async def tick(socket: websockets.ServerConnection) -> None:
+        for number in range(6):
+            await socket.send(str(number))
+            await asyncio.sleep(0.3)
+
+    async with (
+        ingress_world(tls, tmp_path, idle_timeout_s=1.0) as world,
+        serve_websocket(tick, "127.0.0.1", 0, ping_interval=None) as server,
+    ):
+        await world.add_node()
+        endpoint = await world.serve("web", echo)
+        world.nodes["nd-1"].ports["web"] = server.sockets[0].getsockname()[1]
+        await world.nodes["nd-1"].know((world.address,))
+        await world.route("web", endpoint)
+        port = world.ingress.ports[1]
+        url = f"ws://web.{DOMAIN}:{port}/x"
+        async with connect(url, host="127.0.0.1", port=port, proxy=None, ping_interval=None) as socket:
+            assert [await socket.recv() for _ in range(6)] == list("012345")
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
@@ -146,6 +208,7 @@ async def test_a_websocket(world: IngressWorld) -> None:
         (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nX: a\r\n b\r\n\r\n", 200),
         (b"GET / HTTP/1.1\r\nHost : web.{D}\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: web.{D}\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: web.{D}:80@evil.example\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: nobody.{D}\r\n\r\n", 404),
         (b"HEAD / HTTP/1.1\r\nHost: nobody.{D}\r\n\r\n", 404),

@@ -79,6 +79,25 @@ async def test_where_nothing_is_ready_the_connection_ends_at_once(world: Ingress
         await reader.readexactly(1)
 
 
+async def test_a_route_that_is_taken_down_lets_nobody_in_and_ends_who_is(world: IngressWorld) -> None:
+    endpoint = await world.serve("db", shout)
+    port = await opened(world, endpoint)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"one\n")
+    assert await reader.readline() == b"ONE\n"
+    await world.route("db", endpoint, protocol=PortProtocol.TCP, port=port, taken_down="abuse")
+    with pytest.raises(ConnectionError):
+        await reader.readexactly(1)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        reader, _ = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readexactly(1)
+    await world.route("db", endpoint, protocol=PortProtocol.TCP, port=port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"two\n")
+    assert await reader.readline() == b"TWO\n"
+    writer.close()
+
+
 async def test_a_released_route_closes_its_port_and_what_is_open_goes_on(world: IngressWorld) -> None:
     port = await opened(world, await world.serve("db", shout))
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
