@@ -56,7 +56,7 @@ def test_after_a_docker_restart_all_runs_again(
     options = ("--live-restore",) if live_restore else ()
     engine.end(signal.SIGTERM)
     engine.start(*options)
-    until(lambda: all_run(platform), timeout_s=WITHIN_S, what="everything running at first")
+    until(lambda: all_run(platform), timeout_s=2 * WITHIN_S, what="everything running at first")
     times_s = [restart(platform, engine, signum, *options) for _ in range(10 if full_size else 1)]
     record(
         f"Docker {'killed' if signum is signal.SIGKILL else 'restarted'}{' with live-restore' if live_restore else ''}",

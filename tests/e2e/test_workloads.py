@@ -110,7 +110,7 @@ async def test_a_redis_answers_over_tls(platform: Platform, new_name: NewName) -
     async with Redis.from_url(given["uri"], ssl_ca_data=given["ca"], ssl_check_hostname=True) as client:
         await client.set("colour", "blue")
         assert await client.get("colour") == b"blue"
-    checker = given["uri"].replace(f":{given['password']}@", "health:whatever@")
+    checker = given["uri"].replace(f"default:{given['password']}@", "health:whatever@")
     async with Redis.from_url(checker, ssl_ca_data=given["ca"], ssl_check_hostname=True) as client:
         assert await client.ping()
         with pytest.raises(NoPermissionError):
