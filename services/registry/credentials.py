@@ -40,7 +40,7 @@ async def _address(
     """The public address of the port, which stays; else where it answers on its node now."""
     routes = await tx.find(RouteRow, workload_id=workload.id, port_name=port_name, released_at=None)
     public = route_view(routes[0], deps.places) if routes else None
-    if public is not None:
+    if public is not None and public.url:
         return public.host, public.port
     rows = await tx.find(InstanceRow, workload_id=workload.id, gone_at=None, desired=DesiredState.RUNNING)
     for row in rows:

@@ -123,7 +123,7 @@ async def routes_of(
     """workload id -> its public addresses, in the order in which they were given."""
     found: dict[str, list[RouteView]] = {}
     for row in await tx.find(RouteRow, workload_id=In(tuple(workload_ids)), released_at=None):
-        if (view := route_view(row, places)) is not None:
+        if (view := route_view(row, places)).url:
             found.setdefault(row.workload_id, []).append(view)
     return found
 

@@ -34,39 +34,30 @@ def free_port(ports: Sequence[int], taken: Collection[int]) -> int | None:
     return next((port for port in ports if port not in taken), None)
 
 
-def route_view(row: RouteRow, places: PublicPlaces) -> RouteView | None:
-    """The route as people are told it; None where the platform has no ingress."""
-    if row.port is not None:
-        host = places.tcp_host.replace("{host}", row.host)
-        url = f"tcp://{host}:{row.port}"
-        return (
-            RouteView(
-                url=url,
-                host=host,
-                port=row.port,
-                protocol="tcp",
-                workload=row.workload_name,
-                public=True,
-                plaintext=row.plaintext,
-                taken_down=row.taken_down,
-            )
-            if host
-            else None
-        )
-    url = places.apps_url.replace("{host}", row.host)
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return None
-    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+def route_view(row: RouteRow, places: PublicPlaces) -> RouteView:
+    """The route as people are told it; without an address where the platform has no ingress."""
+    url, host, port = _address(row, places)
     return RouteView(
         url=url,
-        host=parts.hostname,
+        host=host or row.host,
         port=port,
-        protocol="http",
+        protocol=row.protocol,
         workload=row.workload_name,
         public=True,
+        plaintext=row.plaintext and row.port is not None,
         taken_down=row.taken_down,
     )
+
+
+def _address(row: RouteRow, places: PublicPlaces) -> tuple[str, str, int]:
+    """(address, host, port); the first two are empty where the platform has no ingress."""
+    if row.port is not None:
+        host = places.tcp_host.replace("{host}", row.host)
+        return (f"tcp://{host}:{row.port}" if host else ""), host, row.port
+    url = places.apps_url.replace("{host}", row.host)
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return (url, parts.hostname, port) if parts.hostname else ("", "", port)
 
 
 def route_document(

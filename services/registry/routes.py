@@ -141,15 +141,7 @@ async def _switch(deps: Deps, request: RouteCommand, *, taken_down: str, verb: s
         )
         row = change.tx.update(row, taken_down=taken_down)
         await refresh(change, workload)
-        return route_view(row, change.places) or RouteView(
-            url="",
-            host=row.host,
-            port=row.port or 0,
-            protocol=row.protocol,
-            workload=row.workload_name,
-            public=True,
-            taken_down=row.taken_down,
-        )
+        return route_view(row, change.places)
 
 
 async def _find(tx: Transaction, ref: str) -> RouteRow:

@@ -288,10 +288,9 @@ def test_work_stays_on_a_node_whose_engine_is_killed_and_new_work_goes_elsewhere
         until(lambda: fleet.node("two")["reason"], what="the Engine's end being noticed")
         two.engine.start(*options)
         until(lambda: not fleet.node("two")["reason"], what="the Engine being back")
-        run(
-            fleet, image_test, "first", on="two"
-        )  # its images are known again a moment later than the Engine itself
+        run(fleet, image_test, "first", on="two")  # its next report may still be of before
     run(fleet, image_test, "web", "--replicas", "3")
+    fleet.until_where("web", ("one", "running"), ("three", "running"), ("two", "running"))
     (before,) = lives(two, "web")
     two.engine.end(signal.SIGTERM)
     two.engine.start(*options)

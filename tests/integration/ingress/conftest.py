@@ -1,12 +1,25 @@
-"""Tests of this folder run on both loops: Lattice's processes are on uvloop, whose transports are not asyncio's."""
+"""Tests of this folder run on both loops, each with an ingress of its own and, unless a file says otherwise, one node."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator
+from pathlib import Path
 
-import uvloop
+import pytest
+
+from tests.fixtures.ingress import IngressWorld, NodeTls, ingress_world, node_tls
+from tests.fixtures.loops import pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
+    return node_tls(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+async def world(tls: NodeTls, tmp_path: Path) -> AsyncIterator[IngressWorld]:
+    async with ingress_world(tls, tmp_path) as world:
+        await world.add_node()
+        yield world

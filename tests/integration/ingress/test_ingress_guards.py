@@ -9,25 +9,12 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
-import pytest
 from argon2 import PasswordHasher
 
 from lattice.contracts.messages import RouteGuard
-from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world, node_tls
+from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world
 
 BASIC = "Basic " + base64.b64encode(b"ann:s3cret").decode()
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
-    return node_tls(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def world(tls: NodeTls, tmp_path: Path) -> AsyncIterator[IngressWorld]:
-    async with ingress_world(tls, tmp_path) as world:
-        await world.add_node()
-        yield world
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,14 +13,9 @@ import websockets
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve as serve_websocket
 
-from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world, node_tls
+from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world
 
 MIB = 2**20
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
-    return node_tls(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from lattice.contracts.spec import PortProtocol
-from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world, node_tls
+from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world, shout
 from tests.fixtures.ports import free_port
 from tests.fixtures.reliability import Record
 
@@ -24,11 +24,6 @@ MIB = 2**20
 HOST = {"Host": f"web.{DOMAIN}"}
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
-    return node_tls(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -134,15 +129,6 @@ async def test_visitors_who_never_finish_hold_nothing_and_hurt_nobody(
 async def _post(world: IngressWorld, headers: dict[str, str]) -> httpx.Response:
     async with httpx.AsyncClient(timeout=20) as client:
         return await client.post(world.url, headers=headers)
-
-
-async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while line := await reader.readline():
-            writer.write(line.upper())
-    except ConnectionError:
-        pass
-    writer.close()
 
 
 async def test_connections_at_once_leave_nothing(

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from lattice.contracts.spec import PortProtocol
-from tests.fixtures.ingress import IngressWorld, NodeTls, ingress_world, node_tls
+from tests.fixtures.ingress import IngressWorld, shout
 from tests.fixtures.ports import free_port
 
 MIB = 2**20
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
-    return node_tls(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def world(tls: NodeTls, tmp_path: Path) -> AsyncIterator[IngressWorld]:
-    async with ingress_world(tls, tmp_path) as world:
-        await world.add_node()
-        yield world
 
 
 async def digest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,15 +24,6 @@ async def digest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     for _ in range(size // MIB):
         writer.write(b"y" * MIB)
         await writer.drain()
-    writer.close()
-
-
-async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while line := await reader.readline():
-            writer.write(line.upper())
-    except ConnectionError:
-        pass
     writer.close()
 
 

@@ -15,11 +15,6 @@ from lattice.tunnel_link import TunnelLink
 from tests.fixtures.ingress import IngressWorld, NodeTls, ingress_world, node_tls
 
 
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> NodeTls:
-    return node_tls(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
 async def world(tls: NodeTls, tmp_path: Path) -> AsyncIterator[IngressWorld]:
     async with ingress_world(tls, tmp_path) as world:

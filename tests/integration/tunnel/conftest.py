@@ -1,12 +1,5 @@
-"""Tests of this folder run on both loops: Lattice's processes are on uvloop, whose transports are not asyncio's."""
+"""Tests of this folder run on both loops."""
 
-from __future__ import annotations
+from tests.fixtures.loops import pytest_asyncio_loop_factories
 
-import asyncio
-from collections.abc import Callable, Mapping
-
-import uvloop
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]
