@@ -23,6 +23,7 @@ from lattice.process import Checks
 from lattice.renewing_tls import RenewingTls
 from services.ingress import metrics
 from services.ingress.http_front import HttpFront
+from services.ingress.places import Places
 from services.ingress.settings import IngressSettings
 from services.ingress.tcp_front import TcpFront
 from services.ingress.tunnels import Tunnels
@@ -38,8 +39,10 @@ class Ingress:
     def __init__(self, settings: IngressSettings, bus: Bus) -> None:
         self._settings, self._bus = settings, bus
         self.tunnels = Tunnels()
-        self.http = HttpFront(settings, self.tunnels)
-        self.tcp = TcpFront(self.tunnels, settings.listen_host, max_connections=settings.max_connections)
+        self.places = Places(self.tunnels, patience_s=settings.place_timeout_s)
+        self.tunnels.on_node_came = self.places.node_came
+        self.http = HttpFront(settings, self.places)
+        self.tcp = TcpFront(self.places, settings.listen_host, max_connections=settings.max_connections)
         self._knows_routes = False
         self._subscriptions: list[Subscription] = []
         self._servers: list[asyncio.Server] = []
@@ -95,8 +98,9 @@ class Ingress:
         self._knows_routes = True
 
     def _take(self, document: RouteDocument) -> None:
-        table = self.http.table = self.http.table.with_document(document)
-        self.tcp.take(table)
+        self.places.take(document)
+        self.tcp.follow_routes()
+        table = self.places.table
         metrics.ROUTES.set(len(table.by_host) + len(table.by_port))
 
 

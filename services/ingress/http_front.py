@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 import h11
 from loguru import logger
 
-from lattice.contracts.messages import RouteDocument, RouteGuard, TunnelTarget
+from lattice.contracts.messages import RouteDocument, RouteGuard
 from lattice.errors import Temporary
 from lattice.tunnel_pipe import TunnelPipe
 from services.ingress import metrics, pages
@@ -16,20 +15,18 @@ from services.ingress.exchange import Exchange, Terms, Unanswered
 from services.ingress.guards import Guards
 from services.ingress.headers import Headers, client_of, why_refused
 from services.ingress.pages import Page
-from services.ingress.routing import Nowhere, RouteTable, choose
+from services.ingress.places import Places
+from services.ingress.routing import Nowhere
 from services.ingress.settings import IngressSettings
-from services.ingress.tunnels import Tunnels
 from services.ingress.visitor import Visitor, VisitorGone
 
 
 class HttpFront:
-    """Answers visitors; `table` is replaced as routes come and go."""
+    """Answers visitors, from the places that routes have."""
 
-    def __init__(self, settings: IngressSettings, tunnels: Tunnels) -> None:
-        self._settings, self._tunnels = settings, tunnels
-        self.table = RouteTable()
+    def __init__(self, settings: IngressSettings, places: Places) -> None:
+        self._settings, self._places = settings, places
         self._guards = Guards()
-        self._busy: Counter[str] = Counter()
         self._visitors: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -95,7 +92,7 @@ class HttpFront:
             await visitor.show(pages.bad_request(why))
             return
         host = next(value for name, value in headers if name == b"host").decode("latin-1")
-        route = self.table.find(host, self._settings.apps_domain)
+        route = self._places.table.find(host, self._settings.apps_domain)
         if route is None:
             await visitor.show(pages.no_such_name(host))
             return
@@ -111,13 +108,12 @@ class HttpFront:
 
     async def _lead(self, visitor: Visitor, request: h11.Request, route: RouteDocument, terms: Terms) -> int:
         """The status that was answered, by the instance or in its place."""
-        endpoint = choose(route, self._tunnels.reachable, self._busy)
-        if isinstance(endpoint, Nowhere):
-            return await _shown(visitor, pages.not_ready(route.workload_name, endpoint.reason))
-        target = TunnelTarget(instance_id=endpoint.instance_id, container_port=endpoint.container_port)
-        self._busy[endpoint.instance_id] += 1
+        led = await self._places.lead_soon(route)
+        if isinstance(led, Nowhere):
+            return await _shown(visitor, pages.not_ready(route.workload_name, led.reason))
+        pipe = TunnelPipe(led.stream)
+        self._places.busy[led.instance_id] += 1
         try:
-            pipe = TunnelPipe(self._tunnels.open(endpoint.node_id, target))
             try:
                 return await Exchange(visitor, pipe, terms).run(request)
             finally:
@@ -127,7 +123,7 @@ class HttpFront:
         except Temporary as error:
             return await _shown(visitor, pages.not_reached(route.workload_name, error.detail))
         finally:
-            self._busy[endpoint.instance_id] -= 1
+            self._places.busy[led.instance_id] -= 1
 
     def _terms(self, visitor: Visitor, headers: Headers, route: RouteDocument) -> Terms:
         client, scheme = client_of(visitor.peer, headers, self._settings.trusted_proxies)

@@ -38,18 +38,22 @@ class RouteTable:
 
 @dataclass(frozen=True, slots=True)
 class Nowhere:
-    """Why a request cannot go anywhere now."""
+    """Why a request cannot go anywhere now; whether that is about to be over."""
 
     reason: str
+    passing: bool = False
 
 
 def choose(
-    route: RouteDocument, reachable: frozenset[str], busy: Mapping[str, int]
+    route: RouteDocument,
+    reachable: frozenset[str],
+    busy: Mapping[str, int],
+    but: frozenset[str] = frozenset(),
 ) -> RouteEndpoint | Nowhere:
-    """The endpoint with the fewest connections (`busy`, by instance) among those on `reachable` nodes; of equals the first by id."""
-    there = [each for each in route.endpoints if each.node_id in reachable]
+    """The endpoint with the fewest connections (`busy`, by instance) on a `reachable` node, of equals the first by id; no instance of `but`."""
+    there = [each for each in route.endpoints if each.node_id in reachable and each.instance_id not in but]
     if there:
         return min(there, key=lambda each: (busy.get(each.instance_id, 0), each.instance_id))
     if route.endpoints:
-        return Nowhere("its node is not connected to the ingress right now")
-    return Nowhere(route.waiting_for or "no instance of it is ready")
+        return Nowhere("its node is not connected to the ingress right now", passing=True)
+    return Nowhere(route.waiting_for or "no instance of it is ready", passing=route.is_starting)

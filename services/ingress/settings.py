@@ -33,6 +33,9 @@ class IngressSettings(ProcessSettings):
     head_timeout_s: float = Field(
         10.0, gt=0, description="how long a visitor may take for the head of a request"
     )
+    place_timeout_s: float = Field(
+        5.0, ge=0, description="how long a visitor waits for an instance that is starting, or for its node"
+    )
     answer_timeout_s: float = Field(
         60.0, gt=0, description="how long an instance may take to begin its answer"
     )

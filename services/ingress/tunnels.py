@@ -7,6 +7,7 @@ whatever they carry, because a half-open link answers nobody.  A lower one is to
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -41,6 +42,8 @@ class Tunnels:
         self._nodes: dict[str, _Node] = {}
         self._owners: dict[TunnelLink, str] = {}
         self._strangers: dict[TunnelLink, float] = {}
+        self.on_node_came: Callable[[], None] = lambda: None
+        """Told when a node is reachable that was not."""
 
     @property
     def reachable(self) -> frozenset[str]:
@@ -110,9 +113,12 @@ class Tunnels:
         if node is None or hello.session > node.hello.session:
             self._nodes[node_id] = _Node(hello)
             self._fence(node_id, node)
+        is_first = not self._nodes[node_id].links
         self._nodes[node_id].links.append(link)
         self._owners[link] = node_id
         metrics.LINKS.set(len(self._owners))
+        if is_first:
+            self.on_node_came()
 
     def _fence(self, node_id: str, older: _Node | None) -> None:
         for link in older.links if older else ():

@@ -81,6 +81,7 @@ def route_document(
         taken_down=row.taken_down,
         endpoints=endpoints,
         waiting_for="" if endpoints or released else _waiting_for(workload, instances),
+        is_starting=not endpoints and not released and _is_starting(workload, instances),
         released=released,
         era=era,
         number=number,
@@ -109,3 +110,9 @@ def _waiting_for(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> str
     if any(row.phase == Phase.FAILED for row in instances):
         return "its last start failed"
     return "it is starting"
+
+
+def _is_starting(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> bool:
+    """Whether a visitor who waits a little has a chance."""
+    wanted = workload.desired == DesiredState.RUNNING
+    return wanted and any(row.phase != Phase.FAILED for row in instances)

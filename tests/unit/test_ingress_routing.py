@@ -58,7 +58,11 @@ def test_the_least_busy_instance_on_a_node_that_is_there() -> None:
     assert choose(web, everywhere, {}) == at("a", "1")
     assert choose(web, everywhere, {"in-a": 2, "in-b": 1, "in-c": 1}) == at("b", "2")
     assert choose(web, frozenset({"nd-3"}), {"in-c": 99}) == at("c", "3")
-    assert choose(web, frozenset(), {}) == Nowhere("its node is not connected to the ingress right now")
+    assert choose(web, everywhere, {}, frozenset({"in-a", "in-b"})) == at("c", "3")
+    away = Nowhere("its node is not connected to the ingress right now", passing=True)
+    assert choose(web, frozenset(), {}) == away
+    starting = route(waiting_for="it is starting", is_starting=True)
+    assert choose(starting, everywhere, {}) == Nowhere("it is starting", passing=True)
     assert choose(route(waiting_for="it is stopped"), everywhere, {}) == Nowhere("it is stopped")
 
 

@@ -41,6 +41,9 @@ class RouteDocument(Noun):
     taken_down: Said = Field("", description="why the platform's operators let nobody in")
     endpoints: tuple[RouteEndpoint, ...] = ()
     waiting_for: Said = Field("", description="why there is no endpoint, in words for a visitor")
+    is_starting: bool = Field(
+        False, description="whether there is about to be one: a visitor may wait a little"
+    )
     released: bool = False
     era: int
     number: int = Field(description="counts the documents of the route")

@@ -20,7 +20,9 @@ MIB = 2**20
 
 @pytest.fixture
 async def world(tls: NodeTls, tmp_path: Path) -> AsyncIterator[IngressWorld]:
-    async with ingress_world(tls, tmp_path, head_timeout_s=1.0, answer_timeout_s=1.0) as world:
+    async with ingress_world(
+        tls, tmp_path, head_timeout_s=1.0, answer_timeout_s=1.0, place_timeout_s=0.5
+    ) as world:
         await world.add_node()
         yield world
 
@@ -269,7 +271,7 @@ async def test_pages_say_what_is_wrong(world: IngressWorld) -> None:
     assert "its port does not answer" in said["gone"].text
     assert "Its node is not connected" in said["far"].text
     assert "is not on this node any more" in said["moved"].text
-    await world.until(lambda: not any(world.ingress.http._busy.values()))
+    await world.until(lambda: not any(world.ingress.places.busy.values()))
 
 
 async def test_a_visitor_that_goes_away_leaves_nothing(world: IngressWorld) -> None:

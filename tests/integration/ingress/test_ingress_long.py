@@ -109,7 +109,7 @@ async def test_visitors_who_never_finish_hold_nothing_and_hurt_nobody(
         writer.write(f"GET / HTTP/1.1\r\nHost: web.{DOMAIN}\r\nX-Slow: ".encode())
         slow.append(writer)
     await world.until(lambda: len(world.ingress.http._visitors) >= count, 30)
-    assert not any(world.ingress.http._busy.values()), "none of them holds a connection to an instance"
+    assert not any(world.ingress.places.busy.values()), "none of them holds a connection to an instance"
     times = []
     for _ in range(20):
         began_s = time.monotonic()
@@ -154,10 +154,10 @@ async def test_connections_at_once_leave_nothing(
     for _ in range(2):  # what the first round keeps for later ones is no leak
         together.clear()
         asking = [asyncio.create_task(ask(number)) for number in range(count)]
-        await world.until(lambda: sum(world.ingress.tcp.busy.values()) == count, 60)
+        await world.until(lambda: sum(world.ingress.places.busy.values()) == count, 60)
         together.set()
         await asyncio.gather(*asking)
-        await world.until(lambda: not any(world.ingress.tcp.busy.values()), 30)
+        await world.until(lambda: not any(world.ingress.places.busy.values()), 30)
     await world.until(lambda: process.num_fds() <= before_fds + 4, 30)
     record(
         f"{count} connections at once through one port",

@@ -114,6 +114,6 @@ async def test_a_connection_that_breaks_is_broken_on_the_other_side(world: Ingre
 
     port = await opened(world, await world.serve("db", wait))
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    await world.until(lambda: any(world.ingress.tcp.busy.values()))
+    await world.until(lambda: any(world.ingress.places.busy.values()))
     writer.transport.abort()
-    await world.until(lambda: not any(world.ingress.tcp.busy.values()))
+    await world.until(lambda: not any(world.ingress.places.busy.values()))
