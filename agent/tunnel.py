@@ -110,11 +110,11 @@ class Tunnels:
         try:
             target = TunnelTarget.model_validate_json(request)
         except ValidationError:
-            stream.reset("the node does not understand what is asked")
+            stream.refuse("the node does not understand what is asked")
             return
         port = self._port_of(target)
         if port is None:
-            stream.reset("the instance is not on this node any more")
+            stream.refuse("the instance is not on this node any more")
             return
         task = asyncio.create_task(_connect(stream, port))
         self._connecting.add(task)
@@ -136,4 +136,4 @@ async def _connect(stream: TunnelStream, port: int) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             await loop.create_connection(lambda: LocalSide(stream), "127.0.0.1", port)
     except (OSError, TimeoutError) as error:
-        stream.reset(f"its port does not answer ({error or 'no answer in time'})")
+        stream.refuse(f"its port does not answer ({error or 'no answer in time'})")

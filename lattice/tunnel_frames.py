@@ -30,6 +30,7 @@ class FrameKind(IntEnum):
     PING = 6
     PONG = 7
     HELLO = 8  # who dialled, once and first
+    REFUSE = 9  # the stream was never joined to anything, so nothing that was sent has reached anybody; the payload says why
 
 
 class FrameSink(Protocol):
@@ -98,7 +99,7 @@ class FrameReader:
 
 
 def _checked(kind: int, size: int) -> int:
-    if not FrameKind.OPEN <= kind <= FrameKind.HELLO:
+    if not FrameKind.OPEN <= kind <= FrameKind.REFUSE:
         raise Invalid(f"a frame of the unknown kind {kind}")
     if size > LARGEST_CONTROL:
         raise Invalid(f"a frame of kind {kind} with {size} bytes, more than {LARGEST_CONTROL}")

@@ -31,6 +31,11 @@ class TunnelPipe(asyncio.Transport):
 
     # ------------------------------------------------------------------------------------ for whoever reads and writes
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether nothing of what was sent has reached anybody."""
+        return self._stream.was_refused
+
     async def read(self) -> bytes:
         """What came next; b"" at the end.  Raises Temporary, with the reason, where the other side gave the stream up."""
         while not self._pieces:

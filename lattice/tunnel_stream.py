@@ -49,6 +49,7 @@ class TunnelStream:
         "_owed",
         "_waiting",
         "on_reset",
+        "was_refused",
     )
 
     def __init__(self, link: Carrier, stream_id: int) -> None:
@@ -60,6 +61,8 @@ class TunnelStream:
         self._ended_here = self._ended_there = self._is_over = False
         self.on_reset: Callable[[str], None] | None = None
         """Told the reason when the other side gave the stream up."""
+        self.was_refused = False
+        """Whether the other side never joined it to anything: what was sent may be sent elsewhere."""
 
     # ------------------------------------------------------------------------------------ the local connection
 
@@ -105,6 +108,11 @@ class TunnelStream:
             self._link.send(FrameKind.RESET, self._id, reason.encode()[:512])
             self._close_local()
 
+    def refuse(self, reason: str) -> None:
+        """Give up a stream that was never joined, so that what the other side has sent has reached nobody."""
+        if self._link.forget(self._id):
+            self._link.send(FrameKind.REFUSE, self._id, reason.encode()[:512])
+
     def lost(self) -> None:
         """The local connection is gone; if the stream was not over, the other side learns it."""
         self._local = None
@@ -134,7 +142,8 @@ class TunnelStream:
             if self._local is not None:
                 _end(self._local)
             self._finish_if_over()
-        elif kind is FrameKind.RESET:
+        elif kind in (FrameKind.RESET, FrameKind.REFUSE):
+            self.was_refused = kind is FrameKind.REFUSE
             self._link.forget(self._id)
             self.gone(payload.decode(errors="replace"))
 

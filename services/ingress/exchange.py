@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import h11
 
@@ -21,6 +21,8 @@ from services.ingress.pages import Page
 from services.ingress.visitor import Visitor, VisitorGone
 
 _TURN_PIECES = 16
+# What is kept of a request for another try. Most requests are smaller; nginx, for one, keeps 16 KiB of a body in memory.
+_KEPT_BYTES = 2**16
 
 
 class Unanswered(Exception):
@@ -29,6 +31,10 @@ class Unanswered(Exception):
     def __init__(self, page: Page) -> None:
         super().__init__(page.detail)
         self.page = page
+
+
+class Refused(Unanswered):
+    """Nothing of the request has reached the instance, so that another may be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +52,13 @@ class Terms:
 
 @dataclass(slots=True)
 class Exchange:
-    """One exchange between a visitor and an instance."""
+    """One exchange between a visitor and an instance, or another where the first takes nothing."""
 
     visitor: Visitor
-    pipe: TunnelPipe
     terms: Terms
+    pipe: TunnelPipe = field(init=False)
+    said: list[h11.Event] | None = field(default_factory=list)
+    """What was sent of the request, for another try; None where it has grown too large for that."""
     body_bytes: int = 0
     is_sent: bool = False
     begun: bool = False
@@ -59,27 +67,30 @@ class Exchange:
     heard_at_s: float = 0.0
     patience: asyncio.Timeout | None = None
 
-    async def run(self, request: h11.Request) -> int:
-        """The status that was answered.  Raises Unanswered before the first byte of an answer, VisitorGone, Temporary after it."""
+    async def run(self, request: h11.Request, pipe: TunnelPipe) -> int:
+        """The status that was answered through `pipe`; after Refused it may be run again with another.
+
+        Raises Unanswered before the first byte of an answer, VisitorGone, Temporary after it.
+        """
+        self.pipe = pipe
         instance = h11.Connection(h11.CLIENT)
         upgrade = upgrade_of(list(request.headers))
-        head = h11.Request(
-            method=request.method,
-            target=request.target,
-            headers=request_headers(
-                list(request.headers),
-                client=self.terms.client,
-                scheme=self.terms.scheme,
-                upgrade=upgrade,
-                is_guarded=self.terms.is_guarded,
-            ),
-        )
-        await self._to_instance(instance, head)
+        for event in self.said or [self._head(request, upgrade)]:
+            await self._to_instance(instance, event)
         body = asyncio.create_task(self._pass_body_on(instance, upgrade))
         try:
             return await self._pass_answer_on(instance, upgrade)
         finally:
             await cancel_and_wait([body])
+
+    def _head(self, request: h11.Request, upgrade: bytes | None) -> h11.Request:
+        terms, headers = self.terms, list(request.headers)
+        passed_on = request_headers(
+            headers, client=terms.client, scheme=terms.scheme, upgrade=upgrade, is_guarded=terms.is_guarded
+        )
+        head = h11.Request(method=request.method, target=request.target, headers=passed_on)
+        self._keep(head)
+        return head
 
     # ------------------------------------------------------------------------------------ towards the instance
 
@@ -87,25 +98,30 @@ class Exchange:
         """Also to the end of the exchange, so that an instance does not work for a visitor who is gone."""
         try:
             await self.visitor.go_on_if_it_waits()
-            while True:
+            while not self.is_sent:
                 event = await self.visitor.next_event(timeout_s=self.terms.idle_timeout_s)
-                if isinstance(event, h11.Data):
-                    self._count(len(event.data))
-                if not isinstance(event, h11.Data):
+                if isinstance(event, h11.EndOfMessage):
+                    event = (
+                        h11.EndOfMessage()
+                    )  # without its trailers: they could name headers that are ours to say
+                elif not isinstance(event, h11.Data):
                     break
+                self._keep(event)
                 await self._to_instance(instance, event)
-            if isinstance(event, h11.EndOfMessage):
-                # Without its trailers: they could name headers that are ours to say.
-                await self._to_instance(instance, h11.EndOfMessage())
             if upgrade is None:
                 await self.visitor.until_gone()
         except (Temporary, TimeoutError, VisitorGone, h11.ProtocolError) as error:
             self.pipe.give_up(str(error) or "the visitor is gone")
 
-    def _count(self, size_bytes: int) -> None:
-        self.body_bytes += size_bytes
+    def _keep(self, event: h11.Event) -> None:
+        if isinstance(event, h11.Data):
+            self.body_bytes += len(event.data)
         if self._is_too_large:
             raise Temporary("the request is too large")
+        if self.body_bytes > _KEPT_BYTES:
+            self.said = None
+        elif self.said is not None:
+            self.said.append(event)
 
     @property
     def _is_too_large(self) -> bool:
@@ -182,6 +198,8 @@ class Exchange:
     def _failure(self, page: Page) -> Exception:
         if self._is_too_large:
             page = pages.too_large(self.terms.most_body_bytes or 0)
+        elif self.pipe.was_refused and self.said:
+            return Refused(page)
         return Temporary(page.detail) if self.begun else Unanswered(page)
 
     # ------------------------------------------------------------------------------------ after an upgrade

@@ -11,11 +11,11 @@ from lattice.contracts.messages import RouteDocument, RouteGuard
 from lattice.errors import Temporary
 from lattice.tunnel_pipe import TunnelPipe
 from services.ingress import metrics, pages
-from services.ingress.exchange import Exchange, Terms, Unanswered
+from services.ingress.exchange import Exchange, Refused, Terms, Unanswered
 from services.ingress.guards import Guards
 from services.ingress.headers import Headers, client_of, why_refused
 from services.ingress.pages import Page
-from services.ingress.places import Places
+from services.ingress.places import Led, Places
 from services.ingress.routing import Nowhere
 from services.ingress.settings import IngressSettings
 from services.ingress.visitor import Visitor, VisitorGone
@@ -107,23 +107,29 @@ class HttpFront:
         return await self._guards.why_not(route, terms.client, headers)
 
     async def _lead(self, visitor: Visitor, request: h11.Request, route: RouteDocument, terms: Terms) -> int:
-        """The status that was answered, by the instance or in its place."""
-        led = await self._places.lead_soon(route)
-        if isinstance(led, Nowhere):
-            return await _shown(visitor, pages.not_ready(route.workload_name, led.reason))
+        """The status that was answered, by an instance or in its place."""
+        exchange, tried, page = Exchange(visitor, terms), frozenset[str](), None
+        while True:
+            led = await self._places.lead_soon(route, but=tried)
+            if isinstance(led, Nowhere):
+                return await _shown(visitor, page or pages.not_ready(route.workload_name, led.reason))
+            try:
+                return await self._through(led, exchange, request)
+            except Refused as error:  # it has just ended, and the routes do not say so yet
+                tried, page = tried | {led.instance_id}, error.page
+            except Unanswered as error:
+                return await _shown(visitor, error.page)
+            except Temporary as error:
+                return await _shown(visitor, pages.not_reached(route.workload_name, error.detail))
+
+    async def _through(self, led: Led, exchange: Exchange, request: h11.Request) -> int:
         pipe = TunnelPipe(led.stream)
         self._places.busy[led.instance_id] += 1
         try:
-            try:
-                return await Exchange(visitor, pipe, terms).run(request)
-            finally:
-                pipe.give_up("the exchange is over")
-        except Unanswered as error:
-            return await _shown(visitor, error.page)
-        except Temporary as error:
-            return await _shown(visitor, pages.not_reached(route.workload_name, error.detail))
+            return await exchange.run(request, pipe)
         finally:
             self._places.busy[led.instance_id] -= 1
+            pipe.give_up("the exchange is over")
 
     def _terms(self, visitor: Visitor, headers: Headers, route: RouteDocument) -> Terms:
         client, scheme = client_of(visitor.peer, headers, self._settings.trusted_proxies)

@@ -55,23 +55,23 @@ class Places:
         except Temporary as error:
             return Nowhere(error.detail, passing=True)
 
-    async def lead_soon(self, route: RouteDocument) -> Led | Nowhere:
+    async def lead_soon(self, route: RouteDocument, *, but: frozenset[str] = frozenset()) -> Led | Nowhere:
         """The same, with patience where an instance is about to be there."""
-        found = self.lead(route)
+        found = self.lead(route, but=but)
         try:
             async with asyncio.timeout(self._patience_s):
                 while isinstance(found, Nowhere) and found.passing:
                     await self._waiting.setdefault(route.route_id, asyncio.Event()).wait()
-                    found = self._again(route)
+                    found = self._again(route, but)
         except TimeoutError:
             pass
         return found
 
-    def _again(self, route: RouteDocument) -> Led | Nowhere:
+    def _again(self, route: RouteDocument, but: frozenset[str]) -> Led | Nowhere:
         now = self.table.by_id.get(route.route_id, route)
         if now.released or now.taken_down:
             return Nowhere("it has just been closed")
-        return self.lead(now)
+        return self.lead(now, but=but)
 
     def _look_again(self, route_id: str) -> None:
         if (event := self._waiting.pop(route_id, None)) is not None:

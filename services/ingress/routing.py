@@ -51,9 +51,9 @@ def choose(
     but: frozenset[str] = frozenset(),
 ) -> RouteEndpoint | Nowhere:
     """The endpoint with the fewest connections (`busy`, by instance) on a `reachable` node, of equals the first by id; no instance of `but`."""
-    there = [each for each in route.endpoints if each.node_id in reachable and each.instance_id not in but]
-    if there:
+    left = [each for each in route.endpoints if each.instance_id not in but]
+    if there := [each for each in left if each.node_id in reachable]:
         return min(there, key=lambda each: (busy.get(each.instance_id, 0), each.instance_id))
-    if route.endpoints:
+    if left:
         return Nowhere("its node is not connected to the ingress right now", passing=True)
     return Nowhere(route.waiting_for or "no instance of it is ready", passing=route.is_starting)

@@ -59,6 +59,8 @@ def test_the_least_busy_instance_on_a_node_that_is_there() -> None:
     assert choose(web, everywhere, {"in-a": 2, "in-b": 1, "in-c": 1}) == at("b", "2")
     assert choose(web, frozenset({"nd-3"}), {"in-c": 99}) == at("c", "3")
     assert choose(web, everywhere, {}, frozenset({"in-a", "in-b"})) == at("c", "3")
+    all_tried = choose(web, everywhere, {}, frozenset({"in-a", "in-b", "in-c"}))
+    assert isinstance(all_tried, Nowhere) and not all_tried.passing
     away = Nowhere("its node is not connected to the ingress right now", passing=True)
     assert choose(web, frozenset(), {}) == away
     starting = route(waiting_for="it is starting", is_starting=True)
