@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.registry",
     "tests.fixtures.registry_world",
     "tests.fixtures.reliability",
+    "tests.fixtures.telling",
 ]
 
 
