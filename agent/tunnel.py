@@ -22,14 +22,13 @@ from lattice.cancelling import cancel_and_wait
 from lattice.contracts.messages import TunnelHello, TunnelTarget
 from lattice.contracts.nouns import DesiredState
 from lattice.contracts.spec import BackoffSpec
-from lattice.tunnel_link import TunnelLink
+from lattice.tunnel_link import TunnelLink, dial
 from lattice.tunnel_stream import LocalSide, TunnelStream
 
 # To each ingress: one connection that is busy with an upload does not hold up the others.
 LINKS_PER_INGRESS = 2
 PING_EVERY_S = 2.0
 SILENT_AFTER_S = 6.0
-_DIAL_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
 _LOOK_EVERY_S = 1.0
 _PAUSES = BackoffSpec(initial=0.2, max=5.0)
@@ -77,16 +76,11 @@ class Tunnels:
 
     async def _hold_link(self, address: str) -> None:
         """One connection, until it ends.  Raises OSError or TimeoutError if there is none."""
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         link = TunnelLink(self._accept, dials=True, closed=lambda _: ended.set())
-        async with asyncio.timeout(_DIAL_TIMEOUT_S):
-            await loop.create_connection(lambda: link, host, int(port), ssl=self._tls(), server_hostname=host)
+        hello = TunnelHello(boot_id=self._journal.boot_id, session=self._journal.session)
+        await dial(link, address, self._tls(), hello.model_dump_json().encode())
         try:
-            hello = TunnelHello(boot_id=self._journal.boot_id, session=self._journal.session)
-            link.greet(hello.model_dump_json().encode())
             await self._until_ended(link, ended)
         finally:
             link.close()

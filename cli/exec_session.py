@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from cli import exec_frames, terminal
-from cli.client import problem_error, unreachable
+from cli import exec_frames, sockets, terminal
+from cli.client import Client, unreachable
 from cli.context import Endpoint
 from cli.errors import CliError
 from cli.exec_frames import Ended, Kind, Output, Request
 from cli.sanitize import ByteCleaner
 
-_OPEN_TIMEOUT_S = 30.0
 
-
-async def run(
-    endpoint: Endpoint, url: str, ssl: Any, headers: dict[str, str], request: Request, *, raw: bool
-) -> int:
+async def run(client: Client, path: str, query: dict[str, str], request: Request, *, raw: bool) -> int:
     """The exit code of the command.  `raw` hands our terminal over to it."""
-    try:
-        async with connect(
-            url,
-            ssl=ssl if url.startswith("wss:") else None,
-            additional_headers=headers,
-            open_timeout=_OPEN_TIMEOUT_S,
-            max_size=None,
-        ) as socket:
+    async with sockets.opened(client, path, query) as socket:
+        try:
             await socket.send(request.to_json())
             with terminal.raw_mode(wanted=raw):
                 return _exit_code(await _converse(socket, request, raw=raw))
-    except InvalidStatus as error:
-        raise problem_error(
-            error.response.status_code, bytes(error.response.body or b""), url=endpoint.url
-        ) from error
-    except BrokenPipeError:  # whoever read our output went away
-        raise
-    except (OSError, WebSocketException, TimeoutError) as error:
-        raise _broken(endpoint, error) from error
+        except BrokenPipeError:  # whoever read our output went away
+            raise
+        except (OSError, WebSocketException, TimeoutError) as error:
+            raise _broken(client.endpoint, error) from error
 
 
 def _broken(endpoint: Endpoint, error: Exception) -> CliError:

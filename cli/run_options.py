@@ -14,7 +14,7 @@ from cli.errors import usage
 from cli.setters import parse_scalar
 
 _PORT = re.compile(r"^(?:(?P<name>[a-z][a-z0-9-]*):)?(?P<port>\d{1,5})(?:/(?P<protocol>[a-z]+))?$")
-_PROTOCOLS = ("http", "tcp")
+_PROTOCOLS = ("http", "tcp", "tls")
 
 
 def read_ports(texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -29,6 +29,19 @@ def read_ports(texts: Sequence[str]) -> list[dict[str, Any]]:
         }
         for name, port, protocol in found
     ]
+
+
+def opened(ports: Sequence[dict[str, Any]], *, public: bool, domains: Sequence[str]) -> list[dict[str, Any]]:
+    """The ports, public if they are to be, the first one that has a name with these domains."""
+    if domains and not public:
+        raise usage("A domain leads to a public port.", todo="add --public")
+    made = [port | {"public": True} for port in ports] if public else [*ports]
+    named = [number for number, port in enumerate(made) if port["protocol"] != "tcp"]
+    if domains and not named:
+        raise usage("A domain leads to an http or tls port, and there is none.", todo="add -p PORT")
+    if domains:
+        made[named[0]] |= {"domains": [*domains]}
+    return made
 
 
 def _port(text: str) -> tuple[str | None, int, str]:

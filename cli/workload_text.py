@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -121,16 +121,26 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Last run", job_text.last_line(workload, now=now)),
         ("Template", workload["spec"].get("template")),
         ("Image", workload.get("image") or workload["spec"].get("image")),
-        *(_address(route) for route in routes),
+        *(line for route in routes for line in _addresses(route)),
         ("Created", f"{ago(workload.get('created_at'), now=now)} ago"),
         ("Updated", f"{ago(workload.get('updated_at'), now=now)} ago"),
     )
 
 
-def _address(route: Json) -> tuple[str, str]:
+def _addresses(route: Json) -> Iterator[tuple[str, str]]:
     if not route.get("public"):
-        return "URL", route["url"]
-    return "Public URL", f"{route['url']}{' (not encrypted)' if route.get('plaintext') else ''}"
+        yield "URL", route["url"]
+        return
+    yield "Public URL", f"{route['url']}{' (not encrypted)' if route.get('plaintext') else ''}"
+    for domain in route.get("domains") or ():
+        yield "Domain", domain_line(domain)
+
+
+def domain_line(domain: Json) -> str:
+    """A domain of somebody's own, and what is missing where it does not lead here yet."""
+    if domain.get("verified"):
+        return f"{domain['name']}{' (about to be lost: ' + domain['reason'] + ')' if domain.get('reason') else ''}"
+    return f"{domain['name']} (not yet: {domain.get('reason') or 'it is being looked up'})"
 
 
 def update_line(workload: Json) -> str:

@@ -39,6 +39,7 @@ ISSUING_LIFETIME = timedelta(days=1825)
 RENEW_AFTER_PART = 2 / 3
 
 NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SERVICE_URI = "lattice://service/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +158,7 @@ def issue_service(
 ) -> x509.Certificate:
     """A leaf for one of our own processes, which connects to others and, where it has names, also serves."""
     serves = bool(dns_names or ip_addresses)
-    purpose = Purpose(
-        service, "service", f"lattice://service/{service}", serves, True, dns_names, ip_addresses
-    )
+    purpose = Purpose(service, "service", f"{_SERVICE_URI}{service}", serves, True, dns_names, ip_addresses)
     return sign_leaf(key, purpose, authority.signer, Validity(now, lifetime))
 
 
@@ -201,6 +200,12 @@ def node_id_of(certificate: x509.Certificate) -> str:
     raise Unauthenticated(
         "The certificate does not belong to a node: connect with the node's own certificate."
     )
+
+
+def service_of(certificate: x509.Certificate) -> str | None:
+    """Which of our own processes a verified client certificate names, if it is one's."""
+    uris = _uris(certificate)
+    return next((uri.removeprefix(_SERVICE_URI) for uri in uris if uri.startswith(_SERVICE_URI)), None)
 
 
 def renew_at(certificate: x509.Certificate) -> datetime:

@@ -11,6 +11,7 @@ by its window only, and a connection that does not take more stops the reading o
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 from loguru import logger
@@ -22,6 +23,8 @@ from lattice.tunnel_stream import HIGH_WATER_BYTES, TunnelStream
 # Above this two buffers are written one after the other, below they are joined into one record.
 _READ_BYTES = 2**18
 _JOINED_BYTES = 2**15
+
+_DIAL_TIMEOUT_S = 5.0
 
 Accept = Callable[["TunnelStream", bytes], None]
 
@@ -200,3 +203,13 @@ class TunnelLink(asyncio.BufferedProtocol):
             raise Invalid(f"stream {stream_id} cannot be opened by the other side")
         stream = self._streams[stream_id] = TunnelStream(self, stream_id)
         self._accept(stream, request)
+
+
+async def dial(link: TunnelLink, address: str, tls: ssl.SSLContext, words: bytes) -> None:
+    """Connect to an ingress (`host:port`) and say who we are.  Raises OSError or TimeoutError."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_DIAL_TIMEOUT_S):
+        await loop.create_connection(lambda: link, host, int(port), ssl=tls, server_hostname=host)
+    link.greet(words)

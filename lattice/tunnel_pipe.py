@@ -28,6 +28,7 @@ class TunnelPipe(asyncio.Transport):
         self._may_write.set()
         stream.on_reset = self._reset
         stream.join(self)
+        stream.hold()  # until somebody reads: before that nothing is granted beyond the first window
 
     # ------------------------------------------------------------------------------------ for whoever reads and writes
 
@@ -101,3 +102,19 @@ class TunnelPipe(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
+
+
+async def splice(one: TunnelStream, other: TunnelStream) -> None:
+    """Pass on what comes from either stream to the other, until both directions have ended or one of the two is given up."""
+    here, there = TunnelPipe(one), TunnelPipe(other)
+    await asyncio.gather(_pump(here, there), _pump(there, here))
+
+
+async def _pump(source: TunnelPipe, sink: TunnelPipe) -> None:
+    try:
+        while data := await source.read():
+            await sink.send(data)
+        sink.end()
+    except Temporary as error:
+        source.give_up(error.detail)
+        sink.give_up(error.detail)

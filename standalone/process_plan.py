@@ -31,6 +31,7 @@ TCP_PORTS = 16
 PORT_NAMES = (
     "gateway",
     "ingress-http",
+    "ingress-tls",
     "ingress-tunnel",
     *(f"ingress-tcp-{number:02}" for number in range(TCP_PORTS)),
     "nats",
@@ -78,6 +79,11 @@ class Platform:
     def apps_url(self) -> str:
         """Where public names are, as visitors are told it; `{host}` stands for the name."""
         return f"http://{{host}}.{self.settings.apps_domain}:{self.ports['ingress-http']}"
+
+    @property
+    def tls_url(self) -> str:
+        """The same of workloads that have their own certificate."""
+        return f"tls://{{host}}.{self.settings.apps_domain}:{self.ports['ingress-tls']}"
 
     @property
     def tcp_host(self) -> str:
@@ -182,16 +188,20 @@ def _registry(platform: Platform) -> dict[str, str]:
         "LATTICE_REGISTRY_MASTER_KEY_DIR": str(data_dir.keys),
         "LATTICE_REGISTRY_CLUSTER_ID": data_dir.cluster_id,
         "LATTICE_REGISTRY_NODE_NATS_URLS": json.dumps([node_url]),
-        "LATTICE_REGISTRY_INGRESS_ADDRESSES": json.dumps(
-            [f"{platform.settings.public_host}:{platform.ports['ingress-tunnel']}"]
-        ),
+        "LATTICE_REGISTRY_INGRESS_ADDRESSES": json.dumps([_ingress_address(platform)]),
         "LATTICE_REGISTRY_APPS_DOMAIN": platform.settings.apps_domain,
         "LATTICE_REGISTRY_APPS_URL": platform.apps_url,
+        "LATTICE_REGISTRY_TLS_URL": platform.tls_url,
         "LATTICE_REGISTRY_TCP_HOST": platform.tcp_host,
         "LATTICE_REGISTRY_TCP_PORTS": ",".join(
             str(port) for name, port in sorted(platform.ports.items()) if name.startswith("ingress-tcp-")
         ),
     }
+
+
+def _ingress_address(platform: Platform) -> str:
+    """Where nodes and the gateway dial."""
+    return f"{platform.settings.public_host}:{platform.ports['ingress-tunnel']}"
 
 
 def _gateway(platform: Platform) -> dict[str, str]:
@@ -204,6 +214,7 @@ def _gateway(platform: Platform) -> dict[str, str]:
         "LATTICE_GATEWAY_TLS_CERT_FILE": str(files.gateway_tls),
         "LATTICE_GATEWAY_TLS_KEY_FILE": str(files.gateway_tls),
         "LATTICE_GATEWAY_CA_FILE": str(files.ca),
+        "LATTICE_GATEWAY_INGRESS_ADDRESSES": json.dumps([_ingress_address(platform)]),
         "LATTICE_GATEWAY_BOOTSTRAP_SECRET_FILE": str(bootstrap_secret_file(platform.data_dir)),
         "LATTICE_GATEWAY_OPERATOR_TOKEN_FILE": str(operator_token_file(platform.data_dir)),
     }
@@ -218,6 +229,7 @@ def _ingress(platform: Platform) -> dict[str, str]:
     return {
         "LATTICE_INGRESS_LISTEN_HOST": platform.settings.listen_host,
         "LATTICE_INGRESS_HTTP_PORT": str(platform.ports["ingress-http"]),
+        "LATTICE_INGRESS_TLS_PORT": str(platform.ports["ingress-tls"]),
         "LATTICE_INGRESS_TUNNEL_PORT": str(platform.ports["ingress-tunnel"]),
         "LATTICE_INGRESS_APPS_DOMAIN": platform.settings.apps_domain,
         "LATTICE_INGRESS_TLS_CERT_FILE": str(files.ingress_tls),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 pytest_plugins = [
+    "tests.fixtures.telling",
     "tests.fixtures.docker",
     "tests.fixtures.containers",
     "tests.fixtures.nats",
@@ -16,7 +17,6 @@ pytest_plugins = [
     "tests.fixtures.registry",
     "tests.fixtures.registry_world",
     "tests.fixtures.reliability",
-    "tests.fixtures.telling",
 ]
 
 

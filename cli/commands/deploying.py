@@ -71,7 +71,9 @@ def run(
     name: NameOption,
     ports: Annotated[
         list[str] | None,
-        typer.Option("--port", "-p", metavar="[NAME:]PORT[/tcp]", help="A port the container listens on."),
+        typer.Option(
+            "--port", "-p", metavar="[NAME:]PORT[/tcp|/tls]", help="A port the container listens on."
+        ),
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="A variable.")
@@ -112,6 +114,12 @@ def run(
         bool,
         typer.Option("--public", help="Give its ports public addresses, reached from any network."),
     ] = False,
+    domains: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--domain", metavar="NAME", help="A domain of your own for its first port; with --public."
+        ),
+    ] = None,
     sets: SetOption = None,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
@@ -125,7 +133,7 @@ def run(
         "name": name,
         "image": image,
         "command": argv,
-        "ports": [port | {"public": True} for port in published] if public else published,
+        "ports": run_options.opened(published, public=public, domains=domains or ()),
         "env": run_options.read_pairs(env or (), option="-e"),
         "secrets": run_options.read_secrets(secrets or ()),
         "volumes": [run_options.read_volume(volume) for volume in volumes or ()],

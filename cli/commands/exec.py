@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from typing import Annotated
-from urllib.parse import urlencode
 
 import typer
 
@@ -67,8 +66,5 @@ def _run(session: Session, name: str, request: Request, *, raw: bool) -> int:
 
     from cli import exec_session
 
-    client = session.client
-    query = urlencode({"project": session.project})
-    url = client.endpoint.url.replace("http", "ws", 1) + path_of("workloads", name, "exec") + f"?{query}"
-    headers = {key: value for key, value in client.headers().items() if key != "User-Agent"}
-    return asyncio.run(exec_session.run(client.endpoint, url, client.ssl, headers, request, raw=raw))
+    path, query = path_of("workloads", name, "exec"), {"project": session.project}
+    return asyncio.run(exec_session.run(session.client, path, query, request, raw=raw))

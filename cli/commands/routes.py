@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -32,10 +32,8 @@ def list_routes(session: Session) -> None:
         field("STATE", "state", whole=True),
     )
     workloads = session.client.listing(path_of("workloads"), project=session.project)["items"]
-    data = {
-        "items": [_row(workload, route) for workload in workloads for route in workload["routes"]],
-        "next_page_token": None,
-    }
+    rows = [row for workload in workloads for route in workload["routes"] for row in _rows(workload, route)]
+    data = {"items": rows, "next_page_token": None}
     session.screen.listing(
         data,
         columns,
@@ -70,10 +68,21 @@ def restore(session: Session, name: RouteArgument) -> None:
 def _reached(route: Mapping[str, Any]) -> str:
     if not route["public"]:
         return "on its node"
+    if not route.get("verified", True):
+        return f"not yet: {route['record']}"
     if route.get("taken_down"):
         return "closed by the operators"
     return "publicly, not encrypted" if route["plaintext"] else "publicly"
 
 
-def _row(workload: dict[str, Any], route: dict[str, Any]) -> dict[str, Any]:
-    return {**route, "state": workload["state"]}
+def _rows(workload: dict[str, Any], route: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The route itself, and each domain that is to lead to it."""
+    row = {**route, "state": workload["state"]}
+    yield row
+    for domain in route.get("domains") or ():
+        yield row | {
+            "url": domain["name"],
+            "host": domain["name"],
+            "verified": domain["verified"],
+            "record": domain["record"],
+        }

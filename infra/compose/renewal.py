@@ -48,7 +48,7 @@ def _issue(places: Places, settings: ComposeSettings, authorities: Authorities, 
         authorities,
         gateway_names=(settings.public_host, "gateway"),
         bus_names=(settings.public_host, BUS_SERVER),
-        ingress_names=(settings.public_host,),
+        ingress_names=(settings.public_host, "ingress"),
         now=now,
         lifetime=settings.lifetime,
     )

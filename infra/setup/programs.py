@@ -14,6 +14,7 @@ from infra.setup.commands import CommandFailed, SetupError, as_root, find_progra
 from infra.setup.policy_rc import services_kept_still
 
 _UNITS = Path("/etc/systemd/system")
+_SCRIPTS = Path("/etc/init.d")
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
@@ -72,4 +73,6 @@ def _keep_from_booting(program: Program) -> None:
     if program.unwanted_service:
         run(as_root(["mkdir", "-p", str(_UNITS)]))
         run(as_root(["ln", "-sf", "/dev/null", str(_UNITS / program.unwanted_service)]))
-        run(as_root(["update-rc.d", program.unwanted_service.removesuffix(".service"), "disable"]))
+        script = program.unwanted_service.removesuffix(".service")
+        if (_SCRIPTS / script).exists():
+            run(as_root(["update-rc.d", script, "disable"]))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from lattice import cron
+from lattice.contracts.domain_name import DomainName
 from lattice.contracts.environment_spec import CredentialRef, EnvName, EnvValue, SecretRef, no_nul
 from lattice.contracts.guard_spec import GuardSpec
 from lattice.contracts.nouns import Name
@@ -48,6 +49,7 @@ class Kind(StrEnum):
 class PortProtocol(StrEnum):
     HTTP = "http"
     TCP = "tcp"
+    TLS = "tls"  # with a certificate of its own: passed on unread, by the name that clients ask for
 
 
 class PullPolicy(StrEnum):
@@ -85,6 +87,17 @@ class PortSpec(SpecModel):
     )
 
     guard: GuardSpec | None = Field(None, description="of a public http port: who may come in")
+    domains: Annotated[tuple[DomainName, ...], Field(max_length=16)] = Field(
+        (), description="of a public http or tls port: names of your own that lead here, once DNS says so"
+    )
+
+    @model_validator(mode="after")
+    def _domains_are_of_public_names(self) -> Self:
+        if self.domains and not (self.public and self.protocol is not PortProtocol.TCP):
+            raise ValueError(
+                f"domains of port {self.name} lead nowhere: they are for http and tls ports that are public"
+            )
+        return self
 
     @model_validator(mode="after")
     def _guards_public_http(self) -> Self:

@@ -162,6 +162,16 @@ class PlanView(Noun):
     placements_missing: str = Field("", description="why nobody could say where the instances would go")
 
 
+class DomainView(Noun):
+    """A domain of somebody's own, and whether it leads to the route yet."""
+
+    name: str
+    verified: bool = Field(description="whether DNS says so: only then visitors are let in by this name")
+    reason: str = ""
+    record: str = Field(description="what is to be written in DNS")
+    checked_at: datetime | None = None
+
+
 class RouteView(Noun):
     url: str
     host: str
@@ -171,6 +181,7 @@ class RouteView(Noun):
     public: bool = Field(False, description="from any network; else on its node only")
     plaintext: bool = Field(False, description="public, and nothing says that it is encrypted")
     taken_down: str = Field("", description="why the platform's operators let nobody in")
+    domains: tuple[DomainView, ...] = ()
 
 
 class RolloutView(Noun):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,6 +23,8 @@ from lattice.clock import Clock
 from lattice.errors import LatticeError
 from lattice.ids import new_id
 from lattice.messaging import Bus
+from lattice.pki_files import client_context
+from lattice.settings import BusSettings
 from lattice.storage import Store
 from services.gateway import docs_page, housekeeping, openapi, problems
 from services.gateway.accounts import Accounts
@@ -31,12 +34,14 @@ from services.gateway.call import GuardedRoute
 from services.gateway.context import Gateway
 from services.gateway.edge import Edge, security_headers
 from services.gateway.fact_feed import FactFeed
+from services.gateway.ingress_link import IngressLink
 from services.gateway.open_streams import OpenStreams
 from services.gateway.passwords import Passwords
 from services.gateway.policy import NoPolicy, rule_for
 from services.gateway.routes import (
     addresses,
     apps,
+    forward,
     health,
     history,
     logs,
@@ -51,7 +56,20 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.sign_in import SignIns
 from services.gateway.throttle import Throttle
 
-_MODULES = (sign_in, users, nodes, workloads, addresses, apps, logs, terminal, platform, history, health)
+_MODULES = (
+    sign_in,
+    users,
+    nodes,
+    workloads,
+    addresses,
+    apps,
+    logs,
+    terminal,
+    forward,
+    platform,
+    history,
+    health,
+)
 
 
 def create_app(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) -> FastAPI:
@@ -105,7 +123,13 @@ def build_gateway(settings: GatewaySettings, bus: Bus, store: Store, clock: Cloc
         throttle=throttle,
         facts=FactFeed(bus, quiet_s=settings.stream_keepalive_s),
         streams=OpenStreams(store, clock),
+        ingress=IngressLink(settings.ingress_addresses, partial(_service_tls, settings.bus)),
     )
+
+
+def _service_tls(bus: BusSettings) -> ssl.SSLContext:
+    """With the certificate that the gateway shows to the bus: it says which of our services it is."""
+    return client_context(bus.ca_file, certificate_file=bus.cert_file, key_file=bus.key_file)
 
 
 def all_routes() -> list[BaseRoute]:
@@ -140,6 +164,7 @@ async def _running(gateway: Gateway, _app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             gateway.streams.end_all()
+            gateway.ingress.close()
             await gateway.facts.stop()
 
 

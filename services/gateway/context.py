@@ -13,6 +13,7 @@ from services.gateway.accounts import Accounts
 from services.gateway.audit import Trail
 from services.gateway.auth import Authenticator
 from services.gateway.fact_feed import FactFeed
+from services.gateway.ingress_link import IngressLink
 from services.gateway.open_streams import OpenStreams
 from services.gateway.settings import GatewaySettings
 from services.gateway.sign_in import SignIns
@@ -34,6 +35,7 @@ class Gateway:
     throttle: Throttle
     facts: FactFeed
     streams: OpenStreams
+    ingress: IngressLink
 
     async def bus_problem(self) -> str:
         """What is wrong with the link to the bus, in plain words; empty when nothing is."""

@@ -7,11 +7,11 @@ there; a node that falls silent ends the session, and a client that is gone lets
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from starlette.websockets import WebSocketDisconnect
 
+from lattice.cancelling import first_of
 from lattice.clock import Clock
 from lattice.contracts import catalogue
 from lattice.contracts.messages import ExecRequest, ExecSize, SessionFrame, SessionFrameKind
@@ -80,7 +80,7 @@ class ExecSession:
                 catalogue.EXEC, self._request(workload_id, instance, start), node_id=self._node_id
             )
             await self._socket.send_text(frames.started(self._session_id))
-            await _first_of(self._to_client(), self._from_client(), self._keep_alive(), self._until_ended())
+            await first_of(self._to_client(), self._from_client(), self._keep_alive(), self._until_ended())
         finally:
             self._stop_output()
             await subscription.stop()
@@ -157,16 +157,3 @@ class ExecSession:
         await self._bus.publish(
             catalogue.SESSION_IN, frame, body=item.data, node_id=self._node_id, session_id=self._session_id
         )
-
-
-async def _first_of(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends; raises what that one raised."""
-    tasks = [asyncio.ensure_future(item) for item in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

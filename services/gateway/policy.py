@@ -147,6 +147,7 @@ POLICY: Mapping[Route, Rule] = dict(
             "DELETE /v1/apps/{id}",
             "POST /v1/workloads/{id}/runs",
             "GET /v1/workloads/{id}/credentials",
+            "WS /v1/workloads/{id}/forward",
             "PUT /v1/secrets/{name}",
             "DELETE /v1/secrets/{name}",
         ),

@@ -29,6 +29,10 @@ class GatewaySettings(ProcessSettings):
     operator_token_file: Path | None = Field(
         None, description="holds an API token that is valid as the admin `operator` after each start"
     )
+    ingress_addresses: list[str] = Field(
+        default_factory=list,
+        description="host:port where nodes dial each ingress: `lattice forward` goes through one of them",
+    )
     max_body_bytes: int = Field(
         3 * 2**18,
         ge=1024,

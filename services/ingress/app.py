@@ -22,10 +22,12 @@ from lattice.messaging import Bus, Received, Subscription
 from lattice.process import Checks
 from lattice.renewing_tls import RenewingTls
 from services.ingress import metrics
+from services.ingress.guests import Guests
 from services.ingress.http_front import HttpFront
 from services.ingress.places import Places
 from services.ingress.settings import IngressSettings
 from services.ingress.tcp_front import TcpFront
+from services.ingress.tls_front import TlsFront
 from services.ingress.tunnels import Tunnels
 
 _DRAIN_S = 8.0
@@ -42,7 +44,11 @@ class Ingress:
         self.places = Places(self.tunnels, patience_s=settings.place_timeout_s)
         self.tunnels.on_node_came = self.places.node_came
         self.http = HttpFront(settings, self.places)
-        self.tcp = TcpFront(self.places, settings.listen_host, max_connections=settings.max_connections)
+        self.guests = Guests(self.places, max_connections=settings.max_connections)
+        self.tcp = TcpFront(self.guests, settings.listen_host)
+        self.tls = TlsFront(
+            self.guests, apps_domain=settings.apps_domain, hello_timeout_s=settings.head_timeout_s
+        )
         self._knows_routes = False
         self._subscriptions: list[Subscription] = []
         self._servers: list[asyncio.Server] = []
@@ -63,17 +69,17 @@ class Ingress:
                 ssl_handshake_timeout=_HANDSHAKE_WITHIN_S,
             ),
             await asyncio.start_server(self.http.serve, settings.listen_host, settings.http_port),
+            await loop.create_server(self.tls.stranger, settings.listen_host, settings.tls_port),
         ]
-        tunnel_port, http_port = self.ports
         logger.info(
-            "nodes dial {0}:{1}, visitors come to {0}:{2}", settings.listen_host, tunnel_port, http_port
+            "on {}: nodes dial {}, visitors come to {} (HTTP) and {} (TLS)", settings.listen_host, *self.ports
         )
 
     @property
-    def ports(self) -> tuple[int, int]:
-        """For nodes, for visitors."""
-        tunnel, http = (server.sockets[0].getsockname()[1] for server in self._servers)
-        return tunnel, http
+    def ports(self) -> tuple[int, int, int]:
+        """For nodes; for visitors over HTTP, over TLS that is not ours."""
+        tunnel, http, tls = (server.sockets[0].getsockname()[1] for server in self._servers)
+        return tunnel, http, tls
 
     async def ready(self) -> str:
         """A readiness check: it has to know the routes."""
@@ -85,7 +91,9 @@ class Ingress:
             await subscription.stop()
         for server in self._servers:
             server.close()
-        await asyncio.gather(self.http.drain(_DRAIN_S), self.tcp.close(_DRAIN_S))
+        self.tcp.close()
+        self.tls.close()
+        await asyncio.gather(self.http.drain(_DRAIN_S), self.guests.close(_DRAIN_S))
         self.tunnels.close()
 
     async def _take_route(self, received: Received[RouteDocument]) -> None:
@@ -100,8 +108,9 @@ class Ingress:
     def _take(self, document: RouteDocument) -> None:
         self.places.take(document)
         self.tcp.follow_routes()
+        self.guests.end_those_of_closed_routes()
         table = self.places.table
-        metrics.ROUTES.set(len(table.by_host) + len(table.by_port))
+        metrics.ROUTES.set(len(table.by_host) + len(table.by_tls_name) + len(table.by_port))
 
 
 @asynccontextmanager

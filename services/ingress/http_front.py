@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import parse_qs, urlsplit
 
 import h11
 from loguru import logger
@@ -19,6 +20,8 @@ from services.ingress.places import Led, Places
 from services.ingress.routing import Nowhere
 from services.ingress.settings import IngressSettings
 from services.ingress.visitor import Visitor, VisitorGone
+
+KNOWN_NAME = "/lattice/known-name"
 
 
 class HttpFront:
@@ -94,12 +97,21 @@ class HttpFront:
         host = next(value for name, value in headers if name == b"host").decode("latin-1")
         route = self._places.table.find(host, self._settings.apps_domain)
         if route is None:
-            await visitor.show(pages.no_such_name(host))
+            await visitor.show(self._known_name(request.target) or pages.no_such_name(host))
             return
         terms = self._terms(visitor, headers, route)
         refusal = await self._why_not(route, terms, headers)
         status = await (_shown(visitor, refusal) if refusal else self._lead(visitor, request, route, terms))
         metrics.ANSWERS.labels(route.project, route.workload_name, f"{status // 100}xx").inc()
+
+    def _known_name(self, target: bytes) -> Page | None:
+        """What a proxy in front asks before it gets a certificate for a name (Caddy's `ask`): whether it leads anywhere here."""
+        parts = urlsplit(target.decode("latin-1"))
+        if parts.path != KNOWN_NAME:
+            return None
+        (name,) = parse_qs(parts.query).get("domain", [""])[:1]
+        found = self._places.table.find(name, self._settings.apps_domain)
+        return pages.known_name(name) if found else pages.no_such_name(name)
 
     async def _why_not(self, route: RouteDocument, terms: Terms, headers: Headers) -> Page | None:
         if route.taken_down:

@@ -63,6 +63,10 @@ def no_such_name(host: str) -> Page:
     return Page(404, "There is nothing here", f"No workload has the public name {host or '(none)'}.")
 
 
+def known_name(name: str) -> Page:
+    return Page(200, name, "This name leads to a workload here, so a certificate for it is in order.")
+
+
 def too_slow_a_request() -> Page:
     return Page(408, "The request took too long", "Its head did not arrive in time.")
 

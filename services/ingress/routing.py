@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lattice.contracts.messages import RouteDocument, RouteEndpoint
+from lattice.contracts.spec import PortProtocol
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """The routes that exist, by host label, each in its newest document."""
+    """The routes that exist, each in its newest document: those over HTTP and those over TLS by host label, those over TCP by port."""
 
     by_id: Mapping[str, RouteDocument] = field(default_factory=dict)
     by_host: Mapping[str, RouteDocument] = field(default_factory=dict)
+    by_tls_name: Mapping[str, RouteDocument] = field(default_factory=dict)
     by_port: Mapping[int, RouteDocument] = field(default_factory=dict)
+    by_domain: Mapping[tuple[PortProtocol, str], RouteDocument] = field(default_factory=dict)
 
     def with_document(self, document: RouteDocument) -> RouteTable:
         """The table after a document came; one that is not newer changes nothing."""
@@ -25,15 +28,26 @@ class RouteTable:
         live = [each for each in by_id.values() if not each.released]
         return RouteTable(
             by_id,
-            {each.host: each for each in live if each.port is None},
+            {each.host: each for each in live if each.protocol is PortProtocol.HTTP},
+            {each.host: each for each in live if each.protocol is PortProtocol.TLS},
             {each.port: each for each in live if each.port is not None},
+            {(each.protocol, name): each for each in live for name in each.domains},
         )
 
     def find(self, host: str, apps_domain: str) -> RouteDocument | None:
-        """The route of a `Host` header: an exact name of ours, with or without a port."""
+        """The route of a `Host` header: an exact name of ours or a domain that was proved, with or without a port."""
         name = host.partition(":")[0].rstrip(".").lower()
-        label, dot, domain = name.partition(".")
-        return self.by_host.get(label) if dot and domain == apps_domain else None
+        return self.by_host.get(_label(name, apps_domain)) or self.by_domain.get((PortProtocol.HTTP, name))
+
+    def find_tls(self, name: str, apps_domain: str) -> RouteDocument | None:
+        """The route of a name that a TLS client asks for."""
+        return self.by_tls_name.get(_label(name, apps_domain)) or self.by_domain.get((PortProtocol.TLS, name))
+
+
+def _label(name: str, apps_domain: str) -> str:
+    """The first label of a name directly below the domain; "" for any other."""
+    label, dot, domain = name.partition(".")
+    return label if dot and domain == apps_domain else ""
 
 
 @dataclass(frozen=True, slots=True)

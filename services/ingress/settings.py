@@ -20,6 +20,12 @@ class IngressSettings(ProcessSettings):
     listen_host: str = "127.0.0.1"
     http_port: int = Field(0, ge=0, le=65535, description="for visitors; 0 chooses a free port")
     tunnel_port: int = Field(0, ge=0, le=65535, description="for nodes; 0 chooses a free port")
+    tls_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="for visitors of workloads that serve TLS themselves; 0 chooses a free port",
+    )
     apps_domain: str = Field(
         "apps.localhost", description="a route `web--default` is `web--default.<apps_domain>`"
     )

@@ -1,7 +1,7 @@
 """The connections of nodes: who they are, which of them is the newest session, and streams through them.
 
 A node proves itself with its certificate and says its session number first.  A higher session takes over: the links of the older one are ended,
-whatever they carry, because a half-open link answers nobody.  A lower one is told to go.
+whatever they carry, because a half-open link answers nobody.  A lower one is told to go.  The gateway dials too, for streams to any instance.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from cryptography import x509
 from loguru import logger
 from pydantic import ValidationError
 
-from lattice.contracts.messages import TunnelHello, TunnelTarget
+from lattice import pki
+from lattice.contracts.messages import TunnelCall, TunnelHello, TunnelTarget
 from lattice.errors import Invalid, LatticeError, Temporary, Unauthenticated
-from lattice.pki import node_id_of
 from lattice.tunnel_link import TunnelLink
+from lattice.tunnel_pipe import splice
 from lattice.tunnel_stream import TunnelStream
 from services.ingress import metrics
 
+GATEWAY = "gateway"
 PING_EVERY_S = 2.0
 # A node that moves to another network is not told of by TCP for minutes; a link that is silent for so long is given up.
 SILENT_AFTER_S = 6.0
@@ -42,6 +44,8 @@ class Tunnels:
         self._nodes: dict[str, _Node] = {}
         self._owners: dict[TunnelLink, str] = {}
         self._strangers: dict[TunnelLink, float] = {}
+        self._callers: set[TunnelLink] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self.on_node_came: Callable[[], None] = lambda: None
         """Told when a node is reachable that was not."""
 
@@ -51,10 +55,15 @@ class Tunnels:
         return frozenset(node_id for node_id, node in self._nodes.items() if node.links)
 
     def new_link(self) -> TunnelLink:
-        """The protocol for a connection that a node makes."""
-        return TunnelLink(
-            _refuse, dials=False, opened=self._opened, closed=self._closed, greeted=self._greeted
+        """The protocol for a connection that a node or a service makes."""
+        link = TunnelLink(
+            lambda stream, request: self._called(link, stream, request),
+            dials=False,
+            opened=self._opened,
+            closed=self._closed,
+            greeted=self._greeted,
         )
+        return link
 
     def open(self, node_id: str, target: TunnelTarget) -> TunnelStream:
         """A stream to a port of an instance, over the link of its node with the fewest.  Raises Temporary without a link."""
@@ -69,9 +78,9 @@ class Tunnels:
         loop = asyncio.get_running_loop()
         while True:
             now_s = loop.time()
-            for link in [*self._owners]:
+            for link in [*self._owners, *self._callers]:
                 if now_s - link.heard_at > SILENT_AFTER_S:
-                    logger.info("a link of node {} is silent: given up", self._owners[link])
+                    logger.info("a link of {} is silent: given up", self._owners.get(link, "a service"))
                     link.close()
                 elif link.is_open:
                     link.ping()
@@ -82,7 +91,7 @@ class Tunnels:
 
     def close(self) -> None:
         """End all links."""
-        for link in [*self._owners, *self._strangers]:
+        for link in [*self._owners, *self._strangers, *self._callers]:
             link.close()
 
     # ------------------------------------------------------------------------------------ what links tell
@@ -95,12 +104,14 @@ class Tunnels:
             link.close()  # once and first
             return
         try:
-            node_id, hello = _who(link), TunnelHello.model_validate_json(words)
+            certificate, hello = _shown_by(link), TunnelHello.model_validate_json(words)
+            if pki.service_of(certificate) == GATEWAY:
+                self._callers.add(link)
+            else:
+                self._take_in(pki.node_id_of(certificate), hello, link)
         except (LatticeError, ValidationError) as error:
             logger.warning("a link is refused: {}", error)
             link.close()
-            return
-        self._take_in(node_id, hello, link)
 
     def _take_in(self, node_id: str, hello: TunnelHello, link: TunnelLink) -> None:
         node = self._nodes.get(node_id)
@@ -129,10 +140,28 @@ class Tunnels:
 
     def _closed(self, link: TunnelLink) -> None:
         self._strangers.pop(link, None)
+        self._callers.discard(link)
         node_id = self._owners.pop(link, None)
         if node_id is not None:
             self._nodes[node_id].links.remove(link)
         metrics.LINKS.set(len(self._owners))
+
+    # ------------------------------------------------------------------------------------ what the gateway asks
+
+    def _called(self, link: TunnelLink, stream: TunnelStream, request: bytes) -> None:
+        if link not in self._callers:
+            raise Invalid("nodes open no streams to the ingress")
+        try:
+            call = TunnelCall.model_validate_json(request)
+            onward = self.open(call.node_id, call.target)
+        except ValidationError:
+            stream.refuse("the ingress does not understand what is asked")
+        except Temporary as error:
+            stream.refuse(error.detail)
+        else:
+            task = asyncio.get_running_loop().create_task(splice(stream, onward))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
 
 
 def is_refused(known: TunnelHello, found: TunnelHello) -> bool:
@@ -141,12 +170,8 @@ def is_refused(known: TunnelHello, found: TunnelHello) -> bool:
     return found.session < known.session or (same and found.boot_id != known.boot_id)
 
 
-def _who(link: TunnelLink) -> str:
+def _shown_by(link: TunnelLink) -> x509.Certificate:
     shown = link.peer_certificate()
     if shown is None:
-        raise Unauthenticated("a node shows its certificate")
-    return node_id_of(x509.load_der_x509_certificate(shown))
-
-
-def _refuse(_: TunnelStream, __: bytes) -> None:
-    raise Invalid("nodes open no streams to the ingress")
+        raise Unauthenticated("whoever dials shows a certificate")
+    return x509.load_der_x509_certificate(shown)

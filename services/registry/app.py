@@ -35,7 +35,9 @@ from services.registry import observed
 from services.registry.accept import TlsIssuer
 from services.registry.change import SYSTEM, Deps
 from services.registry.disk_watermark import DEFAULT_WATERMARK, Watermark
+from services.registry.dns import AskDns, resolver
 from services.registry.documents import Documents
+from services.registry.domain_checks import DomainChecks
 from services.registry.first_start import ensure_cluster
 from services.registry.handlers import serve_all
 from services.registry.image_registry import ImageRegistries
@@ -106,7 +108,9 @@ class Registry:
         mass_loss_hold: timedelta = MASS_LOSS_HOLD,
         watermark: Watermark = DEFAULT_WATERMARK,
         places: PublicPlaces = NO_PLACES,
+        ask_dns: AskDns | None = None,
     ) -> None:
+        self._ask_dns = ask_dns or resolver(())
         self.bus, clock = bus, clock or SystemClock()
         plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake, places=places)
         documents = Documents(plain, keys.vault, bus, places.ingresses)
@@ -152,6 +156,7 @@ class Registry:
         self.bus.on_connected(self._connected)
         background.start("relay", self.relay.run)
         background.start("sweep", Sweep(self.deps).run)
+        background.start("domains", DomainChecks(self.deps, self._ask_dns).run)
         background.start("judge", self.judge.run)
         background.start("reports asked for", self._ask_reports)
 
@@ -224,6 +229,7 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
             mass_loss_hold=timedelta(seconds=settings.mass_loss_hold_s),
             watermark=settings.disk_watermark,
             places=settings.places,
+            ask_dns=resolver(settings.dns_servers),
         )
         await registry.start(background)
         await system.watch(doorkeeper.look_at)

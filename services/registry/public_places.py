@@ -9,13 +9,19 @@ from lattice.errors import Invalid
 
 @dataclass(frozen=True, slots=True)
 class PublicPlaces:
-    """`ingresses` (host:port) are for nodes.  `apps_url` and `tcp_host` are for visitors, with `{host}` for the first label of a public name;
-    `tcp_ports` are those on which the ingresses may listen for what is not http."""
+    """`ingresses` (host:port) are for nodes.  `apps_url`, `tls_url` and `tcp_host` are for visitors, with `{host}` for the first label of a
+    public name; `tcp_ports` are those on which the ingresses may listen for what is neither http nor known by its name."""
 
     ingresses: tuple[str, ...] = ()
+    apps_domain: str = ""
     apps_url: str = ""
+    tls_url: str = ""
     tcp_host: str = ""
     tcp_ports: tuple[int, ...] = ()
+
+    def name_of(self, host: str) -> str:
+        """The whole public name of which `host` is the first label."""
+        return f"{host}.{self.apps_domain}"
 
 
 NO_PLACES = PublicPlaces()

@@ -40,6 +40,7 @@ from services.registry.relay import fact_of
 from services.registry.route_documents import route_view
 from services.registry.tables import (
     AuditRow,
+    DomainRow,
     FactHeadRow,
     FactRow,
     InstanceRow,
@@ -122,8 +123,9 @@ async def routes_of(
 ) -> dict[str, list[RouteView]]:
     """workload id -> its public addresses, in the order in which they were given."""
     found: dict[str, list[RouteView]] = {}
+    domains = await tx.find(DomainRow, workload_id=In(tuple(workload_ids)), order_by=("name", "id"))
     for row in await tx.find(RouteRow, workload_id=In(tuple(workload_ids)), released_at=None):
-        if (view := route_view(row, places)).url:
+        if (view := route_view(row, places, [each for each in domains if each.route_id == row.id])).url:
             found.setdefault(row.workload_id, []).append(view)
     return found
 

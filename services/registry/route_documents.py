@@ -9,9 +9,10 @@ from lattice.contracts.messages import RouteDocument, RouteEndpoint, RouteGuard
 from lattice.contracts.nouns import DesiredState, Health, Phase
 from lattice.contracts.spec import PortProtocol, PortSpec
 from lattice.contracts.states import is_ready
-from lattice.contracts.views import RouteView
+from lattice.contracts.views import DomainView, RouteView
+from services.registry.domain_rules import DomainState, record_for
 from services.registry.public_places import PublicPlaces
-from services.registry.tables import InstanceRow, RouteRow, WorkloadRow
+from services.registry.tables import DomainRow, InstanceRow, RouteRow, WorkloadRow
 
 
 def host_of(workload: str, project: str, port: str, *, is_first: bool) -> str:
@@ -34,8 +35,8 @@ def free_port(ports: Sequence[int], taken: Collection[int]) -> int | None:
     return next((port for port in ports if port not in taken), None)
 
 
-def route_view(row: RouteRow, places: PublicPlaces) -> RouteView:
-    """The route as people are told it; without an address where the platform has no ingress."""
+def route_view(row: RouteRow, places: PublicPlaces, domains: Sequence[DomainRow] = ()) -> RouteView:
+    """The route as people are told it, with its domains; without an address where the platform has no ingress."""
     url, host, port = _address(row, places)
     return RouteView(
         url=url,
@@ -46,6 +47,17 @@ def route_view(row: RouteRow, places: PublicPlaces) -> RouteView:
         public=True,
         plaintext=row.plaintext and row.port is not None,
         taken_down=row.taken_down,
+        domains=tuple(_domain_view(domain, row, places) for domain in domains),
+    )
+
+
+def _domain_view(domain: DomainRow, row: RouteRow, places: PublicPlaces) -> DomainView:
+    return DomainView(
+        name=domain.name,
+        verified=domain.state == DomainState.VERIFIED,
+        reason=domain.reason,
+        record=record_for(domain.name, places.name_of(row.host)),
+        checked_at=domain.checked_at,
     )
 
 
@@ -54,16 +66,23 @@ def _address(row: RouteRow, places: PublicPlaces) -> tuple[str, str, int]:
     if row.port is not None:
         host = places.tcp_host.replace("{host}", row.host)
         return (f"tcp://{host}:{row.port}" if host else ""), host, row.port
-    url = places.apps_url.replace("{host}", row.host)
+    template = places.tls_url if row.protocol == PortProtocol.TLS else places.apps_url
+    url = template.replace("{host}", row.host)
     parts = urlsplit(url)
-    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    port = parts.port or {"http": 80}.get(parts.scheme, 443)
     return (url, parts.hostname, port) if parts.hostname else ("", "", port)
 
 
 def route_document(
-    row: RouteRow, workload: WorkloadRow, instances: Sequence[InstanceRow], *, era: int, number: int
+    row: RouteRow,
+    workload: WorkloadRow,
+    instances: Sequence[InstanceRow],
+    *,
+    domains: tuple[str, ...],
+    era: int,
+    number: int,
 ) -> RouteDocument:
-    """The route as it is now; of one that is released only its end."""
+    """The route as it is now, with the `domains` that are proved to lead there; of one that is released only its end."""
     released = row.released_at is not None
     endpoints = (
         () if released else tuple(sorted(_endpoints(row, instances), key=lambda each: each.instance_id))
@@ -76,6 +95,7 @@ def route_document(
         port_name=row.port_name,
         protocol=PortProtocol(row.protocol),
         host=row.host,
+        domains=() if released else domains,
         port=row.port,
         guard=None if row.guard is None else RouteGuard.model_validate(row.guard),
         taken_down=row.taken_down,

@@ -14,9 +14,11 @@ from lattice.contracts.views import RouteView
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.messaging import Bus
 from lattice.storage import Not, Transaction
+from services.registry import domains
 from services.registry.change import Change, Deps
+from services.registry.domain_rules import DomainState
 from services.registry.route_documents import free_port, public_hosts, route_document, route_view
-from services.registry.tables import ClusterRow, InstanceRow, RevisionRow, RouteRow, WorkloadRow
+from services.registry.tables import ClusterRow, DomainRow, InstanceRow, RevisionRow, RouteRow, WorkloadRow
 
 _LONGEST_LABEL = 63
 PORTS_LOCK = "public-ports"
@@ -50,6 +52,9 @@ async def claim(change: Change, workload: WorkloadRow, revision: RevisionRow) ->
         if host not in wanted and row.released_at is None:
             change.tx.update(row, released_at=change.now)
     if wanted or known:
+        await change.tx.flush()
+        rows = await change.tx.find(RouteRow, workload_id=workload.id, lock=True)
+        await domains.claim(change, wanted, rows)
         await refresh(change, workload)
 
 
@@ -155,6 +160,8 @@ async def release(change: Change, workload: WorkloadRow) -> None:
     """A workload that is being removed is not led to any more."""
     for row in await change.tx.find(RouteRow, workload_id=workload.id, released_at=None, lock=True):
         change.tx.update(row, released_at=change.now)
+    for domain in await change.tx.find(DomainRow, workload_id=workload.id, lock=True):
+        change.tx.delete(domain)
     await refresh(change, workload)
 
 
@@ -167,8 +174,10 @@ async def refresh(change: Change, workload: WorkloadRow) -> None:
     instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None)
     cluster = await change.tx.get(ClusterRow, 1)
     era = cluster.era if cluster is not None else 0
+    verified = await change.tx.find(DomainRow, workload_id=workload.id, state=DomainState.VERIFIED)
     for row in rows:
-        document = route_document(row, workload, instances, era=era, number=row.number + 1)
+        names = tuple(sorted(domain.name for domain in verified if domain.route_id == row.id))
+        document = route_document(row, workload, instances, domains=names, era=era, number=row.number + 1)
         if not _says_the_same(row, document):
             change.tx.update(
                 row, document=document.model_dump(mode="json"), number=document.number, unpublished=True

@@ -32,10 +32,18 @@ class RegistrySettings(ProcessSettings):
     apps_url: str = Field(
         "", description="how visitors reach a public name: http://{host}.apps.localhost:8080"
     )
+    tls_url: str = Field(
+        "",
+        description="how they reach one whose workload has its own certificate: tls://{host}.apps.localhost:8445",
+    )
     tcp_host: str = Field(
         "", description="the host of public tcp ports: 127.0.0.1, or {host}.apps.example.com"
     )
     tcp_ports: str = Field("", description="ports of the ingresses for public tcp ports: 20000-20015")
+    dns_servers: list[str] = Field(
+        default_factory=list,
+        description="whom to ask about domains of people's own, address or address:port; default: as this machine does",
+    )
     ingress_addresses: list[str] = Field(default_factory=list, description="host:port that nodes dial")
     suspect_after_s: float = Field(7.0, gt=0, description="silence after which a node is suspect")
     unreachable_after_s: float = Field(13.0, gt=0, description="silence after which a node is unreachable")
@@ -67,7 +75,9 @@ class RegistrySettings(ProcessSettings):
         """Where the ingresses are."""
         return PublicPlaces(
             ingresses=tuple(self.ingress_addresses),
+            apps_domain=self.apps_domain,
             apps_url=self.apps_url,
+            tls_url=self.tls_url,
             tcp_host=self.tcp_host,
             tcp_ports=read_ports(self.tcp_ports),
         )

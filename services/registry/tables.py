@@ -202,6 +202,30 @@ class RouteRow(Row, table=True):
     version: int = 1
 
 
+class DomainRow(Row, table=True):
+    """A domain of somebody's own that is to lead to a route; it does once it is verified.  It belongs to its workload's lock."""
+
+    __tablename__ = "domain"
+    __table_args__ = (
+        Index("domain_route", "route_id", "name", unique=True),
+        Index("domain_verified", "name", unique=True, postgresql_where=text("state = 'verified'")),
+        Index("domain_workload", "workload_id"),
+        Index("domain_due", "next_check_at"),
+    )
+    id: str = Field(primary_key=True)
+    name: str
+    route_id: str
+    workload_id: str
+    project: str
+    state: str
+    reason: str
+    created_at: datetime = _at()
+    next_check_at: datetime = _at()
+    checked_at: datetime | None = _at(nullable=True)
+    failing_since: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
 class WorkloadRow(Row, table=True):
     """A named thing that a project wants running.  `generation` rises with everything that placements depend on.
 

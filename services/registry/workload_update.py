@@ -181,7 +181,8 @@ def _of_containers(spec: WorkloadSpec) -> dict[str, Any]:
     restart = spec.restart.model_copy(update={"reschedule_after": None})
     # By which name a port is reached, and by whom, its container need not know.
     ports = tuple(
-        port.model_copy(update={"public": False, "plaintext": False, "guard": None}) for port in spec.ports
+        port.model_copy(update={"public": False, "plaintext": False, "guard": None, "domains": ()})
+        for port in spec.ports
     )
     own = spec.model_copy(update={"restart": restart, "ports": ports})
     return own.model_dump() | dict.fromkeys(_ABOUT_NO_CONTAINER)

@@ -324,6 +324,31 @@ async def test_a_terminal_needs_an_operator(
     assert agent.requests == []
 
 
+@pytest.mark.parametrize(
+    ("role", "query", "status", "said"),
+    [
+        (Role.VIEWER, "?port=8080", 403, "needs the role deployer"),
+        (Role.DEPLOYER, "", 422, "Say which port"),
+        (Role.DEPLOYER, "?port=8080&slot=x", 422, "slot is the number"),
+        (Role.DEPLOYER, "?port=8080&host=elsewhere", 422, "host"),
+        (Role.DEPLOYER, "?port=9", 404, "web has no port 9"),
+        (Role.DEPLOYER, "?port=8080", 503, "This platform has no ingress"),
+    ],
+)
+async def test_a_connection_to_a_port_is_refused_with_words(
+    served: Served, agent: StubAgent, role: Role, query: str, status: int, said: str
+) -> None:
+    await served.world.add_user("ada", {"default": role})
+    url = f"wss://127.0.0.1:{served.port}/v1/workloads/web/forward{query}"
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(
+            url, ssl=pki_files.client_context(served.ca_file), additional_headers=served.world.headers("ada")
+        ):
+            pass
+    answer = json.loads(refused.value.response.body or b"")
+    assert refused.value.response.status_code == status and said in answer["detail"]
+
+
 async def test_a_terminal_without_a_token_or_workload_is_refused(served: Served, agent: StubAgent) -> None:
     for as_, name, status in ((None, "web", 401), ("admin", "other", 404)):
         with pytest.raises(InvalidStatus) as refused:

@@ -18,7 +18,7 @@ from lattice.contracts.messages import (
     WorkloadCommand,
 )
 from lattice.contracts.nouns import Health, Phase, PortMapping
-from lattice.contracts.spec import PortSpec
+from lattice.contracts.spec import PortProtocol, PortSpec
 from lattice.errors import Conflict, Invalid, NotFound
 from lattice.testing import MemoryBus
 from services.registry import credentials, reading, routes, workload_update, workloads
@@ -148,7 +148,10 @@ async def test_names_that_dns_has_no_room_for_are_refused(world: World) -> None:
 # --- what is not http --------------------------------------------------------------------------------------
 
 PLACES = PublicPlaces(
-    apps_url="http://{host}.apps.localhost:8080", tcp_host="127.0.0.1", tcp_ports=(20000, 20001)
+    apps_url="http://{host}.apps.localhost:8080",
+    tls_url="tls://{host}.apps.localhost:8445",
+    tcp_host="127.0.0.1",
+    tcp_ports=(20000, 20001),
 )
 DB_PORT = {"name": "postgres", "port": 5432, "protocol": "tcp", "public": True}
 
@@ -195,6 +198,20 @@ async def test_nobody_publishes_a_readable_port_by_mistake(world: World) -> None
     await world.create(name="mine", image="db:1", ports=[port | {"plaintext": True}])
     (view,) = (await reading.get_workload(world.deps, GetByName(ref="mine"))).routes
     assert view.plaintext
+
+
+async def test_a_port_with_its_own_certificate_is_found_by_name_and_takes_no_public_port(
+    world: World,
+) -> None:
+    world = with_places(world)
+    port = {"name": "https", "port": 8443, "protocol": "tls", "public": True}
+    await world.create(name="own", image="web:1", ports=[port])
+    (view,) = (await reading.get_workload(world.deps, GetByName(ref="own"))).routes
+    assert (view.url, view.port, view.plaintext) == ("tls://own--default.apps.localhost:8445", 8445, False)
+    document = (await told(world))["own--default"]
+    assert document.protocol is PortProtocol.TLS and document.port is None
+    with pytest.raises(ValueError, match="plaintext of port https says nothing"):
+        PortSpec.model_validate(port | {"plaintext": True})
 
 
 def test_plaintext_is_said_of_public_tcp_ports_only() -> None:

@@ -89,6 +89,7 @@ from lattice.contracts.messages.routes import (
     RouteDocument,
     RouteEndpoint,
     RouteGuard,
+    TunnelCall,
     TunnelHello,
     TunnelTarget,
 )
@@ -211,6 +212,7 @@ __all__ = [
     "TriedPlacement",
     "TriedPlacements",
     "TryPlacements",
+    "TunnelCall",
     "TunnelHello",
     "TunnelTarget",
     "UnplaceableInstance",

@@ -36,6 +36,9 @@ class RouteDocument(Noun):
     port_name: Name
     protocol: PortProtocol
     host: str = Field(description="the first label of the name: `web--default`, `admin--web--default`")
+    domains: tuple[str, ...] = Field(
+        (), description="names of somebody's own that lead here as well, proved by DNS"
+    )
     port: int | None = Field(None, description="where the ingress listens for it, if it is not http")
     guard: RouteGuard | None = None
     taken_down: Said = Field("", description="why the platform's operators let nobody in")
@@ -59,6 +62,19 @@ class TunnelHello(Noun):
 
     boot_id: str = Field(max_length=64)
     session: int = Field(ge=0)
+
+
+class TunnelCall(Noun):
+    """What one of our own services asks of an ingress that it dials: a stream to a port of an instance, on whichever node."""
+
+    node_id: Id
+    instance_id: Id
+    container_port: int = Field(ge=1, le=65535)
+
+    @property
+    def target(self) -> TunnelTarget:
+        """What the node is asked then."""
+        return TunnelTarget(instance_id=self.instance_id, container_port=self.container_port)
 
 
 class TunnelTarget(Noun):

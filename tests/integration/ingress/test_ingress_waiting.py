@@ -104,7 +104,7 @@ async def test_over_tcp_the_first_words_and_their_end_are_kept(world: IngressWor
     async with asyncio.timeout(10):
         assert await reader.read() == words
     writer.close()
-    await world.until(lambda: not world.ingress.tcp._guests and not any(world.ingress.places.busy.values()))
+    await world.until(lambda: not world.ingress.guests._here and not any(world.ingress.places.busy.values()))
 
 
 async def test_over_tcp_the_end_may_come_before_any_word(world: IngressWorld) -> None:
@@ -121,23 +121,23 @@ async def test_over_tcp_the_end_may_come_before_any_word(world: IngressWorld) ->
 async def test_over_tcp_who_waits_may_leave_and_is_broken_off_in_the_end(world: IngressWorld) -> None:
     port, reader, writer = await early(world)
     _, leaving = await asyncio.open_connection("127.0.0.1", port)
-    await world.until(lambda: len(world.ingress.tcp._guests) == 2)
+    await world.until(lambda: len(world.ingress.guests._here) == 2)
     break_off(leaving.transport)  # type: ignore[arg-type]
-    await world.until(lambda: len(world.ingress.tcp._guests) == 1)
+    await world.until(lambda: len(world.ingress.guests._here) == 1)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await reader.readexactly(1)
     writer.close()
-    await world.until(lambda: not world.ingress.tcp._guests)
+    await world.until(lambda: not world.ingress.guests._here)
 
 
 async def test_over_tcp_a_take_down_ends_who_waits(world: IngressWorld) -> None:
     port, reader, writer = await early(world)
-    await world.until(lambda: bool(world.ingress.tcp._guests))
+    await world.until(lambda: bool(world.ingress.guests._here))
     await world.route("db", protocol=PortProtocol.TCP, port=port, taken_down="spam")
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await reader.readexactly(1)
     writer.close()
-    await world.until(lambda: not world.ingress.tcp._guests)
+    await world.until(lambda: not world.ingress.guests._here)
 
 
 async def test_over_tcp_they_talk_as_usual_afterwards(world: IngressWorld) -> None:

@@ -1,0 +1,64 @@
+"""What the routes with a WebSocket share: who may open one, and how one is refused, told of a failure, and closed.
+
+The credential comes in the Authorization header or, from a browser, as the subprotocol `lattice.bearer.<token>`; never in the URL.
+"""
+
+from __future__ import annotations
+
+from fastapi import WebSocket
+from starlette.websockets import WebSocketState
+
+from lattice.errors import Invalid, LatticeError
+from services.gateway import exec_frames as frames
+from services.gateway import problems, requests
+from services.gateway.call import Call, admit
+from services.gateway.policy import rule_for
+
+NORMAL = 1000
+_BEARER = "lattice.bearer."
+_REFUSED, _FAILED = 1008, 1011
+
+
+async def admitted(socket: WebSocket, path: str, *, query: frozenset[str]) -> Call:
+    """The call of a client that may open this socket.  Raises what is to be answered instead."""
+    requests.check_query(socket.query_params, query | {"project"})
+    requests.check_text(socket.query_params, socket.path_params.values(), b"")
+    return await admit(socket, rule_for("WS", path), authorization=_authorization(socket))
+
+
+def _authorization(socket: WebSocket) -> str | None:
+    for protocol in socket.scope["subprotocols"]:
+        if protocol.startswith(_BEARER):
+            return f"Bearer {protocol.removeprefix(_BEARER)}"
+    return socket.headers.get("authorization")
+
+
+async def accept(socket: WebSocket, protocol: str) -> None:
+    """Open the socket, with the protocol if the client knows it by name."""
+    await socket.accept(subprotocol=protocol if protocol in socket.scope["subprotocols"] else None)
+
+
+async def deny(socket: WebSocket, error: LatticeError) -> None:
+    """Answer instead of opening it."""
+    request_id = socket.scope["state"]["request_id"]
+    response = problems.answer_for(error, path=socket.url.path, request_id=request_id)
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(response)
+    else:
+        await socket.close(_REFUSED, error.code)
+
+
+async def tell(socket: WebSocket, error: LatticeError) -> None:
+    """Say why it is over, and close it."""
+    if socket.application_state is WebSocketState.CONNECTED:
+        await socket.send_text(frames.failed(error.code, error.detail))
+    await close(socket, _REFUSED if isinstance(error, Invalid) else _FAILED)
+
+
+async def close(socket: WebSocket, code: int = NORMAL) -> None:
+    """Close it, unless either side has."""
+    if (
+        socket.client_state is WebSocketState.CONNECTED
+        and socket.application_state is WebSocketState.CONNECTED
+    ):
+        await socket.close(code)

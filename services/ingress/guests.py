@@ -1,0 +1,150 @@
+"""Visitors whose bytes are passed on unread: each is spliced to a stream that leads to an instance.
+
+Those over TCP are known by the port that they came to, those over TLS by the name that they ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from lattice.contracts.messages import RouteDocument
+from lattice.tunnel_stream import LocalSide, break_off
+from services.ingress import metrics
+from services.ingress.places import Led, Places
+from services.ingress.routing import Nowhere
+
+# A laptop that vanished with a connection open is noticed within three minutes: an idle session of a database has no end of its own.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 120, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
+
+
+class Guests:
+    """Those who are here now."""
+
+    def __init__(self, places: Places, *, max_connections: int) -> None:
+        self.places, self.max_connections = places, max_connections
+        self._here: set[Guest | Waiting] = set()
+
+    def __len__(self) -> int:
+        return len(self._here)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more is taken."""
+        return len(self._here) >= self.max_connections
+
+    def received(self, route: RouteDocument) -> asyncio.Protocol:
+        """The protocol of a new connection to a route."""
+        if route.taken_down or self.is_full:
+            return Unwanted()
+        led = self.places.lead(route)
+        if isinstance(led, Led):
+            return Guest(self, route.route_id, led)
+        return Waiting(self, route) if led.passing else Unwanted()
+
+    def end_those_of_closed_routes(self) -> None:
+        """Break off whoever came by a route that was taken down."""
+        routes = self.places.table.by_id
+        for guest in [*self._here]:
+            if (route := routes.get(guest.route_id)) is not None and route.taken_down:
+                break_off(guest.transport)
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait until they have gone; end those who are left after the time."""
+        until_s = asyncio.get_running_loop().time() + timeout_s
+        while self._here and asyncio.get_running_loop().time() < until_s:
+            await asyncio.sleep(0.05)
+        for guest in [*self._here]:
+            break_off(guest.transport)
+
+    def arrived(self, guest: Guest | Waiting) -> None:
+        """A connection stands."""
+        self._here.add(guest)
+        metrics.TCP_VISITORS.set(len(self._here))
+
+    def left(self, guest: Guest | Waiting) -> None:
+        """It is over, or goes on as another."""
+        self._here.discard(guest)
+        metrics.TCP_VISITORS.set(len(self._here))
+
+
+class Guest(LocalSide):
+    """A visitor's connection, spliced to a stream."""
+
+    def __init__(self, guests: Guests, route_id: str, led: Led) -> None:
+        super().__init__(led.stream)
+        self._guests, self.route_id, self._instance_id = guests, route_id, led.instance_id
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._guests.arrived(self)
+        self._guests.places.busy[self._instance_id] += 1
+        _keep_alive(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._guests.left(self)
+        self._guests.places.busy[self._instance_id] -= 1
+        super().connection_lost(error)
+
+
+class Waiting(asyncio.Protocol):
+    """A visitor for whom there is no place yet: their first words are kept, and no more are read until they go on as a guest."""
+
+    def __init__(self, guests: Guests, route: RouteDocument) -> None:
+        self._guests, self._route, self.route_id = guests, route, route.route_id
+        self._first_words, self._has_ended = b"", False
+        self.transport: asyncio.Transport
+        self._task: asyncio.Task[None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self._guests.arrived(self)
+        self._task = asyncio.get_running_loop().create_task(self._go_on())
+
+    def data_received(self, data: bytes) -> None:
+        self._first_words += data
+        self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._has_ended = True
+        return True  # as a guest they may still be answered
+
+    async def _go_on(self) -> None:
+        led = await self._guests.places.lead_soon(self._route)
+        if isinstance(led, Nowhere):
+            break_off(self.transport)
+            return
+        self._guests.left(self)
+        hand_over(self.transport, Guest(self._guests, self.route_id, led), self._first_words)
+        if self._has_ended:
+            self.transport.get_protocol().eof_received()  # type: ignore[attr-defined]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._task.cancel()
+        self._guests.left(self)
+
+
+class Unwanted(asyncio.Protocol):
+    """A connection that leads nowhere now; TCP has no words for why."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        break_off(transport)  # type: ignore[arg-type]
+
+
+def hand_over(transport: asyncio.Transport, protocol: asyncio.Protocol, first_words: bytes) -> None:
+    """Let a connection go on under another protocol, which is told what was read already."""
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    if transport.is_closing():
+        return
+    transport.resume_reading()
+    if first_words:
+        protocol.data_received(first_words)
+
+
+def _keep_alive(transport: asyncio.BaseTransport) -> None:
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
