@@ -3,6 +3,9 @@
 A report speaks of everything, so while many containers are on their way the moment is longer: else starting a hundred would mean hundreds of
 reports of a hundred each, and cost the platform half as much as the Engine.  One container on its way is told of at once.
 
+That nothing has changed is news as well: an update waits until what is new has served for a while, and silence proves nothing.  So in the half
+minute after a change it is said more often.
+
 Nothing waits here for the bus: while it is away only the newest state matters, and that is told when it is back.
 """
 
@@ -20,6 +23,8 @@ from lattice.messaging import Bus
 
 COALESCE_S, LONGEST_COALESCE_S = 0.02, 0.5
 EVERY_S = 30.0
+# A little later than the times for which people let an update watch what is new: 5 s where nothing else is said, 10 s, 20 s, 30 s.
+_STILL_SO_S = (6.0, 11.0, 21.0, 31.0)
 _RETRY_S = 1.0
 
 _ON_THEIR_WAY = frozenset({Phase.PENDING, Phase.PULLING, Phase.STARTING, Phase.STOPPING})
@@ -33,6 +38,11 @@ def coalesce_s(told: ObservedDocument | None) -> float:
     return min(LONGEST_COALESCE_S, COALESCE_S * max(1, on_their_way))
 
 
+def pause_s(quiet_s: float, *, every_s: float = EVERY_S) -> float:
+    """How long until the next report, when the last change was told `quiet_s` ago."""
+    return min(every_s, next((at_s - quiet_s for at_s in _STILL_SO_S if at_s > quiet_s), every_s))
+
+
 class Reporter:
     """Sends observed documents, each with a higher counter."""
 
@@ -42,7 +52,7 @@ class Reporter:
         self._sent: ObservedDocument | None = None
         self._changed = asyncio.Event()
         self._forced = True
-        self._due_s = 0.0
+        self._due_s = self._news_s = 0.0
 
     def changed(self) -> None:
         """Something may look different now."""
@@ -70,7 +80,9 @@ class Reporter:
         told = self._sent is not None and _same(document, self._sent)
         if told and not self._forced and now_s < self._due_s:
             return
-        self._due_s = now_s + self._every_s
+        if not told:
+            self._news_s = now_s
+        self._due_s = now_s + pause_s(now_s - self._news_s, every_s=self._every_s)
         try:
             msg_id = f"{document.boot_id}-{document.counter}"
             await self._bus.append(STATUS, document, msg_id=msg_id, node_id=self._node_id)

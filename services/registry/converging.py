@@ -6,17 +6,20 @@ for workloads that are not settled.  The operations that wait for the goal are b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
+from lattice.storage import In, Transaction
 from services.registry import accept, displacing, moving, operations, releasing, routes
 from services.registry.change import Change
 from services.registry.last_exits import newest_words
 from services.registry.lifecycle import Moves, converge
 from services.registry.operations import CONVERGING, Kind
 from services.registry.rollout import Verdict, judge
-from services.registry.standing import Standing
-from services.registry.tables import InstanceRow, RolloutRow, VolumeRow, WorkloadRow
+from services.registry.standing import Standing, way_back
+from services.registry.tables import InstanceRow, NodeRow, RolloutRow, VolumeRow, WorkloadRow
 from services.registry.workload_rows import (
     bury,
     current_revision,
@@ -24,6 +27,7 @@ from services.registry.workload_rows import (
     newest_instances,
     nodes_away,
     tell,
+    touch_nodes,
 )
 
 # Each look follows from what the one before did: take away, make, turn back, take away.
@@ -74,9 +78,12 @@ async def go_back(change: Change, workload: WorkloadRow) -> bool:
     """Give an update up that is under way: the earlier revision is the goal again, what is new is ordered gone.  False without one, or
     where no earlier revision has worked."""
     rollout = await active_rollout(change, workload.id)
-    if rollout is None or rollout.from_revision is None:
+    if rollout is None:
         return False
     instances = await lock_instances(change, workload.id)
+    number = way_back(rollout, instances)
+    if number is None:
+        return False
     await bury(
         change,
         [
@@ -85,8 +92,13 @@ async def go_back(change: Change, workload: WorkloadRow) -> bool:
             if row.revision == rollout.to_revision and row.desired != DesiredState.REMOVED
         ],
     )
-    change.tx.update(workload, revision=rollout.from_revision, generation=workload.generation + 1)
+    _head_back(change, workload, rollout, number)
     return True
+
+
+def _head_back(change: Change, workload: WorkloadRow, rollout: RolloutRow, number: int) -> None:
+    change.tx.update(rollout, from_revision=number)
+    change.tx.update(workload, revision=number, generation=workload.generation + 1)
 
 
 async def _load(change: Change, workload: WorkloadRow) -> Standing:
@@ -99,8 +111,16 @@ async def _load(change: Change, workload: WorkloadRow) -> Standing:
         await active_rollout(change, workload.id),
         await nodes_away(change.tx),
         await displacing.see(change.tx, instances, app_id=workload.app_id),
+        await _seen_until(change.tx, instances),
         change.now,
     )
+
+
+async def _seen_until(tx: Transaction, instances: Sequence[InstanceRow]) -> dict[str, datetime]:
+    """Of the nodes where something has yet to prove itself: up to when they were seen."""
+    watched = {row.node_id for row in instances if row.node_id and row.ready_since and not row.proven}
+    nodes = await tx.find(NodeRow, id=In(tuple(watched))) if watched else []
+    return {node.id: node.observed_at for node in nodes if node.observed_at is not None}
 
 
 async def _move(change: Change, standing: Standing) -> Moves:
@@ -116,6 +136,8 @@ async def _move(change: Change, standing: Standing) -> Moves:
         await bury(change, retired)
     if moves.create_slots:
         before = await newest_instances(change.tx, standing.workload)
+        # From now on the room beside their data is theirs to take: the scheduler has to see it.
+        await touch_nodes(change, [row for row in before.values() if row.has_volume])
         fresh = accept.new_instances(
             change, standing.workload, standing.revision, slots=moves.create_slots, before=before
         )
@@ -134,7 +156,7 @@ def _judge(standing: Standing, moves: Moves) -> Verdict | None:
         RolloutState(rollout.state),
         standing.spec.update,
         standing.newcomers,
-        has_way_back=rollout.from_revision is not None,
+        has_way_back=standing.way_back is not None,
         settled=moves.settled,
         now=standing.now,
     )
@@ -147,12 +169,11 @@ async def _turn(change: Change, standing: Standing, moves: Moves) -> bool:
         return False
     ended = change.now if verdict.state.ended else None
     change.tx.update(rollout, state=verdict.state, reason=verdict.reason or rollout.reason, ended_at=ended)
+    number = standing.way_back if verdict.state is RolloutState.ROLLING_BACK else None
+    if number is not None:
+        _head_back(change, standing.workload, rollout, number)
     _tell(change, standing.workload, rollout, verdict.state)
-    if verdict.state is not RolloutState.ROLLING_BACK or rollout.from_revision is None:
-        return False
-    workload = standing.workload
-    change.tx.update(workload, revision=rollout.from_revision, generation=workload.generation + 1)
-    return True
+    return number is not None
 
 
 def _tell(change: Change, workload: WorkloadRow, rollout: RolloutRow, state: RolloutState) -> None:

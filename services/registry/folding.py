@@ -100,8 +100,11 @@ async def fold_document(change: Change, node: NodeRow, document: ObservedDocumen
     touched: set[str] = set()
     for row in rows:
         key = ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch)
-        if key in seen and _apply(change, row, fold(row, seen[key], change.now), node):
-            touched.add(row.workload_id)
+        if key in seen:
+            is_news = _apply(change, row, fold(row, seen[key], change.now), node)
+            # That it still serves is news to whoever watches whether it will.
+            is_watched = not row.proven and row.ready_since is not None
+            touched |= {row.workload_id} if is_news or is_watched else set()
         if is_proven_gone(row, document, shown):
             _end(change, node, row)
             touched.add(row.workload_id)

@@ -99,6 +99,7 @@ def _take_in(change: Change, node: NodeRow, document: ObservedDocument, *, takeo
         write_node(
             change,
             node,
+            observed_at=change.now,
             inventory=document.inventory.model_dump(mode="json"),
             quarantined=[found.model_dump(mode="json") for found in document.quarantined],
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from lattice.contracts.messages import (
@@ -30,6 +30,7 @@ from services.registry import operations
 from services.registry.app_places import homes_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
+from services.registry.held_room import held
 from services.registry.node_rows import other_sight
 from services.registry.node_views import schedulable_node
 from services.registry.placement_wishes import placement_requests
@@ -61,7 +62,7 @@ async def scheduling_snapshot(deps: Deps, request: SchedulingQuery) -> Schedulin
         cluster, at = await _cluster(tx), deps.now()
         rows = await _nodes_asked_for(tx, request)
         nodes = [row for row in rows if _is_member(row)]
-        placed = await _placed_on(tx, nodes)
+        placed = await _placed_on(tx, nodes, at)
         wanted = await _wanted(tx, request.workload_ids) if request.after is None else []
         requests = await placement_requests(tx, wanted)
         images = request.image_ids | {each.image_id for each in requests if each.image_id is not None}
@@ -105,7 +106,7 @@ async def commit_placements(deps: Deps, request: CommitPlacements) -> Placements
         cluster = await _cluster(change.tx, lock=True)
         if request.term != cluster.term:
             raise Conflict(f"term {request.term} is over: {cluster.leader} leads with term {cluster.term}")
-        ground = await _ground(change.tx, request)
+        ground = await _ground(change.tx, request, change.now)
         accepted, refused = [], []
         for placement in request.placements:
             problem = await _commit(change, placement, ground)
@@ -134,7 +135,7 @@ class _Ground:
     homeless: dict[str, list[VolumeRow]]
 
 
-async def _ground(tx: Transaction, request: CommitPlacements) -> _Ground:
+async def _ground(tx: Transaction, request: CommitPlacements, now: datetime) -> _Ground:
     """Read and lock it, in the order of `tables.LOCK_ORDER`; and lock the instances that are told to have no place."""
     placements = request.placements
     told = {each.instance_id for each in request.unplaceable}
@@ -144,7 +145,7 @@ async def _ground(tx: Transaction, request: CommitPlacements) -> _Ground:
     workloads = await tx.find(WorkloadRow, id=workload_ids)
     nodes = await tx.find(NodeRow, id=node_ids, lock=True)
     instances = await tx.find(InstanceRow, id=instance_ids, lock=True)
-    placed = await _placed_on(tx, nodes)
+    placed = await _placed_on(tx, nodes, now)
     volumes = await tx.find(VolumeRow, workload_id=workload_ids, removed_at=None, node_id=None, lock=True)
     homeless: dict[str, list[VolumeRow]] = {}
     for volume in volumes:
@@ -166,11 +167,15 @@ async def _cluster(tx: Transaction, *, lock: bool = False) -> ClusterRow:
     return row
 
 
-async def _placed_on(tx: Transaction, nodes: Sequence[NodeRow]) -> dict[str, list[InstanceRow]]:
+async def _placed_on(
+    tx: Transaction, nodes: Sequence[NodeRow], now: datetime
+) -> dict[str, list[InstanceRow]]:
+    """What has room on each node, and what had it and will have it again."""
     if not nodes:
         return {}
-    placed: dict[str, list[InstanceRow]] = {}
-    for row in await tx.find(InstanceRow, node_id=In(tuple(node.id for node in nodes)), gone_at=None):
+    node_ids, placed = tuple(node.id for node in nodes), dict[str, list[InstanceRow]]()
+    there = await tx.find(InstanceRow, node_id=In(node_ids), gone_at=None)
+    for row in [*there, *await held(tx, node_ids, now)]:
         placed.setdefault(row.node_id or "", []).append(row)
     return placed
 

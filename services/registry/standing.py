@@ -5,7 +5,7 @@ Nothing here loads or writes; `converging` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -33,6 +33,8 @@ class Standing:
     rollout: RolloutRow | None
     away: frozenset[str]
     sights: Sights
+    # node id -> up to when what is known of its containers was seen
+    seen_until: Mapping[str, datetime]
     now: datetime
 
     @cached_property
@@ -91,7 +93,11 @@ class Standing:
         return row.proven or row.ended or not self._is_replacing or self._has_served(row)
 
     def _has_served(self, row: InstanceRow) -> bool:
-        return row.ready_since is not None and self.now - row.ready_since >= self._healthy_for
+        """Silence is no proof: while a node or the database cannot be heard, no time passes."""
+        until = self.seen_until.get(row.node_id or "")
+        return (
+            row.ready_since is not None and until is not None and until - row.ready_since >= self._healthy_for
+        )
 
     @property
     def _healthy_for(self) -> timedelta:
@@ -101,6 +107,11 @@ class Standing:
     def newly_proven(self) -> list[InstanceRow]:
         """The instances that have served long enough for the first time."""
         return [row for row in self.instances if not row.proven and self.counts(row)]
+
+    @property
+    def way_back(self) -> int | None:
+        """The revision that the update goes back to if it fails."""
+        return None if self.rollout is None else way_back(self.rollout, self.instances)
 
     @property
     def newcomers(self) -> list[Newcomer]:
@@ -145,6 +156,18 @@ def _how_it_ended(row: InstanceRow) -> str:
     """Of an instance that ended and was started again: more to the point than that its check does not answer yet."""
     last = row.last_exit or {}
     return str(last.get("reason") or "") if row.restarts and last.get("instance_id") == row.id else ""
+
+
+def way_back(rollout: RolloutRow, instances: Sequence[InstanceRow]) -> int | None:
+    """What had worked when the update began, else an earlier revision that has come to serve since: it was only starting then."""
+    if rollout.from_revision is not None:
+        return rollout.from_revision
+    earlier = [
+        row for row in instances if row.revision < rollout.to_revision and row.desired == DesiredState.RUNNING
+    ]
+    return max(
+        (row.revision for row in earlier if _serves(row) and (row.proven or not row.restarts)), default=None
+    )
 
 
 def _serves(row: InstanceRow) -> bool:

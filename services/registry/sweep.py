@@ -19,6 +19,7 @@ from services.registry.app_places import apart
 from services.registry.change import SYSTEM, Deps
 from services.registry.displacing import workloads_to_move
 from services.registry.following import follow_up
+from services.registry.held_room import no_more_held
 from services.registry.operations import Kind
 from services.registry.retention import drop_old, drop_passing
 from services.registry.tables import (
@@ -28,6 +29,7 @@ from services.registry.tables import (
     RouteRow,
     WorkloadRow,
 )
+from services.registry.workload_rows import touch_nodes
 
 DEADLINE_EVERY_S = 1.0
 ALL_EVERY = 10  # rounds
@@ -71,6 +73,7 @@ class Sweep:
         await self._converge(everything=everything)
         if everything:
             await self._rejoin()
+            await self._let_rooms_go()
             await self._wake_for_unplaced()
             await apps.finish_removals(self.deps)
             async with self.deps.store.transaction() as tx:
@@ -127,6 +130,13 @@ class Sweep:
         async with self.deps.store.transaction() as tx:
             rows = await tx.find(RouteRow, released_at=None, order_by=("workload_id",))
         await follow_up(self.deps, {row.workload_id for row in rows})
+
+    async def _let_rooms_go(self) -> None:
+        async with self.deps.store.transaction() as tx:
+            rows = await no_more_held(tx, self.deps.now())
+        if rows:
+            async with self.deps.change(SYSTEM, action="instance.sweep") as change:
+                await touch_nodes(change, rows)
 
     async def _wake_for_unplaced(self) -> None:
         """Ask the scheduler again for what still has no place."""

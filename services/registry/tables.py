@@ -126,6 +126,8 @@ class NodeRow(Row, table=True):
     boot_id: str = ""
     session: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     observed_counter: int = Field(default=-1, sa_column=Column(BigInteger, nullable=False))
+    # when the newest was taken in: up to then what is known of its containers held
+    observed_at: datetime | None = _at(nullable=True)
     observed_era: int = 0
     observed_generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     # the runs of jobs that it told of and that are recorded, by their serial
@@ -290,6 +292,9 @@ class InstanceRow(Row, table=True):
         Index("instance_on_node", "node_id", postgresql_where=text("gone_at is null")),
         Index(
             "instance_failing", "id", postgresql_where=text("failing_since is not null and gone_at is null")
+        ),
+        Index(
+            "instance_gone_with_data", "gone_at", postgresql_where=text("has_volume and gone_at is not null")
         ),
         Index("instance_unplaced", "id", postgresql_where=text("node_id is null and gone_at is null")),
         Index("instance_waiting", "project", "waits_on", postgresql_where=text("waits_on is not null")),

@@ -21,7 +21,7 @@ from tests.simulation.time import run_in_virtual_time
 from tests.simulation.witness import BAD
 from tests.simulation.world import CALLER, World
 
-SEEDS = 8
+SEEDS = 16
 STEPS = 14
 HEAL_S = 150.0
 # Three services of both apps, and one more during an update, fit on a node.

@@ -52,8 +52,9 @@ class UnevenDatabase(MemoryDatabase):
     chance: random.Random = field(default_factory=random.Random)
 
     async def reach(self) -> None:
-        if self.statement_s:
-            await asyncio.sleep(self.chance.random() * self.statement_s)
+        # One in three, and then three times as long: what matters is that they differ, and each turn of the loop costs.
+        if self.statement_s and self.chance.random() < 1 / 3:
+            await asyncio.sleep(self.chance.random() * self.statement_s * 3)
         await super().reach()
 
 

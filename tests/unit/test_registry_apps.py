@@ -335,10 +335,9 @@ async def test_parts_that_were_torn_apart_meet_again(world: World) -> None:
         (kept,) = await tx.find(InstanceRow, id=stray.id)
     assert kept.desired == DesiredState.RUNNING, "it serves until the other one does"
     await world.place_all()
-    world.clock.advance(10)
     await report(world)
     world.clock.advance(10)
-    await Sweep(world.deps).round(everything=True)
+    await report(world)
     async with world.deps.store.transaction() as tx:
         (kept,) = await tx.find(InstanceRow, id=stray.id)
     assert kept.desired == DesiredState.REMOVED

@@ -218,6 +218,28 @@ async def rate_of(world: World) -> str | None:
     return route.message.guard.rate if route.message.guard else None
 
 
+@pytest.mark.parametrize("way", ["fails", "is cancelled"])
+async def test_an_update_of_what_was_only_starting_goes_back_once_that_serves(
+    world: World, node: Node, way: str
+) -> None:
+    """Found by the simulation: nothing had worked when the update began, so its crash-looping instance stayed beside all that serve."""
+    node.broken.add("2")
+    await world.create(**spec(replicas=2))
+    accepted = await to_version(world, "2")
+    first = await shown(world)
+    assert first.rollout is not None and first.rollout.state is RolloutState.RUNNING
+    if way == "is cancelled":
+        node.broken.clear()
+        await node.act()
+        cancel = OperationCommand(caller=CALLER, operation=accepted.operation.id)
+        await belongings.cancel_operation(world.deps, cancel)
+    await node.settle()
+    view = await shown(world)
+    assert view.rollout is not None and view.rollout.state is RolloutState.ROLLED_BACK, view.rollout
+    assert view.revision == 1 and [i.revision for i in view.instances] == [1, 1]
+    assert view.state is WorkloadState.RUNNING
+
+
 async def test_what_is_not_healthy_in_time_goes_back(world: World, node: Node) -> None:
     await deployed(world, node)
     await to_version(world, "2", update={"healthy_deadline": "30s"})
@@ -242,12 +264,14 @@ async def test_what_starts_and_ends_again_was_never_healthy(world: World, node: 
     assert [i.id for i in (await shown(world)).instances] == [i.id for i in before.instances]
 
 
-async def test_what_stays_up_is_trusted(world: World, node: Node) -> None:
+async def test_what_was_seen_to_stay_up_is_trusted_and_silence_is_no_proof(world: World, node: Node) -> None:
+    """Found by the simulation: what ended while nobody could be heard was trusted, because time had passed."""
     await deployed(world, node, update={"healthy_for": "5s"})
     accepted = await to_version(world, "2")
     await node.act()
-    world.clock.jump(5)
+    world.clock.jump(60)
     await Sweep(world.deps).round(everything=False)
+    assert (await operation(world, accepted)).state is OperationState.RUNNING
     await node.settle()
     assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
 
