@@ -187,9 +187,10 @@ def _tell(change: Change, workload: WorkloadRow, rollout: RolloutRow, state: Rol
 
 
 async def _settle(change: Change, standing: Standing) -> None:
-    """All is as wanted: this revision is one that works, and volumes that it does not use are free."""
+    """All is as wanted: this revision is one that works, if anything of it runs, and volumes that it does not use are free."""
     workload, used = standing.workload, {volume.volume_id for volume in standing.run.volumes}
-    change.tx.update(workload, settled=True, stable_revision=workload.revision)
+    stable = workload.revision if workload.replicas else workload.stable_revision
+    change.tx.update(workload, settled=True, stable_revision=stable)
     await routes.claim(change, workload, standing.revision)
     for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
         if volume.id not in used:

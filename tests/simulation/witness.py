@@ -16,7 +16,7 @@ from typing import Any
 from sqlmodel import SQLModel
 
 from agent.naming import REVISION, WORKLOAD, key_from
-from lattice.contracts.nouns import ContainerKey, Inventory, Liveness, Membership
+from lattice.contracts.nouns import ContainerKey, Inventory, Liveness, Membership, RolloutState
 from lattice.postgres_rows import shape_of
 from lattice.runtime import Container, ContainerOptions
 from lattice.storage import Transaction
@@ -30,6 +30,7 @@ from services.registry.tables import (
     NodeRow,
     OperationRow,
     RevisionRow,
+    RolloutRow,
     VolumeRow,
     WorkloadRow,
 )
@@ -232,10 +233,16 @@ class Witness:
                 yield f"node {row['id']} is {row['liveness']}"
 
     def _cannot_run(self, workload: Mapping[str, Any]) -> bool:
-        """Whether its version ends at once, and none has worked that it could go back to."""
-        running = workload["desired"] == "running" and workload["stable_revision"] is None
+        """Whether its version ends at once, and none has worked that it could go back to; or it was taken without anything to run."""
         spec = next(row["spec"] for row in self.rows(RevisionRow) if row["id"] == _current(workload))
-        return running and bool(spec["env"].get("V") == BAD)
+        if workload["desired"] != "running" or spec["env"].get("V") != BAD:
+            return False
+        updates = [row for row in self.rows(RolloutRow) if row["workload_id"] == workload["id"]]
+        newest = max(updates, key=lambda row: row["to_revision"], default=None)
+        unseen = workload["stable_revision"] != workload["revision"]
+        return workload["stable_revision"] is None or (
+            unseen and newest is not None and newest["state"] == RolloutState.SUCCEEDED
+        )
 
     def _not_as_wanted(self) -> Iterable[str]:
         up = [key for engine in self.engines.values() for key in engine.up()]

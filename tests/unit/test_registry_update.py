@@ -276,6 +276,23 @@ async def test_what_was_seen_to_stay_up_is_trusted_and_silence_is_no_proof(world
     assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
 
 
+async def test_what_was_taken_while_nothing_ran_has_not_worked(world: World, node: Node) -> None:
+    """Found by the simulation: an update of a workload that was scaled to nothing counted as one that works."""
+    await deployed(world, node)
+    await scale(world, 0)
+    await node.settle()
+    await to_version(world, "2")
+    await node.settle()
+    node.broken |= {"2", "3"}
+    await scale(world, 1)
+    await node.settle()
+    accepted = await to_version(world, "3")
+    await node.settle()
+    assert (await operation(world, accepted)).state is OperationState.FAILED
+    view = await shown(world)
+    assert view.spec.env == {"V": "1"} and view.state is WorkloadState.RUNNING
+
+
 async def test_what_flaps_is_not_waited_for_for_ever(world: World, node: Node) -> None:
     await deployed(world, node, update={"healthy_for": "5s", "healthy_deadline": "30s"})
     await to_version(world, "2")
