@@ -75,8 +75,23 @@ def load(kind: type[S]) -> S:
 def run(service: str, settings: S, build: Build[S]) -> int:
     """Live until told to end; the exit code."""
     set_up_logging(service, settings)
+    use_all_descriptors()
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(live(service, settings, build))
+
+
+def use_all_descriptors() -> None:
+    """Open as many files and connections as the system allows this process, and not as few as a login shell starts with (1,024).
+
+    The lower limit is there for programs that use select(2); ours do not, and Go's runtime does the same for its programs.
+    """
+    try:
+        import resource  # absent on Windows
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -25,7 +25,7 @@ from services.ingress import metrics
 from services.ingress.guests import Guests
 from services.ingress.http_front import HttpFront
 from services.ingress.places import Places
-from services.ingress.settings import IngressSettings
+from services.ingress.settings import LISTEN_BACKLOG, IngressSettings
 from services.ingress.tcp_front import TcpFront
 from services.ingress.tls_front import TlsFront
 from services.ingress.tunnels import Tunnels
@@ -67,9 +67,14 @@ class Ingress:
                 settings.tunnel_port,
                 ssl=tls,
                 ssl_handshake_timeout=_HANDSHAKE_WITHIN_S,
+                backlog=LISTEN_BACKLOG,
             ),
-            await asyncio.start_server(self.http.serve, settings.listen_host, settings.http_port),
-            await loop.create_server(self.tls.stranger, settings.listen_host, settings.tls_port),
+            await asyncio.start_server(
+                self.http.serve, settings.listen_host, settings.http_port, backlog=LISTEN_BACKLOG
+            ),
+            await loop.create_server(
+                self.tls.stranger, settings.listen_host, settings.tls_port, backlog=LISTEN_BACKLOG
+            ),
         ]
         logger.info(
             "on {}: nodes dial {}, visitors come to {} (HTTP) and {} (TLS)", settings.listen_host, *self.ports

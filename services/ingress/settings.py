@@ -10,6 +10,10 @@ from pydantic_settings import SettingsConfigDict
 
 from lattice.settings import BusSettings, ProcessSettings
 
+# How many connections may wait to be taken in, as Linux allows by default (net.core.somaxconn). With the 100 that asyncio would allow, the rest of
+# a burst is let in when the kernel tries again: after 1 s, 3 s, 7 s and so on.
+LISTEN_BACKLOG = 4096
+
 
 class IngressSettings(ProcessSettings):
     """Where visitors come in, where nodes dial in, and how long anything may take."""

@@ -10,6 +10,7 @@ import asyncio
 from loguru import logger
 
 from services.ingress.guests import Guests, Unwanted
+from services.ingress.settings import LISTEN_BACKLOG
 
 _TRY_AGAIN_S = 2.0
 
@@ -60,7 +61,8 @@ class TcpFront:
         return self._servers.keys() != wanted.keys()
 
     async def _listen(self, port: int) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(lambda: self._guest(port), self._host, port)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: self._guest(port), self._host, port, backlog=LISTEN_BACKLOG)
 
     def _guest(self, port: int) -> asyncio.Protocol:
         """The protocol of a new connection."""

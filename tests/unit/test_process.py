@@ -282,3 +282,12 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert pause_s(2, 1.0) == 1.0
     assert pause_s(1000, 1.0) == LONGEST_PAUSE_S
     assert pause_s(3, 0.0) == pause_s(3, 1.0) / 2
+
+
+def test_a_process_may_open_all_that_the_system_allows() -> None:
+    code = (
+        "import resource; from lattice.process import use_all_descriptors; use_all_descriptors();"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    few = ["prlimit", "--nofile=256:2000", sys.executable, "-c", code]
+    assert subprocess.run(few, check=True, capture_output=True, text=True).stdout.split() == ["2000", "2000"]

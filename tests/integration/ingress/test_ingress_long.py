@@ -134,7 +134,7 @@ async def _post(world: IngressWorld, headers: dict[str, str]) -> httpx.Response:
 async def test_connections_at_once_leave_nothing(
     world: IngressWorld, full_size: bool, record: Record
 ) -> None:
-    count = 1000 if full_size else 100
+    count = 1000 if full_size else 300
     endpoint, port = await world.serve("db", shout), free_port()
     await world.route("db", endpoint, protocol=PortProtocol.TCP, port=port)
     await world.until(lambda: port in world.ingress.tcp.ports)
