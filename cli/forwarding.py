@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -101,14 +100,16 @@ async def _forward(
 async def _carry(
     socket: ClientConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    upwards = asyncio.create_task(_send(socket, reader))
+    both = [asyncio.create_task(_send(socket, reader)), asyncio.create_task(_receive(socket, writer))]
     try:
-        await _receive(socket, writer)
-        await upwards
+        await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+        for task in both:
+            if task.done():
+                task.result()
     finally:
-        upwards.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError, ConnectionClosed):
-            await upwards
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
 
 
 async def _send(socket: ClientConnection, reader: asyncio.StreamReader) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from lattice.errors import Temporary
@@ -24,6 +25,8 @@ class TunnelPipe(asyncio.Transport):
         self._stream = stream
         self._pieces: deque[bytes] = deque()
         self._ended, self._reason = False, ""
+        self.on_given_up: Callable[[str], None] = lambda _: None
+        """Told the reason when the other side gave it up, also while nobody reads."""
         self._news, self._may_write = asyncio.Event(), asyncio.Event()
         self._may_write.set()
         stream.on_reset = self._reset
@@ -68,6 +71,7 @@ class TunnelPipe(asyncio.Transport):
     def _reset(self, reason: str) -> None:
         self._reason = reason
         self._wake()
+        self.on_given_up(reason)
 
     def _wake(self) -> None:
         self._news.set()
@@ -107,7 +111,12 @@ class TunnelPipe(asyncio.Transport):
 async def splice(one: TunnelStream, other: TunnelStream) -> None:
     """Pass on what comes from either stream to the other, until both directions have ended or one of the two is given up."""
     here, there = TunnelPipe(one), TunnelPipe(other)
-    await asyncio.gather(_pump(here, there), _pump(there, here))
+    here.on_given_up, there.on_given_up = there.give_up, here.give_up
+    try:
+        await asyncio.gather(_pump(here, there), _pump(there, here))
+    finally:
+        here.give_up("the connection is over")
+        there.give_up("the connection is over")
 
 
 async def _pump(source: TunnelPipe, sink: TunnelPipe) -> None:

@@ -48,6 +48,7 @@ class TunnelStream:
         "_local",
         "_owed",
         "_waiting",
+        "_was_joined",
         "on_reset",
         "was_refused",
     )
@@ -58,7 +59,7 @@ class TunnelStream:
         self._waiting: list[Piece] = []
         self._credit, self._owed = WINDOW_BYTES, 0
         self._held = True
-        self._ended_here = self._ended_there = self._is_over = False
+        self._ended_here = self._ended_there = self._is_over = self._was_joined = False
         self.on_reset: Callable[[str], None] | None = None
         """Told the reason when the other side gave the stream up."""
         self.was_refused = False
@@ -71,7 +72,7 @@ class TunnelStream:
         if self._is_over:  # the other side gave it up while the connection was made
             break_off(local)
             return
-        self._local = local
+        self._local, self._was_joined = local, True
         for piece in self._waiting:
             local.write(piece)
         self._waiting.clear()
@@ -110,7 +111,10 @@ class TunnelStream:
 
     def refuse(self, reason: str) -> None:
         """Give up a stream that was never joined, so that what the other side has sent has reached nobody."""
-        if self._link.forget(self._id):
+        if self._was_joined:
+            self.reset(reason)
+        elif self._link.forget(self._id):
+            self._is_over = True
             self._link.send(FrameKind.REFUSE, self._id, reason.encode()[:512])
 
     def lost(self) -> None:

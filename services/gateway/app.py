@@ -159,6 +159,7 @@ async def _running(gateway: Gateway, _app: FastAPI) -> AsyncIterator[None]:
     await gateway.facts.start()
     async with Background() as background:
         background.start("gateway open streams", gateway.streams.watch)
+        background.start("gateway link to an ingress", gateway.ingress.watch)
         background.start("gateway housekeeping", partial(housekeeping.keep_house, gateway))
         try:
             yield

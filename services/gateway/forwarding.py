@@ -7,7 +7,7 @@ WebSocket has no word for; `{"type": "error", "code", "detail"}` from us says wh
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from lattice.cancelling import first_of
 from lattice.contracts.messages import TunnelCall
@@ -17,6 +17,7 @@ from lattice.errors import Conflict, Invalid, LatticeError, NotFound
 from lattice.tunnel_pipe import TunnelPipe
 
 END = '{"type": "end"}'
+_SOMETHING_EVERY_S = 10.0
 _RUNS = (InstanceState.RUNNING, InstanceState.UNHEALTHY)
 
 
@@ -62,12 +63,12 @@ def _no_such_port(workload: WorkloadView, instance: InstanceView, port: str) -> 
 async def forward(socket: Socket, pipe: TunnelPipe, ended: asyncio.Event) -> None:
     """Pass on until both directions have ended, the client is gone or the right to it ends.  Raises Temporary with why it broke."""
     said_all = asyncio.Event()
-    try:
-        await first_of(
-            _from_client(socket, pipe, said_all), _to_client(socket, pipe, said_all), _until_ended(ended)
-        )
-    finally:
-        pipe.give_up("the connection was closed")
+    await first_of(
+        _from_client(socket, pipe, said_all),
+        _to_client(socket, pipe, said_all),
+        _until_ended(ended),
+        _until_nobody_hears(socket),
+    )
 
 
 async def _to_client(socket: Socket, pipe: TunnelPipe, said_all: asyncio.Event) -> None:
@@ -88,6 +89,13 @@ async def _from_client(socket: Socket, pipe: TunnelPipe, said_all: asyncio.Event
             said_all.set()
         else:
             raise Invalid(f"After binary messages comes one text message, {END}.")
+
+
+async def _until_nobody_hears(socket: Socket) -> NoReturn:
+    """A client that is gone while the instance takes nothing is not noticed by listening to it.  Raises what sending to it raises."""
+    while True:
+        await asyncio.sleep(_SOMETHING_EVERY_S)
+        await socket.send_bytes(b"")
 
 
 async def _until_ended(ended: asyncio.Event) -> None:

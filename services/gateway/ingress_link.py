@@ -19,6 +19,7 @@ from lattice.tunnel_stream import TunnelStream
 
 # An ingress pings each link every two seconds.
 SILENT_AFTER_S = 6.0
+_LOOK_EVERY_S = 2.0
 _HELLO = TunnelHello(boot_id="gateway", session=0).model_dump_json().encode()
 
 
@@ -36,6 +37,12 @@ class IngressLink:
             link = self._link if self._is_usable() else await self._dialled()
         assert link is not None
         return TunnelPipe(link.open(call.model_dump_json().encode()))
+
+    async def watch(self) -> None:
+        """Give a connection up that is silent, for ever: those who are forwarded over it are to notice."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self._is_usable()
 
     def close(self) -> None:
         """End the connection and its streams."""

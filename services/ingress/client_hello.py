@@ -11,6 +11,8 @@ from lattice.errors import Invalid
 
 # Clients with post-quantum keys say about 2 KiB; the handshake protocol alone would allow 16 MiB.
 LARGEST_BYTES = 16_384
+# Real ones come in one record, or in a few where a middlebox is to be confused.
+_MOST_RECORDS = 16
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
 _RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 # A fatal alert, unrecognized_name: what RFC 6066 has for a name that nobody serves.
@@ -30,8 +32,11 @@ def server_name(said: bytes) -> str | None:
 
 def _message(said: bytes) -> bytes | None:
     """The ClientHello out of its records, over which it may be spread; None while it is not whole."""
-    message, at = b"", 0
+    message, at, records = b"", 0, 0
     while len(said) - at >= _RECORD_HEAD:
+        records += 1
+        if records > _MOST_RECORDS:
+            raise Invalid("the ClientHello is in too many pieces")
         size = int.from_bytes(said[at + 3 : at + 5])
         if said[at] != _HANDSHAKE or said[at + 1] != 3 or not 0 < size <= LARGEST_BYTES:
             raise Invalid("this is not the begin of TLS")

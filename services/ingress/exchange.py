@@ -23,6 +23,8 @@ from services.ingress.visitor import Visitor, VisitorGone
 _TURN_PIECES = 16
 # What is kept of a request for another try. Most requests are smaller; nginx, for one, keeps 16 KiB of a body in memory.
 _KEPT_BYTES = 2**16
+# A body in many small pieces takes far more memory than its bytes.
+_KEPT_PIECES = 32
 
 
 class Unanswered(Exception):
@@ -118,10 +120,10 @@ class Exchange:
             self.body_bytes += len(event.data)
         if self._is_too_large:
             raise Temporary("the request is too large")
-        if self.body_bytes > _KEPT_BYTES:
-            self.said = None
-        elif self.said is not None:
+        if self.said is not None:
             self.said.append(event)
+            if self.body_bytes > _KEPT_BYTES or len(self.said) > _KEPT_PIECES:
+                self.said = None
 
     @property
     def _is_too_large(self) -> bool:
@@ -155,6 +157,7 @@ class Exchange:
         status = 0
         while True:
             event = await self._from_instance(instance)
+            self.said = None  # whoever answers has taken it
             await self._let_others_in()
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101 and upgrade is not None:

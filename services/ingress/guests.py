@@ -78,13 +78,13 @@ class Guest(LocalSide):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._guests.arrived(self)
-        self._guests.places.busy[self._instance_id] += 1
+        self._guests.places.came(self._instance_id)
         _keep_alive(transport)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._guests.left(self)
-        self._guests.places.busy[self._instance_id] -= 1
+        self._guests.places.went(self._instance_id)
         super().connection_lost(error)
 
 

@@ -136,11 +136,11 @@ class HttpFront:
 
     async def _through(self, led: Led, exchange: Exchange, request: h11.Request) -> int:
         pipe = TunnelPipe(led.stream)
-        self._places.busy[led.instance_id] += 1
+        self._places.came(led.instance_id)
         try:
             return await exchange.run(request, pipe)
         finally:
-            self._places.busy[led.instance_id] -= 1
+            self._places.went(led.instance_id)
             pipe.give_up("the exchange is over")
 
     def _terms(self, visitor: Visitor, headers: Headers, route: RouteDocument) -> Terms:

@@ -44,6 +44,16 @@ class Places:
         for route_id in [*self._waiting]:
             self._look_again(route_id)
 
+    def came(self, instance_id: str) -> None:
+        """An instance has a visitor more."""
+        self.busy[instance_id] += 1
+
+    def went(self, instance_id: str) -> None:
+        """It has one fewer."""
+        self.busy[instance_id] -= 1
+        if not self.busy[instance_id]:
+            del self.busy[instance_id]
+
     def lead(self, route: RouteDocument, *, but: frozenset[str] = frozenset()) -> Led | Nowhere:
         """A stream to the least busy instance, as things are; to none of `but`, which were tried."""
         endpoint = choose(route, self._tunnels.reachable, self.busy, but)

@@ -6,7 +6,7 @@ for workloads that are not settled.  The operations that wait for the goal are b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from lattice.contracts.nouns import DesiredState, RolloutState, VolumeState
 from lattice.storage import In, Transaction
 from services.registry import accept, displacing, moving, operations, releasing, routes
 from services.registry.change import Change
+from services.registry.held_room import is_held
 from services.registry.last_exits import newest_words
 from services.registry.lifecycle import Moves, converge
 from services.registry.operations import CONVERGING, Kind
@@ -81,7 +82,7 @@ async def go_back(change: Change, workload: WorkloadRow) -> bool:
     if rollout is None:
         return False
     instances = await lock_instances(change, workload.id)
-    number = way_back(rollout, instances)
+    number = way_back(rollout, instances, await nodes_away(change.tx))
     if number is None:
         return False
     await bury(
@@ -137,7 +138,8 @@ async def _move(change: Change, standing: Standing) -> Moves:
     if moves.create_slots:
         before = await newest_instances(change.tx, standing.workload)
         # From now on the room beside their data is theirs to take: the scheduler has to see it.
-        await touch_nodes(change, [row for row in before.values() if row.has_volume])
+        ended = [before[slot] for slot in moves.create_slots if slot in before]
+        await touch_nodes(change, [row for row in ended if is_held(row, change.now)])
         fresh = accept.new_instances(
             change, standing.workload, standing.revision, slots=moves.create_slots, before=before
         )
@@ -189,9 +191,15 @@ def _tell(change: Change, workload: WorkloadRow, rollout: RolloutRow, state: Rol
 async def _settle(change: Change, standing: Standing) -> None:
     """All is as wanted: this revision is one that works, if anything of it runs, and volumes that it does not use are free."""
     workload, used = standing.workload, {volume.volume_id for volume in standing.run.volumes}
-    stable = workload.revision if workload.replicas else workload.stable_revision
+    has_worked = workload.replicas > 0
+    stable = workload.revision if has_worked else workload.stable_revision
     change.tx.update(workload, settled=True, stable_revision=stable)
     await routes.claim(change, workload, standing.revision)
+    if has_worked:  # else the way back may need its data
+        await _release_volumes(change, workload, used)
+
+
+async def _release_volumes(change: Change, workload: WorkloadRow, used: Collection[str]) -> None:
     for volume in await change.tx.find(VolumeRow, workload_id=workload.id, removed_at=None, lock=True):
         if volume.id not in used:
             change.tx.update(volume, workload_id=None, state=VolumeState.RELEASED)

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from loguru import logger
 
 from lattice.errors import Conflict, StaleVersion, Temporary
-from lattice.storage import Lt, Not, Transaction
+from lattice.storage import Lt, Not
 from services.registry import routes
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.dns import AskDns
-from services.registry.domain_rules import DnsAnswer, DomainJudgement, DomainState, KnownDomain, judge
+from services.registry.domain_rules import (
+    GRACE,
+    DnsAnswer,
+    DomainJudgement,
+    DomainState,
+    KnownDomain,
+    is_proved,
+    judge,
+)
 from services.registry.tables import DomainRow, RouteRow, WorkloadRow
 
 _AT_ONCE = 20
@@ -63,7 +71,7 @@ class DomainChecks:
                 _known(row),
                 answer,
                 target=change.places.name_of(route.host),
-                is_taken=await _is_taken(change.tx, row),
+                is_taken=await _is_taken(change, row, answer),
                 now=change.now,
             )
             await _apply(change, workload, route, row, judgement)
@@ -78,8 +86,15 @@ def _known(row: DomainRow) -> KnownDomain:
     )
 
 
-async def _is_taken(tx: Transaction, row: DomainRow) -> bool:
-    return bool(await tx.find(DomainRow, name=row.name, state=DomainState.VERIFIED, id=Not(row.id)))
+async def _is_taken(change: Change, row: DomainRow, answer: DnsAnswer) -> bool:
+    """Whether another workload has it and its record still stands; one whose record is gone is looked at now, and its grace is over."""
+    for other in await change.tx.find(DomainRow, name=row.name, state=DomainState.VERIFIED, id=Not(row.id)):
+        route = await change.tx.get(RouteRow, other.route_id)
+        if route is None or is_proved(answer, change.places.name_of(route.host)):
+            return True
+        change.tx.update(other, next_check_at=change.now, failing_since=change.now - GRACE)
+        return True
+    return False
 
 
 async def _apply(

@@ -66,9 +66,9 @@ def judge(
     known: KnownDomain, answer: DnsAnswer, *, target: str, is_taken: bool, now: datetime
 ) -> DomainJudgement:
     """`target` is the public name that it is to lead to, `is_taken` whether it leads to another one with a proof."""
-    if answer.problem:
+    if answer.problem and not is_proved(answer, target):
         return _unknown(known, answer.problem, now)
-    if not _is_proved(answer, target):
+    if not is_proved(answer, target):
         return _not_proved(known, _what_is_seen(answer, known.name, target), now)
     if is_taken:
         return _pending(
@@ -77,7 +77,8 @@ def judge(
     return DomainJudgement(state=DomainState.VERIFIED, reason="", next_check_at=now + VERIFIED_EVERY)
 
 
-def _is_proved(answer: DnsAnswer, target: str) -> bool:
+def is_proved(answer: DnsAnswer, target: str) -> bool:
+    """Whether a record names the public name."""
     return target in answer.aliases or target in answer.texts
 
 
@@ -89,7 +90,10 @@ def _what_is_seen(answer: DnsAnswer, domain: str, target: str) -> str:
 def _unknown(known: KnownDomain, problem: str, now: datetime) -> DomainJudgement:
     """Silence proves nothing, and takes nothing away."""
     return DomainJudgement(
-        state=known.state, reason=problem, next_check_at=now + SOON_EVERY, failing_since=known.failing_since
+        state=known.state,
+        reason=problem,
+        next_check_at=now + _every(known, now),
+        failing_since=known.failing_since,
     )
 
 
@@ -103,5 +107,8 @@ def _not_proved(known: KnownDomain, reason: str, now: datetime) -> DomainJudgeme
 
 
 def _pending(known: KnownDomain, reason: str, now: datetime) -> DomainJudgement:
-    every = SOON_EVERY if now - known.created_at < SOON else LATER_EVERY
-    return DomainJudgement(state=DomainState.PENDING, reason=reason, next_check_at=now + every)
+    return DomainJudgement(state=DomainState.PENDING, reason=reason, next_check_at=now + _every(known, now))
+
+
+def _every(known: KnownDomain, now: datetime) -> timedelta:
+    return SOON_EVERY if now - known.created_at < SOON else LATER_EVERY

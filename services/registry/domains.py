@@ -18,7 +18,6 @@ async def claim(change: Change, wanted: Mapping[str, PortSpec], rows: Sequence[R
     asked = {
         (name, by_host[host].id): by_host[host] for host, port in wanted.items() for name in port.domains
     }
-    _check(change, wanted)
     known = await change.tx.find(DomainRow, route_id=In(tuple(row.id for row in rows)), lock=True)
     for domain in known:
         if (domain.name, domain.route_id) not in asked:
@@ -30,8 +29,8 @@ async def claim(change: Change, wanted: Mapping[str, PortSpec], rows: Sequence[R
     await change.tx.flush()
 
 
-def _check(change: Change, wanted: Mapping[str, PortSpec]) -> None:
-    apps_domain = change.places.apps_domain
+def check(wanted: Mapping[str, PortSpec], apps_domain: str) -> None:
+    """Raises Invalid for domains that cannot lead to these ports."""
     seen: set[str] = set()
     for port in wanted.values():
         for name in port.domains:

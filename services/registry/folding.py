@@ -6,6 +6,7 @@ is left as it is, except that a tombstone ends when a complete report on its gen
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from lattice.contracts.messages import ObservedDocument
 from lattice.contracts.nouns import ContainerKey, DesiredState, Health, ObservedContainer, Phase
 from lattice.contracts.states import furthest, is_ready, serves
+from lattice.storage import In
 from services.registry.change import Change
 from services.registry.job_runs import fold_runs
 from services.registry.node_rows import other_sight
-from services.registry.tables import InstanceRow, NodeRow, VolumeRow
+from services.registry.tables import InstanceRow, NodeRow, VolumeRow, WorkloadRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,28 @@ async def fold_document(change: Change, node: NodeRow, document: ObservedDocumen
     rows = await change.tx.find(InstanceRow, node_id=node.id, gone_at=None, lock=True)
     seen = {container.key: container for container in document.containers}
     shown = frozenset(seen)
-    touched: set[str] = set()
+    touched, watched = set[str](), set[str]()
     for row in rows:
         key = ContainerKey(workload_id=row.workload_id, slot=row.slot, epoch=row.epoch)
-        if key in seen:
-            is_news = _apply(change, row, fold(row, seen[key], change.now), node)
-            # That it still serves is news to whoever watches whether it will.
-            is_watched = not row.proven and row.ready_since is not None
-            touched |= {row.workload_id} if is_news or is_watched else set()
+        if key in seen and _apply(change, row, fold(row, seen[key], change.now), node):
+            touched.add(row.workload_id)
+        elif document.complete and not row.proven and row.ready_since is not None:
+            watched.add(row.workload_id)
         if is_proven_gone(row, document, shown):
             _end(change, node, row)
             touched.add(row.workload_id)
     await fold_runs(change, node, document)
     await _end_volumes(change, node, document)
-    return sorted(touched)
+    return sorted(touched | await _unsettled(change, watched - touched))
+
+
+async def _unsettled(change: Change, watched: Collection[str]) -> set[str]:
+    """The workloads to which it is news that something of them still serves: they wait for it to have served for a while."""
+    if not watched:
+        return set()
+    ids = In(tuple(sorted(watched)))
+    rows = await change.tx.find(WorkloadRow, id=ids, settled=False, desired=DesiredState.RUNNING)
+    return {row.id for row in rows}
 
 
 def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> bool:

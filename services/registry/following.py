@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from loguru import logger
 
 from lattice.contracts.nouns import DesiredState
-from lattice.errors import StaleVersion, Temporary
+from lattice.errors import LatticeError, StaleVersion, Temporary
 from services.registry import converging, operations, releasing, routes
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.tables import WorkloadRow
@@ -36,6 +36,9 @@ async def follow_up(
             due += sorted(waiting - seen - set(due))
         except (Temporary, StaleVersion) as error:
             logger.info("workload {} is looked at again soon: {}", workload_id, error)
+        except LatticeError as error:
+            # Of this one; nobody else is to wait for it.
+            logger.error("workload {} cannot be brought on: {}", workload_id, error)
 
 
 async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: bool) -> set[str]:

@@ -28,7 +28,7 @@ async def claim(change: Change, workload: WorkloadRow, revision: RevisionRow) ->
     """Have the public names that this revision asks for, and no others.  The caller holds the workload's lock, or has just made it."""
     spec, guards = WorkloadSpec.model_validate(revision.spec), (revision.access or {}).get("guards", {})
     wanted = public_hosts(workload.name, workload.project, spec.ports)
-    _check_lengths(wanted)
+    check(change, workload, spec)
     known = {row.host: row for row in await change.tx.find(RouteRow, workload_id=workload.id, lock=True)}
     for host, port in wanted.items():
         row = (
@@ -56,6 +56,13 @@ async def claim(change: Change, workload: WorkloadRow, revision: RevisionRow) ->
         rows = await change.tx.find(RouteRow, workload_id=workload.id, lock=True)
         await domains.claim(change, wanted, rows)
         await refresh(change, workload)
+
+
+def check(change: Change, workload: WorkloadRow, spec: WorkloadSpec) -> None:
+    """Raises Invalid for a spec whose public names cannot be had: said when it is asked for, and not when its update is through."""
+    wanted = public_hosts(workload.name, workload.project, spec.ports)
+    _check_lengths(wanted)
+    domains.check(wanted, change.places.apps_domain)
 
 
 def _check_lengths(hosts: Iterable[str]) -> None:

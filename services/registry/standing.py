@@ -5,7 +5,7 @@ Nothing here loads or writes; `converging` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -111,7 +111,7 @@ class Standing:
     @property
     def way_back(self) -> int | None:
         """The revision that the update goes back to if it fails."""
-        return None if self.rollout is None else way_back(self.rollout, self.instances)
+        return None if self.rollout is None else way_back(self.rollout, self.instances, self.away)
 
     @property
     def newcomers(self) -> list[Newcomer]:
@@ -126,10 +126,16 @@ class Standing:
         began = (row.unready_since or self.now) if row.proven else self._began(row) + self._healthy_for
         return Newcomer(
             slot=row.slot,
-            waited_for_since=None if self.counts(row) else began,
+            waited_for_since=None if self.counts(row) else began + self._unseen(row),
             hopeless=seen.phase is Phase.FAILED and operations.is_hopeless(seen),
             reason=_how_it_ended(row) or seen.reason or seen.progress,
         )
+
+    def _unseen(self, row: InstanceRow) -> timedelta:
+        """How long nobody has seen whether what served still does: its patience does not run out meanwhile."""
+        if row.proven or row.node_id in self.away or not _serves(row):
+            return timedelta(0)
+        return self.now - self.seen_until.get(row.node_id or "", self.now)
 
     def _began(self, row: InstanceRow) -> datetime:
         """Since when it could have become healthy."""
@@ -158,16 +164,20 @@ def _how_it_ended(row: InstanceRow) -> str:
     return str(last.get("reason") or "") if row.restarts and last.get("instance_id") == row.id else ""
 
 
-def way_back(rollout: RolloutRow, instances: Sequence[InstanceRow]) -> int | None:
+def way_back(rollout: RolloutRow, instances: Sequence[InstanceRow], away: Collection[str]) -> int | None:
     """What had worked when the update began, else an earlier revision that has come to serve since: it was only starting then."""
     if rollout.from_revision is not None:
         return rollout.from_revision
-    earlier = [
-        row for row in instances if row.revision < rollout.to_revision and row.desired == DesiredState.RUNNING
+    serving = [
+        row
+        for row in instances
+        if row.revision < rollout.to_revision
+        and row.desired == DesiredState.RUNNING
+        and row.node_id not in away
+        and _serves(row)
     ]
-    return max(
-        (row.revision for row in earlier if _serves(row) and (row.proven or not row.restarts)), default=None
-    )
+    proven = [row.revision for row in serving if row.proven]
+    return max(proven or [row.revision for row in serving if not row.restarts], default=None)
 
 
 def _serves(row: InstanceRow) -> bool:

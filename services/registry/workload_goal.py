@@ -39,6 +39,7 @@ async def aim(change: Change, workload: WorkloadRow, before: RevisionRow, target
     """Make a revision the goal, take the first steps, and answer with the operation that watches the rest."""
     revision = target.revision
     spec = WorkloadSpec.model_validate(revision.spec)
+    routes.check(change, workload, spec)
     _record(change, workload, before, target)
     stable = await _stable_revision(change, workload, before)
     if not target.replaces:

@@ -141,7 +141,8 @@ async def rollback_workload(deps: WorkloadDeps, request: RollbackWorkload) -> Ac
 def _new_spec(request: UpdateWorkload, workload: WorkloadRow, current: RevisionRow) -> WorkloadSpec:
     if (request.spec is None) == (request.patch is None):
         raise Invalid("give a whole spec or a patch of it")
-    spec = request.spec or _patched(current.spec, request.patch or {})
+    # How many run is not what an earlier revision says that was gone back to.
+    spec = request.spec or _patched(current.spec | {"replicas": workload.replicas}, request.patch or {})
     if spec.name != workload.name:
         detail = f"the workload is called {workload.name}; a name cannot be changed"
         raise Invalid(detail, errors=[FieldError(pointer="/name", detail=detail)])

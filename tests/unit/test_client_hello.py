@@ -49,9 +49,15 @@ def test_every_beginning_needs_more() -> None:
     assert server_name(HELLO + b"\x14\x03\x03\x00\x01\x01") == "web--default.apps.example.com"
 
 
-@given(st.integers(1, 600))
-def test_over_many_records(size: int) -> None:
+@given(st.integers(64, 600))
+def test_over_several_records(size: int) -> None:
     assert server_name(in_records(HELLO, size)) == "web--default.apps.example.com"
+
+
+def test_in_very_many_records_it_is_refused() -> None:
+    """Each piece that comes is read anew: so many would keep the loop busy."""
+    with pytest.raises(Invalid, match="too many pieces"):
+        server_name(in_records(HELLO, 1))
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import pytest
 
 from lattice.contracts.messages import DeleteWorkload, GetByName, UpdateWorkload
 from lattice.contracts.views import DomainView
-from lattice.errors import Invalid
-from services.registry import reading, workload_update, workloads
+from lattice.errors import Conflict, Invalid
+from services.registry import converging, reading, workload_update, workloads
+from services.registry.change import Change
 from services.registry.domain_checks import DomainChecks
 from services.registry.domain_rules import GRACE, VERIFIED_EVERY, DnsAnswer
 from services.registry.public_places import PublicPlaces
-from services.registry.tables import AuditRow, DomainRow, FactRow
+from services.registry.sweep import Sweep
+from services.registry.tables import AuditRow, DomainRow, FactRow, WorkloadRow
 from tests.fixtures.registry_world import CALLER, World, deployed
 from tests.unit.test_registry_routes import HTTP, told
 
@@ -97,12 +99,24 @@ async def test_a_domain_moves_to_another_workload_with_its_record(placed: World,
     await look_up(placed, dns)
     assert not (await shown(placed, "new")).verified, "the record of the first one still stands"
     dns.point(NAME, "new--default")
-    await look_up(placed, dns, after=VERIFIED_EVERY)
+    await look_up(placed, dns)
+    await look_up(placed, dns, after=timedelta(seconds=1))
+    await look_up(placed, dns)
+    found = await told(placed)
+    assert (found["web--default"].domains, found["new--default"].domains) == ((), (NAME,)), (
+        "there is no grace then"
+    )
+
+
+async def test_a_record_that_is_gone_takes_a_site_away_after_a_day(placed: World, dns: Dns) -> None:
+    dns.point(NAME, "web--default")
+    await deployed(placed, name="web", image="web:1", ports=[PORT])
+    await look_up(placed, dns)
+    dns.records.clear()
+    await look_up(placed, dns, after=VERIFIED_EVERY + timedelta(minutes=1))
     assert (await told(placed))["web--default"].domains == (NAME,), "not with the first look"
     await look_up(placed, dns, after=GRACE + timedelta(hours=1))
-    await look_up(placed, dns, after=timedelta(hours=1))
-    found = await told(placed)
-    assert (found["web--default"].domains, found["new--default"].domains) == ((), (NAME,))
+    assert (await told(placed))["web--default"].domains == ()
 
 
 async def test_a_spec_without_it_and_a_removal_give_it_up(placed: World, dns: Dns) -> None:
@@ -121,6 +135,35 @@ async def test_a_spec_without_it_and_a_removal_give_it_up(placed: World, dns: Dn
     await workloads.delete_workload(placed.deps, DeleteWorkload(caller=CALLER, workload="web"))
     async with placed.deps.store.transaction() as tx:
         assert await tx.find(DomainRow) == []
+
+
+async def test_what_cannot_be_had_is_said_when_it_is_asked_for(placed: World) -> None:
+    """Found by a review: said only when the update was through, it ended the sweep of all workloads again and again."""
+    await deployed(placed, name="web", image="web:1", ports=[PORT])
+    admin = {"name": "admin", "port": 9000, "public": True, "domains": [NAME]}
+    update = UpdateWorkload(caller=CALLER, workload="web", patch={"env": {"V": "2"}, "ports": [PORT, admin]})
+    with pytest.raises(Invalid, match="is there twice"):
+        await workload_update.update_workload(placed.deps, update)
+
+
+async def test_what_is_wrong_with_one_workload_holds_up_no_other(
+    placed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        await deployed(placed, name=name, image="web:1", ports=[HTTP])
+        update = UpdateWorkload(caller=CALLER, workload=name, patch={"env": {"V": "2"}})
+        await workload_update.update_workload(placed.deps, update)
+    brought_on, bring_on = [], converging.bring_on
+
+    async def fails_for_first(change: Change, workload: WorkloadRow) -> None:
+        if workload.name == "first":
+            raise Conflict("all public ports of this platform are taken")
+        brought_on.append(workload.name)
+        await bring_on(change, workload)
+
+    monkeypatch.setattr(converging, "bring_on", fails_for_first)
+    await Sweep(placed.deps).round(everything=True)
+    assert "second" in brought_on
 
 
 async def test_names_of_the_platform_and_names_twice_are_refused(placed: World) -> None:

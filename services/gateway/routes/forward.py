@@ -32,8 +32,8 @@ async def to_port(socket: WebSocket) -> None:
     except LatticeError as error:
         await sockets.deny(socket, error)
         return
-    await sockets.accept(socket, PROTOCOL)
     try:
+        await sockets.accept(socket, PROTOCOL)
         with call.gateway.streams.opened(call.me.credential_id) as ended:
             await forward(socket, pipe, ended)
         await sockets.close(socket)
@@ -41,6 +41,8 @@ async def to_port(socket: WebSocket) -> None:
         return
     except LatticeError as error:
         await sockets.tell(socket, error)
+    finally:
+        pipe.give_up("the connection was closed")
 
 
 def _asked(socket: WebSocket) -> tuple[str, int | None]:

@@ -156,3 +156,39 @@ async def test_without_an_ingress_the_reason_is_told(world: IngressWorld) -> Non
         await IngressLink((), lambda: context).open(target)
     with pytest.raises(Temporary, match="No ingress can be reached"):
         await IngressLink(("127.0.0.1:1",), lambda: context).open(target)
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+async def test_who_gives_up_takes_the_connection_to_the_instance_along(
+    world: IngressWorld, ends_first: bool
+) -> None:
+    """Also after a half-close, and where the instance says nothing: it would be connected to nobody for ever."""
+    gone, told = asyncio.Event(), asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+            await told.wait()
+            while not writer.is_closing():  # after an end, only who writes learns that nobody is there
+                writer.write(b"still here")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except ConnectionError:
+            pass
+        finally:
+            gone.set()
+            writer.close()
+
+    gateway = link(world)
+    pipe = await gateway.open(call(await world.serve("db", listen)))
+    await pipe.send(b"hello")
+    if ends_first:
+        pipe.end()
+    await asyncio.sleep(0.2)
+    pipe.give_up("the client is gone")
+    await world.until(lambda: not world.ingress.tunnels._calls)
+    await world.until(lambda: all(owner.streams == 0 for owner in world.ingress.tunnels._owners))
+    told.set()
+    async with asyncio.timeout(5):
+        await gone.wait()
+    gateway.close()

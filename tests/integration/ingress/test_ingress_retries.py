@@ -62,6 +62,15 @@ async def test_a_large_body_is_not_kept_and_the_page_says_so(world: IngressWorld
     assert all(answer.text == str(8 * KIB * KIB) or answer.status_code == 502 for answer in answers)
 
 
+async def test_a_body_in_many_small_pieces_is_not_kept(world: IngressWorld) -> None:
+    """Each piece takes some hundred bytes of memory, and a visitor may send one after the other for minutes."""
+    await world.route("web", await ended(world, "a"), await world.serve("b", tell_size))
+    pieces = b"".join(b"1\r\nx\r\n" for _ in range(200)) + b"0\r\n\r\n"
+    head = f"POST / HTTP/1.1\r\nHost: web.{DOMAIN}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    answer = await world.raw(head.encode() + pieces)
+    assert answer.startswith(b"HTTP/1.1 502")
+
+
 async def test_what_an_instance_has_taken_is_said_to_no_other(world: IngressWorld) -> None:
     taken = 0
 
