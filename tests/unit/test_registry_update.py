@@ -276,6 +276,59 @@ async def test_what_was_seen_to_stay_up_is_trusted_and_silence_is_no_proof(world
     assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
 
 
+async def test_what_serves_is_not_taken_back_because_nobody_could_see_it(world: World, node: Node) -> None:
+    """The database was away for longer than an update may take: what was seen last is no reason to go back."""
+    await deployed(world, node, update={"healthy_for": "5s", "healthy_deadline": "30s"})
+    accepted = await to_version(world, "2")
+    await node.act()
+    world.clock.jump(300)
+    await Sweep(world.deps).round(everything=True)
+    rollout = (await shown(world)).rollout
+    assert rollout is not None and rollout.state is RolloutState.RUNNING
+    await node.settle()
+    assert (await operation(world, accepted)).state is OperationState.SUCCEEDED
+
+
+async def test_what_does_not_serve_is_taken_back_however_little_is_seen_of_it(
+    world: World, node: Node
+) -> None:
+    await deployed(world, node, update={"healthy_for": "5s", "healthy_deadline": "30s"})
+    await to_version(world, "2")
+    await node.act(ready=False)
+    world.clock.jump(300)
+    await Sweep(world.deps).round(everything=True)
+    rollout = (await shown(world)).rollout
+    assert rollout is not None and rollout.state is not RolloutState.RUNNING
+
+
+async def test_after_the_way_back_as_many_run_as_before(world: World, node: Node) -> None:
+    """The revision that is gone back to may say another number: that of a time when nothing was to run."""
+    await deployed(world, node)
+    await scale(world, 0)
+    await node.settle()
+    await to_version(world, "2")
+    await scale(world, 1)
+    node.broken |= {"2", "3"}
+    await to_version(world, "3")
+    await node.settle()
+    node.broken.clear()
+    await to_version(world, "4")
+    await node.settle()
+    view = await shown(world)
+    assert (view.spec.env, view.spec.replicas, len(view.instances)) == ({"V": "4"}, 1, 1)
+
+
+async def test_data_is_kept_for_the_way_back(world: World, node: Node) -> None:
+    await deployed(world, node, volumes=[{"name": "data", "path": "/data"}])
+    await scale(world, 0)
+    await node.settle()
+    await patch(world, volumes=[], env={"V": "2"})
+    await node.settle()
+    async with world.deps.store.transaction() as tx:
+        (volume,) = await tx.find(VolumeRow)
+    assert volume.state == "bound" and volume.workload_id is not None
+
+
 async def test_what_was_taken_while_nothing_ran_has_not_worked(world: World, node: Node) -> None:
     """Found by the simulation: an update of a workload that was scaled to nothing counted as one that works."""
     await deployed(world, node)
