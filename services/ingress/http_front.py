@@ -124,7 +124,9 @@ class HttpFront:
         while True:
             led = await self._places.lead_soon(route, but=tried)
             if isinstance(led, Nowhere):
-                return await _shown(visitor, page or pages.not_ready(route.workload_name, led.reason))
+                return await _shown(
+                    visitor, page or pages.not_ready(route.workload_name, led.reason, passing=led.passing)
+                )
             try:
                 return await self._through(led, exchange, request)
             except Refused as error:  # it has just ended, and the routes do not say so yet

@@ -75,8 +75,9 @@ def not_reached(workload: str, why: str) -> Page:
     return Page(502, f"{workload} was not reached", f"The connection to it failed: {why}.")
 
 
-def not_ready(workload: str, why: str) -> Page:
-    return Page(503, f"{workload} is not ready", f"{why[:1].upper()}{why[1:]}. Try again in a moment.")
+def not_ready(workload: str, why: str, *, passing: bool) -> Page:
+    hope = " Try again in a moment." if passing else ""
+    return Page(503, f"{workload} is not ready", f"{why[:1].upper()}{why[1:]}.{hope}")
 
 
 def too_many() -> Page:

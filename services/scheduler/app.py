@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from loguru import logger
 
 from lattice.background import Background
 from lattice.bus import NatsBus
-from lattice.cancelling import cancel_and_wait
+from lattice.cancelling import first_of
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import FACT, PLACEMENT_WANTED, TRY_PLACEMENTS
 from lattice.contracts.messages import SchedulingQuery, TriedPlacements, TryPlacements
@@ -80,7 +79,7 @@ class Scheduler:
         turns = Turns(rounds.once, fatal=SteppedDown)
         turns.poke()
         async with self._listening(Handlers(rounds, turns)):
-            await _until_one_fails(self._leadership.keep(lease), turns.run(), self._sweep(turns))
+            await first_of(self._leadership.keep(lease), turns.run(), self._sweep(turns))
 
     @asynccontextmanager
     async def _listening(self, handlers: Handlers) -> AsyncIterator[None]:
@@ -99,17 +98,6 @@ class Scheduler:
         while True:
             await asyncio.sleep(self._sweep_s)
             turns.poke()
-
-
-async def _until_one_fails(*loops: Coroutine[Any, Any, None]) -> None:
-    """Run loops side by side; the first that fails ends the others and is raised."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await cancel_and_wait(tasks)
 
 
 @asynccontextmanager

@@ -93,5 +93,10 @@ def test_only_a_websocket_is_an_upgrade() -> None:
 
 
 def test_a_page_says_what_it_was_told_as_text() -> None:
-    body = not_ready("web", "<script>alert(1)</script>").body.decode()
+    body = not_ready("web", "<script>alert(1)</script>", passing=False).body.decode()
     assert "<script>" not in body and "&lt;script&gt;" in body
+
+
+def test_who_comes_again_in_a_moment_is_told_so_only_where_that_helps() -> None:
+    assert b"Try again" in not_ready("web", "it is starting", passing=True).body
+    assert b"Try again" not in not_ready("web", "it is stopped", passing=False).body
