@@ -5,18 +5,24 @@ The credential comes in the Authorization header or, from a browser, as the subp
 
 from __future__ import annotations
 
-from fastapi import WebSocket
-from starlette.websockets import WebSocketState
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from lattice.contracts import catalogue
+from lattice.contracts.messages import RecordAudit
+from lattice.contracts.views import WorkloadView
 from lattice.errors import Invalid, LatticeError
 from services.gateway import exec_frames as frames
 from services.gateway import problems, requests
 from services.gateway.call import Call, admit
 from services.gateway.policy import rule_for
 
-NORMAL = 1000
 _BEARER = "lattice.bearer."
-_REFUSED, _FAILED = 1008, 1011
+_NORMAL, _REFUSED, _FAILED = 1000, 1008, 1011
 
 
 async def admitted(socket: WebSocket, path: str, *, query: frozenset[str]) -> Call:
@@ -33,9 +39,33 @@ def _authorization(socket: WebSocket) -> str | None:
     return socket.headers.get("authorization")
 
 
-async def accept(socket: WebSocket, protocol: str) -> None:
-    """Open the socket, with the protocol if the client knows it by name."""
-    await socket.accept(subprotocol=protocol if protocol in socket.scope["subprotocols"] else None)
+async def leave_trace(call: Call, workload: WorkloadView, action: str, detail: dict[str, Any]) -> None:
+    """Before it happens: what leaves no trace does not happen."""
+    await call.ask(
+        catalogue.RECORD_AUDIT,
+        RecordAudit(
+            caller=call.caller,
+            project=workload.project,
+            action=action,
+            entity="workload",
+            entity_id=workload.id,
+            entity_name=workload.name,
+            detail=detail,
+        ),
+    )
+
+
+@asynccontextmanager
+async def opened(socket: WebSocket, protocol: str) -> AsyncIterator[None]:
+    """The socket is open for the block, with the protocol if the client knows it by name; what the block raises is told to the client."""
+    try:
+        await socket.accept(subprotocol=protocol if protocol in socket.scope["subprotocols"] else None)
+        yield
+        await _close(socket, _NORMAL)
+    except WebSocketDisconnect:
+        return
+    except LatticeError as error:
+        await _tell(socket, error)
 
 
 async def deny(socket: WebSocket, error: LatticeError) -> None:
@@ -48,15 +78,14 @@ async def deny(socket: WebSocket, error: LatticeError) -> None:
         await socket.close(_REFUSED, error.code)
 
 
-async def tell(socket: WebSocket, error: LatticeError) -> None:
-    """Say why it is over, and close it."""
+async def _tell(socket: WebSocket, error: LatticeError) -> None:
     if socket.application_state is WebSocketState.CONNECTED:
         await socket.send_text(frames.failed(error.code, error.detail))
-    await close(socket, _REFUSED if isinstance(error, Invalid) else _FAILED)
+    await _close(socket, _REFUSED if isinstance(error, Invalid) else _FAILED)
 
 
-async def close(socket: WebSocket, code: int = NORMAL) -> None:
-    """Close it, unless either side has."""
+async def _close(socket: WebSocket, code: int) -> None:
+    # Either side may have closed it already.
     if (
         socket.client_state is WebSocketState.CONNECTED
         and socket.application_state is WebSocketState.CONNECTED

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from lattice.errors import Conflict, StaleVersion, Temporary
-from lattice.storage import Lt, Not
+from lattice.errors import Conflict, StaleVersion
+from lattice.storage import Lt, Not, Transaction
 from services.registry import routes
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.dns import AskDns
@@ -39,11 +39,7 @@ class DomainChecks:
         while True:
             async with self.deps.store.exclusive("domains") as held:
                 while held:
-                    try:
-                        await self.round()
-                    except Temporary as error:
-                        logger.info("domains are looked up again later: {}", error)
-                        break
+                    await self.round()
                     await asyncio.sleep(_LOOK_EVERY_S)
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -67,13 +63,10 @@ class DomainChecks:
             row = await change.tx.get(DomainRow, domain.id, lock=True)
             if workload is None or route is None or row is None:
                 return
-            judgement = judge(
-                _known(row),
-                answer,
-                target=change.places.name_of(route.host),
-                is_taken=await _is_taken(change, row, answer),
-                now=change.now,
-            )
+            target, holder = change.places.name_of(route.host), await _other_holder(change.tx, row)
+            if holder is not None and is_proved(answer, target) and not answer.problem:
+                await _end_grace(change, holder, answer)
+            judgement = judge(_known(row), answer, target=target, is_taken=holder is not None, now=change.now)
             await _apply(change, workload, route, row, judgement)
 
 
@@ -86,15 +79,17 @@ def _known(row: DomainRow) -> KnownDomain:
     )
 
 
-async def _is_taken(change: Change, row: DomainRow, answer: DnsAnswer) -> bool:
-    """Whether another workload has it and its record still stands; one whose record is gone is looked at now, and its grace is over."""
-    for other in await change.tx.find(DomainRow, name=row.name, state=DomainState.VERIFIED, id=Not(row.id)):
-        route = await change.tx.get(RouteRow, other.route_id)
-        if route is None or is_proved(answer, change.places.name_of(route.host)):
-            return True
-        change.tx.update(other, next_check_at=change.now, failing_since=change.now - GRACE)
-        return True
-    return False
+async def _other_holder(tx: Transaction, row: DomainRow) -> DomainRow | None:
+    """Whose the domain is, if it is another workload's."""
+    found = await tx.find(DomainRow, name=row.name, state=DomainState.VERIFIED, id=Not(row.id))
+    return found[0] if found else None
+
+
+async def _end_grace(change: Change, holder: DomainRow, answer: DnsAnswer) -> None:
+    """Somebody else has the proof: a holder whose own record is gone is looked at now, and keeps the domain no longer."""
+    route = await change.tx.get(RouteRow, holder.route_id)
+    if route is not None and not is_proved(answer, change.places.name_of(route.host)):
+        change.tx.update(holder, next_check_at=change.now, failing_since=change.now - GRACE)
 
 
 async def _apply(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -175,6 +177,36 @@ async def test_a_database_is_reached_at_its_public_address_and_nobody_reads_alon
     assert marker * 2 in said
     assert len(recorder.seen) > 1000 and marker.encode() not in recorder.seen
     assert found["password"].encode() not in recorder.seen
+
+
+def test_a_workload_with_its_own_certificate_is_found_by_its_name_and_passed_on_unread(
+    platform: Platform, new_name: NewName
+) -> None:
+    name = new_name("cache")
+    port = '{"name": "redis", "port": 6379, "protocol": "tls", "public": true}'
+    platform.ok("deploy", "redis", "--name", name, "--set", f"ports=[{port}]")
+    shown, found = platform.json("show", name), platform.json("credentials", name)
+    (route,) = [each for each in shown["routes"] if each["public"]]
+    host = f"{name}--default.apps.localhost"
+    assert route["url"] == f"tls://{host}:{route['port']}" and (found["host"], found["port"]) == (
+        host,
+        route["port"],
+    )
+    trusted = ssl.create_default_context(cadata=found["ca"])
+    with (
+        socket.create_connection(("127.0.0.1", route["port"]), timeout=10) as connection,
+        trusted.wrap_socket(connection, server_hostname=host) as secured,
+    ):
+        secured.sendall(f"AUTH {found['password']}\r\nPING\r\n".encode())
+        said = b""
+        while said.count(b"\r\n") < 2 and (more := secured.recv(100)):
+            said += more
+    assert said == b"+OK\r\n+PONG\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", route["port"]), timeout=10) as connection,
+        pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"),
+    ):
+        trusted.wrap_socket(connection, server_hostname="nobody--default.apps.localhost")
 
 
 def test_a_readable_port_is_published_only_where_somebody_says_so(

@@ -119,6 +119,18 @@ async def test_a_record_that_is_gone_takes_a_site_away_after_a_day(placed: World
     assert (await told(placed))["web--default"].domains == ()
 
 
+async def test_who_only_asks_for_a_domain_takes_nothing_from_who_has_it(placed: World, dns: Dns) -> None:
+    """Neither the site nor its day of grace, should its record be gone for an hour."""
+    dns.point(NAME, "web--default")
+    await deployed(placed, name="web", image="web:1", ports=[PORT])
+    await look_up(placed, dns)
+    await placed.create(name="thief", image="web:1", ports=[PORT])
+    dns.records.clear()
+    for _ in range(3):
+        await look_up(placed, dns, after=VERIFIED_EVERY + timedelta(minutes=1))
+        assert (await told(placed))["web--default"].domains == (NAME,)
+
+
 async def test_a_spec_without_it_and_a_removal_give_it_up(placed: World, dns: Dns) -> None:
     dns.point(NAME, "web--default")
     await deployed(placed, name="web", image="web:1", ports=[PORT])

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, WebSocket
-from starlette.websockets import WebSocketDisconnect
 
-from lattice.contracts import catalogue
-from lattice.contracts.messages import RecordAudit, TunnelCall
-from lattice.contracts.views import WorkloadView
 from lattice.errors import Invalid, LatticeError
 from services.gateway import sockets
-from services.gateway.call import Call
 from services.gateway.forwarding import call_for, forward
 from services.gateway.routes.workloads import load
 
@@ -27,20 +22,16 @@ async def to_port(socket: WebSocket) -> None:
         call = await sockets.admitted(socket, _PATH, query=frozenset({"port", "slot"}))
         workload = await load(call, socket.path_params["id"])
         target = call_for(workload, *_asked(socket))
-        await _leave_trace(call, workload, target)
+        detail = {"instance": target.instance_id, "port": target.container_port}
+        await sockets.leave_trace(call, workload, "workload.forward", detail)
         pipe = await call.gateway.ingress.open(target)
     except LatticeError as error:
         await sockets.deny(socket, error)
         return
     try:
-        await sockets.accept(socket, PROTOCOL)
-        with call.gateway.streams.opened(call.me.credential_id) as ended:
-            await forward(socket, pipe, ended)
-        await sockets.close(socket)
-    except WebSocketDisconnect:
-        return
-    except LatticeError as error:
-        await sockets.tell(socket, error)
+        async with sockets.opened(socket, PROTOCOL):
+            with call.gateway.streams.opened(call.me.credential_id) as ended:
+                await forward(socket, pipe, ended)
     finally:
         pipe.give_up("the connection was closed")
 
@@ -52,19 +43,3 @@ def _asked(socket: WebSocket) -> tuple[str, int | None]:
     if slot is not None and not (slot.isascii() and slot.isdigit() and len(slot) <= 4):
         raise Invalid("slot is the number of a replica, from 0.")
     return port, None if slot is None else int(slot)
-
-
-async def _leave_trace(call: Call, workload: WorkloadView, target: TunnelCall) -> None:
-    """Before the connection is made: what leaves no trace does not happen."""
-    await call.ask(
-        catalogue.RECORD_AUDIT,
-        RecordAudit(
-            caller=call.caller,
-            project=workload.project,
-            action="workload.forward",
-            entity="workload",
-            entity_id=workload.id,
-            entity_name=workload.name,
-            detail={"instance": target.instance_id, "port": target.container_port},
-        ),
-    )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, WebSocket
-from starlette.websockets import WebSocketDisconnect
 
-from lattice.contracts import catalogue
-from lattice.contracts.messages import RecordAudit
-from lattice.contracts.views import InstanceView, WorkloadView
+from lattice.contracts.views import WorkloadView
 from lattice.errors import LatticeError
 from lattice.ids import new_id
 from services.gateway import exec_frames as frames
@@ -31,14 +28,8 @@ async def terminal(socket: WebSocket) -> None:
     except LatticeError as error:
         await sockets.deny(socket, error)
         return
-    await sockets.accept(socket, PROTOCOL)
-    try:
+    async with sockets.opened(socket, PROTOCOL):
         await _run(call, socket, workload)
-        await sockets.close(socket)
-    except WebSocketDisconnect:
-        return
-    except LatticeError as error:
-        await sockets.tell(socket, error)
 
 
 async def _run(call: Call, socket: WebSocket, workload: WorkloadView) -> None:
@@ -47,7 +38,8 @@ async def _run(call: Call, socket: WebSocket, workload: WorkloadView) -> None:
         return
     start = frames.read_start(message.get("text") or "")
     instance = instance_for(workload, start.slot)
-    await _leave_trace(call, workload, instance, start)
+    detail = {"instance": instance.id, "argv": list(start.argv), "tty": start.tty}
+    await sockets.leave_trace(call, workload, "workload.exec", detail)
     gateway = call.gateway
     with gateway.streams.opened(call.me.credential_id) as ended:
         session = ExecSession(
@@ -59,21 +51,3 @@ async def _run(call: Call, socket: WebSocket, workload: WorkloadView) -> None:
             ended=ended,
         )
         await session.run(workload.id, instance, start)
-
-
-async def _leave_trace(
-    call: Call, workload: WorkloadView, instance: InstanceView, start: frames.Start
-) -> None:
-    """Before the command starts: what leaves no trace does not happen."""
-    await call.ask(
-        catalogue.RECORD_AUDIT,
-        RecordAudit(
-            caller=call.caller,
-            project=workload.project,
-            action="workload.exec",
-            entity="workload",
-            entity_id=workload.id,
-            entity_name=workload.name,
-            detail={"instance": instance.id, "argv": list(start.argv), "tty": start.tty},
-        ),
-    )

@@ -53,7 +53,7 @@ async def test_where_none_takes_it_the_page_says_so(world: IngressWorld) -> None
     assert answer.status_code == 502 and "its port does not answer" in answer.text
 
 
-async def test_a_large_body_is_not_kept_and_the_page_says_so(world: IngressWorld) -> None:
+async def test_a_large_body_is_answered_whole_or_not_at_all(world: IngressWorld) -> None:
     gone = await ended(world, "a")
     await world.route("web", gone, await world.serve("b", tell_size))
     async with httpx.AsyncClient(headers={"Host": f"web.{DOMAIN}"}) as client:
