@@ -31,6 +31,7 @@ from services.registry.documents import Documents
 from services.registry.first_start import ensure_cluster
 from services.registry.image_pinning import Answer, RegistryAnswer
 from services.registry.image_registry import ImageRegistries
+from services.registry.link_publishing import LinkPublisher
 from services.registry.relay import Relay
 from services.registry.routes import RoutePublisher
 from services.registry.tables import MIGRATIONS, InstanceRow, NodeRow, RevisionRow, WorkloadRow
@@ -125,7 +126,7 @@ async def crowd(url: str, *, nodes: int) -> AsyncIterator[Crowd]:
     term = await scheduling.take_term(deps, TakeTerm(leader="bench"))
     await bus.serve(SCHEDULING_SNAPSHOT, partial(scheduling.scheduling_snapshot, deps))
     await bus.serve(COMMIT_PLACEMENTS, partial(scheduling.commit_placements, deps))
-    relay = Relay(deps, bus, Documents(deps, vault, bus), RoutePublisher(deps, bus))
+    relay = Relay(deps, bus, Documents(deps, vault, bus), RoutePublisher(deps, bus), LinkPublisher(deps, bus))
     found = Crowd(deps, bus, relay, Rounds(bus, term.term))
     try:
         await found.add_nodes(nodes)

@@ -26,7 +26,8 @@ from bench.deploying import (
 )
 from bench.harness import Contestant, compare, is_full_size
 
-REPLICAS, ROUNDS = (100, 7) if is_full_size() else (20, 3)
+# A round with 100 takes five minutes, most of them Swarm's.
+REPLICAS, ROUNDS = (100, 3) if is_full_size() else (20, 3)
 CONCURRENCIES = (4, 8, 16)
 # The reservations of all have to fit the cores of this machine, and a hundredth of a core makes one start take a second and a half.
 CPU_MILLIS = max(10, min(100, (os.cpu_count() or 1) * 1000 // REPLICAS))
