@@ -31,8 +31,9 @@ def container_of(inspected: Json) -> Container:
         finished_at=time_of(state["FinishedAt"]) if ran and ended else None,
         ports=_ports(inspected["HostConfig"].get("PortBindings") or {}),
         stop_timeout_s=inspected["Config"].get("StopTimeout") or 10,
-        ip=_ip(inspected["NetworkSettings"].get("Networks") or {}),
+        ip=next(iter(_addresses(inspected["NetworkSettings"].get("Networks") or {}).values()), ""),
         networks=tuple(sorted(inspected["NetworkSettings"].get("Networks") or {})),
+        addresses=_addresses(inspected["NetworkSettings"].get("Networks") or {}),
     )
 
 
@@ -104,6 +105,7 @@ def _ports(bindings: Json) -> tuple[PublishedPort, ...]:
     )
 
 
-def _ip(networks: Json) -> str:
-    addresses = [str(network.get("IPAddress") or "") for network in networks.values()]
-    return next(filter(None, addresses), "")
+def _addresses(networks: Json) -> dict[str, str]:
+    """network -> its address there; none while it does not run."""
+    found = {name: str(network.get("IPAddress") or "") for name, network in networks.items()}
+    return {name: address for name, address in found.items() if address}

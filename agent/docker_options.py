@@ -7,7 +7,9 @@ not on the list is refused, not removed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -57,6 +59,7 @@ def _host_config(options: ContainerOptions) -> Request:
         "RestartPolicy": {"Name": "no"},  # docs/decisions: the agent owns restarts
         "Init": True,
         "NetworkMode": options.network,
+        "ExtraHosts": [f"{host}:{address}" for host, address in sorted(options.hosts.items())],
         "PortBindings": {
             f"{port.container_port}/tcp": [{"HostIp": port.host_ip, "HostPort": str(port.host_port)}]
             for port in options.ports
@@ -167,6 +170,19 @@ def _networking(value: Any) -> bool:
     return all(_own_network(name) and set(each) == {"Aliases"} for name, each in endpoints.items())
 
 
+def _hosts(value: Any) -> bool:
+    """Names with an address that nobody else on the internet has."""
+    return _texts(value) and all(_host(each) for each in value)
+
+
+def _host(value: str) -> bool:
+    name, _, address = value.partition(":")
+    try:
+        return re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None and ip_address(address).is_private
+    except ValueError:
+        return False
+
+
 def _bindings(value: Any) -> bool:
     return isinstance(value, dict) and all(_binding(each) for each in value.values())
 
@@ -222,6 +238,7 @@ _HOST_RULES: Mapping[str, Rule] = {
     "RestartPolicy": _is({"Name": "no"}),
     "Init": _is(True),
     "NetworkMode": _own_network,
+    "ExtraHosts": _hosts,
     "PortBindings": _bindings,
     "Mounts": lambda value: isinstance(value, list),
 }

@@ -136,9 +136,9 @@ class DockerRuntime:
     async def remove_image(self, reference: str) -> None:
         await self._change(f"removing image {reference}", self._images.remove(reference))
 
-    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> str:
         async with self._calls(f"making network {name}", self._deadlines.change_s):
-            await self._networks.ensure(name, labels)
+            return await self._networks.ensure(name, labels)
 
     async def remove_network(self, name: str) -> None:
         async with self._calls(f"removing network {name}", self._deadlines.change_s):

@@ -24,15 +24,17 @@ class DockerNetworks:
         self._docker = docker
         self._lock = asyncio.Lock()
 
-    async def ensure(self, name: str, labels: Mapping[str, str]) -> None:
-        """Have exactly one bridge network of this name."""
+    async def ensure(self, name: str, labels: Mapping[str, str]) -> str:
+        """Have exactly one bridge network of this name; returns the node's own address in it."""
         async with self._lock:
             there = await self._named(name)
             if not there:
                 request = {"Name": name, "Driver": "bridge", "Labels": dict(labels), "CheckDuplicate": True}
-                await self._docker.networks.create(request)
+                made = await self._docker.networks.create(request)
+                there = [made.id]
             for surplus in there[1:]:
                 await self._drop(surplus)
+            return await self._address_in(there[0])
 
     async def remove(self, name: str) -> None:
         """Remove what has this name and is not in use."""
@@ -43,6 +45,12 @@ class DockerNetworks:
     async def join(self, name: str, container_id: str) -> None:
         """Connect a container to one more network, from its next start on if it does not run."""
         await DockerNetwork(self._docker, name).connect({"Container": container_id})
+
+    async def _address_in(self, network_id: str) -> str:
+        shown = await self._docker._query_json(f"networks/{network_id}")
+        gateways = [str(each.get("Gateway") or "") for each in shown["IPAM"]["Config"] or ()]
+        # An Engine with IPv6 has two; the ports of containers are published over IPv4.
+        return next((each.partition("/")[0] for each in gateways if "." in each), "")
 
     async def _named(self, name: str) -> list[str]:
         """Ids of the networks of exactly this name, those in use first."""

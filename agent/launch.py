@@ -53,7 +53,7 @@ class Launcher:
     ) -> None:
         self._runtime, self._cluster_id, self._files, self._images = runtime, cluster_id, files, images
         self._chance, self._port_is_free = chance, port_is_free
-        self._networks: set[str] = set()
+        self._addresses: dict[str, str] = {}
 
     async def fetch_image(
         self, instance: DesiredInstance, sealed: Sealed, progress: Callable[[str], None]
@@ -97,11 +97,12 @@ class Launcher:
     ) -> Container:
         """Make the container with all that it needs; start nothing."""
         await self._ensure_networks(instance)
+        address = self._addresses[network_of(instance)]
         await self._ensure_volumes(instance, known_volumes)
         binds = await self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
         return await self._runtime.create(
-            container_options(self._cluster_id, instance, ports, binds, env, run_id)
+            container_options(self._cluster_id, instance, ports, binds, env, run_id, address=address)
         )
 
     async def make_files(self, instance: DesiredInstance, sealed: Sealed) -> None:
@@ -119,15 +120,21 @@ class Launcher:
 
     def doubt_networks(self, networks: Iterable[str]) -> None:
         """Look for these networks again before they are used next."""
-        self._networks.difference_update(networks)
+        for network in networks:
+            self._addresses.pop(network, None)
+
+    async def address_for(self, instance: DesiredInstance) -> str:
+        """The node's address in the instance's own network."""
+        await self._ensure_networks(instance)
+        return self._addresses[network_of(instance)]
 
     async def _ensure_networks(self, instance: DesiredInstance) -> None:
         """Asked of the Engine once per network: the question costs more than making the container."""
         labels = network_labels(self._cluster_id, instance.project)
         for network in networks_of(instance):
-            if network not in self._networks:
-                await self._runtime.ensure_network(network_name(self._cluster_id, network), labels)
-                self._networks.add(network)
+            if network not in self._addresses:
+                name = network_name(self._cluster_id, network)
+                self._addresses[network] = await self._runtime.ensure_network(name, labels)
 
     def is_in_its_networks(self, instance: DesiredInstance, container: Container) -> bool:
         """Whether a container joined all that it was to join: a crash may come between its making and that."""
@@ -158,8 +165,10 @@ def container_options(
     binds: tuple[FileBind, ...],
     env: Mapping[str, str],
     run_id: str = "",
+    *,
+    address: str = "",
 ) -> ContainerOptions:
-    """The container of an instance.  Pure."""
+    """The container of an instance; names of its links lead to `address`, the node's own in its network.  Pure."""
     run = instance.run
     return ContainerOptions(
         name=container_name(cluster_id, instance.key, run_id),
@@ -168,6 +177,7 @@ def container_options(
         network=network_name(cluster_id, network_of(instance)),
         aliases=tuple(dict.fromkeys((instance.workload_name, *run.aliases))),
         joins=tuple(network_name(cluster_id, network) for network in run.joins),
+        hosts={host: address for link in run.links for host in link.hosts},
         command=run.command,
         entrypoint=run.entrypoint,
         env=env,

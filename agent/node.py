@@ -27,6 +27,7 @@ from agent.inventory import DiskSpace, InventoryKeeper, disk_space, usage
 from agent.job_facts import untold
 from agent.journal import Journal
 from agent.launch import Launcher
+from agent.links import Links
 from agent.log_shipping import LogShipping
 from agent.node_events import NodeEvents
 from agent.policy import limited, refusals
@@ -44,6 +45,7 @@ from lattice.background import Background
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import EXEC, RESYNC
 from lattice.contracts.messages import DesiredDocument, Done, Heartbeat, ObservedDocument, Resync
+from lattice.contracts.states import is_ready
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus
 from lattice.runtime import Runtime
@@ -120,6 +122,17 @@ class NodeAgent:
         launcher = Launcher(
             runtime, who.cluster_id, files, self.images, chance=chance, port_is_free=config.port_is_free
         )
+        self.tunnels = (
+            Tunnels(self.journal, config.tunnel_tls, chance) if config.tunnel_tls is not None else None
+        )
+        self.links = Links(
+            self.journal,
+            self.world,
+            who.cluster_id,
+            address_for=launcher.address_for,
+            ready_here=self._ready_here,
+            open_stream=None if self.tunnels is None else self.tunnels.open,
+        )
         steps = StepTaker(
             runtime,
             self.journal,
@@ -127,6 +140,7 @@ class NodeAgent:
             launcher,
             self.logs,
             self.events,
+            self.links,
             cluster_id=who.cluster_id,
             clock=clock,
             chance=chance,
@@ -174,10 +188,6 @@ class NodeAgent:
             silence_s=config.exec_silence_s,
         )
 
-        self.tunnels = (
-            Tunnels(self.journal, config.tunnel_tls, chance) if config.tunnel_tls is not None else None
-        )
-
     async def ready(self) -> str:
         """A readiness check: what keeps this node from working, in plain words, or ""."""
         if self.engine.problem:
@@ -202,6 +212,7 @@ class NodeAgent:
         background.start("reports", self.reporter.run)
         background.start("heartbeats", self._beat)
         background.start("document fetch", self.documents.run)
+        background.start("links", self.links.run)
         if self.tunnels is not None:
             background.start("tunnels", self.tunnels.run)
         node_id = self.who.node_id
@@ -234,6 +245,23 @@ class NodeAgent:
     async def _resync(self, request: Resync) -> Done:
         await self.reporter.report_now()
         return Done()
+
+    def _ready_here(self, project: str, workload: str, container_port: int) -> int | None:
+        """The host port of an instance that is ready on this node."""
+        document = self.journal.document
+        own = {
+            each.instance_id
+            for each in (document.instances if document else ())
+            if (each.project, each.workload_name) == (project, workload)
+        }
+        if not own:
+            return None
+        seen, _ = self.executor.observed()
+        ready = [each for each in seen if each.instance_id in own and is_ready(each.phase, each.health)]
+        ports = [
+            port.host_port for each in ready for port in each.ports if port.container_port == container_port
+        ]
+        return self._config.chance.choice(ports) if ports else None
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(

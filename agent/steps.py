@@ -17,6 +17,7 @@ from agent.facts import Failure, key_text
 from agent.journal import Journal
 from agent.last_exits import with_last_words
 from agent.launch import Launcher
+from agent.links import Links
 from agent.log_shipping import LogShipping
 from agent.naming import INSTANCE, container_name, networks_in, networks_of, slot_of, volume_name
 from agent.node_events import NodeEvents
@@ -45,13 +46,14 @@ class StepTaker:
         launcher: Launcher,
         logs: LogShipping,
         events: NodeEvents,
+        links: Links,
         *,
         cluster_id: str,
         clock: Clock,
         chance: random.Random,
     ) -> None:
         self._runtime, self._journal, self._world = runtime, journal, world
-        self._launcher, self._logs, self._events = launcher, logs, events
+        self._launcher, self._logs, self._events, self._links = launcher, logs, events, links
         self._cluster_id, self._clock, self._chance = cluster_id, clock, chance
         self._made_again: dict[str, int] = {}
         self._network_locks: dict[str, asyncio.Lock] = {}
@@ -183,6 +185,7 @@ class StepTaker:
             return
         if instance.run.files:  # a reboot empties the folder in memory
             await self._launcher.make_files(instance, self._sealed())
+        await self._links.listen(instance)
         try:
             await self._world.act(name, self._runtime.start(name))
         except PortTaken as error:

@@ -1,5 +1,7 @@
 """The node's end of the tunnels: it dials every ingress, and leads what visitors open there to the ports of its own instances.
 
+The same connections carry what its own instances ask of others over their links (`links`).
+
 No port of the node is open to the outside.  A connection that is silent is given up soon, because after a change of network nothing else tells
 that it leads nowhere; then it is dialled again, first at once and then ever more seldom, with some chance in the pause.
 """
@@ -10,6 +12,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from loguru import logger
 from pydantic import ValidationError
@@ -19,9 +22,10 @@ from agent.facts import slot_text
 from agent.journal import Journal
 from agent.naming import slot_of
 from lattice.cancelling import cancel_and_wait
-from lattice.contracts.messages import TunnelHello, TunnelTarget
+from lattice.contracts.messages import LinkCall, TunnelHello, TunnelTarget
 from lattice.contracts.nouns import DesiredState
 from lattice.contracts.spec import BackoffSpec
+from lattice.errors import Temporary
 from lattice.tunnel_link import TunnelLink, dial
 from lattice.tunnel_stream import LocalSide, TunnelStream
 
@@ -31,6 +35,8 @@ PING_EVERY_S = 2.0
 SILENT_AFTER_S = 6.0
 _CONNECT_TIMEOUT_S = 5.0
 _LOOK_EVERY_S = 1.0
+_OPEN_TIMEOUT_S = 5.0
+_LOOK_FOR_LINK_S = 0.05
 _PAUSES = BackoffSpec(initial=0.2, max=5.0)
 
 
@@ -41,6 +47,7 @@ class Tunnels:
         self._journal, self._tls, self._chance = journal, tls, chance
         self._dialers: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
+        self._links: set[TunnelLink] = set()
 
     async def run(self) -> None:
         """Dial for ever, whoever is to be dialled."""
@@ -51,6 +58,17 @@ class Tunnels:
                 await asyncio.sleep(_LOOK_EVERY_S)
         finally:
             await cancel_and_wait([*self._dialers.values(), *self._connecting])
+
+    async def open(self, call: LinkCall) -> TunnelStream:
+        """A stream over one of the connections, to whichever ingress; waits a little for one.  Raises Temporary where there is none."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPEN_TIMEOUT_S):
+                while True:
+                    if links := [link for link in self._links if link.is_open]:
+                        least = min(links, key=lambda link: link.streams)
+                        return least.open(call.model_dump_json().encode())
+                    await asyncio.sleep(_LOOK_FOR_LINK_S)
+        raise Temporary("this node is not connected to an ingress right now")
 
     async def _dial_all(self, addresses: Iterable[str]) -> None:
         wanted = {(address, number) for address in addresses for number in range(LINKS_PER_INGRESS)}
@@ -80,9 +98,11 @@ class Tunnels:
         link = TunnelLink(self._accept, dials=True, closed=lambda _: ended.set())
         hello = TunnelHello(boot_id=self._journal.boot_id, session=self._journal.session)
         await dial(link, address, self._tls(), hello.model_dump_json().encode())
+        self._links.add(link)
         try:
             await self._until_ended(link, ended)
         finally:
+            self._links.discard(link)
             link.close()
 
     async def _until_ended(self, link: TunnelLink, ended: asyncio.Event) -> None:

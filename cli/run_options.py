@@ -44,6 +44,12 @@ def opened(ports: Sequence[dict[str, Any]], *, public: bool, domains: Sequence[s
     return made
 
 
+def read_links(texts: Sequence[str]) -> list[dict[str, str]]:
+    """`links` of a spec from `WORKLOAD[:NAME]`."""
+    pairs = [text.partition(":") for text in texts]
+    return [{"workload": workload, **({"as": name} if name else {})} for workload, _, name in pairs]
+
+
 def _port(text: str) -> tuple[str | None, int, str]:
     match = _PORT.match(text)
     if match is None and re.match(r"^[\d.:]+:\d+", text):

@@ -122,6 +122,7 @@ def header(workload: Json, *, now: datetime) -> Sequence[tuple[str, Any]]:
         ("Template", workload["spec"].get("template")),
         ("Image", workload.get("image") or workload["spec"].get("image")),
         *(line for route in routes for line in _addresses(route)),
+        *(("Link", link_line(link)) for link in workload.get("links") or ()),
         ("Created", f"{ago(workload.get('created_at'), now=now)} ago"),
         ("Updated", f"{ago(workload.get('updated_at'), now=now)} ago"),
     )
@@ -134,6 +135,13 @@ def _addresses(route: Json) -> Iterator[tuple[str, str]]:
     yield "Public URL", f"{route['url']}{' (not encrypted)' if route.get('plaintext') else ''}"
     for domain in route.get("domains") or ():
         yield "Domain", domain_line(domain)
+
+
+def link_line(link: Json) -> str:
+    """A name inside its containers, where it leads, and why nobody answers there."""
+    ports = ", ".join(map(str, link["ports"]))
+    why = f" (nobody answers: {link['reason']})" if link.get("reason") else ""
+    return f"{link['host']}:{ports} leads to {link['workload']}{why}"
 
 
 def domain_line(domain: Json) -> str:

@@ -81,6 +81,7 @@ class ContainerOptions:
     network: str
     aliases: tuple[str, ...] = ()
     joins: tuple[str, ...] = ()  # more networks, in which it has no name of its own
+    hosts: Mapping[str, str] = field(default_factory=dict)  # names that it knows, with their addresses
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
@@ -110,6 +111,7 @@ class Container:
     ports: tuple[PublishedPort, ...] = ()
     ip: str = ""
     networks: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)  # by network, while it runs
     stop_timeout_s: int = 10
 
     @property
@@ -242,8 +244,8 @@ class Runtime(Protocol):
         """Take one name (or the id of an image without a name) away, and the image with its last name.  Never by force: raises Conflict
         while a container uses it.  One that is gone is fine."""
 
-    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make a bridge network of its own, unless there is one of this name."""
+    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> str:
+        """Make a bridge network of its own, unless there is one of this name; returns the node's address in it."""
 
     async def remove_network(self, name: str) -> None:
         """Remove a network; one that is gone, or still in use, is left alone."""

@@ -120,6 +120,14 @@ def run(
             "--domain", metavar="NAME", help="A domain of your own for its first port; with --public."
         ),
     ] = None,
+    links: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--link",
+            metavar="WORKLOAD[:NAME]",
+            help="Another workload, reached by that name inside, on whatever node it is.",
+        ),
+    ] = None,
     sets: SetOption = None,
     adopt: AdoptOption = False,
     wait: WaitOption = True,
@@ -136,6 +144,7 @@ def run(
         "ports": run_options.opened(published, public=public, domains=domains or ()),
         "env": run_options.read_pairs(env or (), option="-e"),
         "secrets": run_options.read_secrets(secrets or ()),
+        "links": run_options.read_links(links or ()),
         "volumes": [run_options.read_volume(volume) for volume in volumes or ()],
         "resources": run_options.read_resources(cpu=cpu, memory=memory),
         "health": run_options.read_check("health", http=health_http, tcp=health_tcp, ports=published),

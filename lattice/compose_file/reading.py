@@ -12,6 +12,7 @@ from lattice.compose_file import limits, volumes
 from lattice.compose_file.dependencies import dependencies, in_order
 from lattice.compose_file.environment import environment
 from lattice.compose_file.extension import extension
+from lattice.compose_file.external_links import external_links
 from lattice.compose_file.findings import Finding, Findings, Place
 from lattice.compose_file.health import health
 from lattice.compose_file.names import is_service_name, plain_name
@@ -23,7 +24,8 @@ from lattice.contracts.spec import WorkloadSpec
 MOST_SERVICES = 32
 _PULL = {"always": "always", "missing": "missing", "if_not_present": "missing", "never": "never"}
 _KEY_OF = {
-    "env": ("environment",), "secrets": ("x-lattice", "secrets"), "health": ("healthcheck",), "replicas": ("deploy", "replicas"),
+    "env": ("environment",), "links": ("external_links",),
+    "secrets": ("x-lattice", "secrets"), "health": ("healthcheck",), "replicas": ("deploy", "replicas"),
     "resources": ("deploy", "resources", "limits"),
 }  # fmt: skip
 
@@ -118,6 +120,7 @@ def _service(
         "volumes": volumes.mounts(given.get("volumes"), named, owners, service, place.under("volumes")),
         "health": health(given.get("healthcheck"), place.under("healthcheck")),
         "depends_on": dependencies(given.get("depends_on"), frozenset(names), place.under("depends_on")),
+        "links": external_links(given.get("external_links"), place.under("external_links")) or None,
         "pull": _PULL[pull] if pull else None,
         **limits.running(given, place),
     }

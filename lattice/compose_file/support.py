@@ -82,7 +82,9 @@ SERVICE_KEYS: Mapping[str, Key] = {
     "environment": _mapped("`env`, from a list or a mapping; values are stored readable, so no passwords"),
     "expose": _noted("the services of an app reach all ports of each other"),
     "extends": _refused("write the service out: `docker compose config` does it"),
-    "external_links": _refused(_NETWORK),
+    "external_links": _mapped(
+        "`links`, from WORKLOAD or WORKLOAD:NAME: workloads outside of the app, on any node"
+    ),
     "extra_hosts": _refused(_NETWORK),
     "gpus": _refused(_HARDENED),
     "group_add": _refused(_HARDENED),

@@ -169,6 +169,15 @@ ROUTE: Channel[m.RouteDocument] = Channel(
     subscribers=("ingress",),
     meaning="A public name and the instances behind it; the stream keeps the newest of each.",
 )
+LINK: Channel[m.LinkDocument] = Channel(
+    name="link",
+    address=Address("lattice.link.{link_id}"),
+    payload=m.LinkDocument,
+    stream=streams.ROUTES,
+    publishers=("registry",),
+    subscribers=("ingress",),
+    meaning="A workload that others have links to, and who may use them; the stream keeps the newest of each.",
+)
 REGISTRY_WAKE: Channel[m.Done] = Channel(
     name="registry_wake",
     address=Address("lattice.wake.registry"),
@@ -192,6 +201,7 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     DEAD_LETTER,
     GIVEN_UP,
     ROUTE,
+    LINK,
     REGISTRY_WAKE,
 )
 

@@ -17,6 +17,7 @@ from lattice import cron
 from lattice.contracts.domain_name import DomainName
 from lattice.contracts.environment_spec import CredentialRef, EnvName, EnvValue, SecretRef, no_nul
 from lattice.contracts.guard_spec import GuardSpec
+from lattice.contracts.link_spec import LinkSpec, PortNumber
 from lattice.contracts.nouns import Name
 from lattice.contracts.placement_spec import PlacementSpec
 from lattice.contracts.quantities import CpuMillis, DurationS, SizeBytes
@@ -38,7 +39,6 @@ def _absolute(path: str) -> str:
 
 Argument = Annotated[str, Field(max_length=4_096), AfterValidator(no_nul)]
 ContainerPath = Annotated[str, Field(min_length=2, max_length=512), AfterValidator(_absolute)]
-PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 
 
 class Kind(StrEnum):
@@ -297,6 +297,9 @@ class WorkloadSpec(SpecModel):
         {},
         description="workloads of the project that come first: a new instance is made when they are so far",
     )
+    links: Annotated[tuple[LinkSpec, ...], Field(max_length=16)] = Field(
+        (), description="names inside its containers for other workloads, on whatever node these are"
+    )
     pull: PullPolicy = PullPolicy.MISSING
     pull_secret: Name | None = Field(None, description="a secret `user:password` for the image's registry")
     schedule: ScheduleSpec | None = Field(None, description="of a job; without one it runs once")
@@ -352,6 +355,7 @@ class WorkloadSpec(SpecModel):
             ("volume", [v.name for v in self.volumes]),
             ("volume path", [v.path for v in self.volumes]),
             ("variable", [*self.env, *self.secrets]),
+            ("link", [link.host for link in self.links]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -364,6 +368,8 @@ class WorkloadSpec(SpecModel):
             raise ValueError(f"{self.name} cannot depend on itself")
         if self.name in self.lenders:
             raise ValueError(f"{self.name} cannot have its own credentials")
+        if self.name in self.linked:
+            raise ValueError(f"{self.name} cannot have a link to itself")
         return self
 
     @property
@@ -380,6 +386,11 @@ class WorkloadSpec(SpecModel):
     def lenders(self) -> frozenset[str]:
         """The names of the workloads whose credentials it has."""
         return frozenset(ref.from_ for ref in self.borrowed_env.values())
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """The names of the workloads that it has links to."""
+        return frozenset(link.workload for link in self.links)
 
     @model_validator(mode="after")
     def _known_health_port(self) -> Self:

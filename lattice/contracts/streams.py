@@ -146,8 +146,8 @@ LEASES = Stream(
 
 ROUTES = Stream(
     name="ROUTES",
-    subjects=("lattice.route.*",),
-    meaning="the newest document of each route",
+    subjects=("lattice.route.*", "lattice.link.*"),
+    meaning="the newest document of each route, and of each workload that others have links to",
     max_bytes=512 * _MIB,
     max_msgs_per_subject=1,
     max_msg_bytes=100_000,

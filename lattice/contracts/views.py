@@ -184,6 +184,15 @@ class RouteView(Noun):
     domains: tuple[DomainView, ...] = ()
 
 
+class LinkView(Noun):
+    """A name inside the workload's containers for another workload."""
+
+    host: str
+    workload: str = Field(description="the workload that it leads to")
+    ports: tuple[int, ...] = Field(description="on which it answers inside")
+    reason: str = Field("", description="why nobody answers right now; empty where somebody does")
+
+
 class RolloutView(Noun):
     """How a revision takes, or took, the place of another."""
 
@@ -233,6 +242,7 @@ class WorkloadView(Noun):
     image: str = Field("", description="the reference as pinned at accept")
     instances: tuple[InstanceView, ...] = ()
     routes: tuple[RouteView, ...] = ()
+    links: tuple[LinkView, ...] = ()
     placement: tuple[PlacementView, ...] = ()
     rollout: RolloutView | None = Field(None, description="the newest update")
     next_run_at: datetime | None = Field(None, description="when a job's schedule is due next")

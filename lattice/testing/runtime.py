@@ -53,6 +53,7 @@ class FakeRuntime:
         self._images = {name: f"sha256:{index:064x}" for index, name in enumerate(images, start=1)}
         self._containers: dict[str, _Kept] = {}
         self._networks: dict[str, dict[str, str]] = {}
+        self._addresses: dict[str, str] = {}
         self._volumes: dict[str, dict[str, str]] = {}
         self._listeners: list[tuple[str, asyncio.Queue[EngineEvent | None]]] = []
         self._numbers = itertools.count(1)
@@ -89,6 +90,7 @@ class FakeRuntime:
             oom_killed=oom_killed,
             finished_at=self._clock.now(),
             ip="",
+            addresses={},
         )
         if oom_killed:
             self._tell("oom", kept.shown)
@@ -110,7 +112,12 @@ class FakeRuntime:
         for kept in self._containers.values():
             if kept.shown.is_up:
                 kept.shown = replace(
-                    kept.shown, state=RunState.EXITED, exit_code=137, finished_at=self._clock.now(), ip=""
+                    kept.shown,
+                    state=RunState.EXITED,
+                    exit_code=137,
+                    finished_at=self._clock.now(),
+                    ip="",
+                    addresses={},
                 )
         for _, queue in self._listeners:
             queue.put_nowait(None)
@@ -179,9 +186,11 @@ class FakeRuntime:
             if reference in (name, image_id):
                 del self._images[name]
 
-    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> str:
         await self._enter("ensure_network", name)
         self._networks.setdefault(name, dict(labels))
+        # A loopback address of its own, so that one can listen there.
+        return self._addresses.setdefault(name, f"127.30.0.{len(self._addresses) + 1}")
 
     async def remove_network(self, name: str) -> None:
         await self._enter("remove_network", name)
@@ -253,6 +262,7 @@ class FakeRuntime:
             exit_code=None,
             oom_killed=False,
             ip="172.30.0.2",
+            addresses=dict.fromkeys(kept.shown.networks, "172.30.0.2"),
         )
         self._tell("start", kept.shown)
         return kept.shown

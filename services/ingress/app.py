@@ -16,12 +16,13 @@ from loguru import logger
 
 from lattice.background import Background
 from lattice.bus import NatsBus
-from lattice.contracts.catalogue import ROUTE
-from lattice.contracts.messages import RouteDocument
+from lattice.contracts.catalogue import LINK, ROUTE
+from lattice.contracts.messages import LinkDocument, RouteDocument
 from lattice.messaging import Bus, Received, Subscription
 from lattice.process import Checks
 from lattice.renewing_tls import RenewingTls
 from services.ingress import metrics
+from services.ingress.calls import Calls
 from services.ingress.guests import Guests
 from services.ingress.http_front import HttpFront
 from services.ingress.places import Places
@@ -43,6 +44,8 @@ class Ingress:
         self.tunnels = Tunnels()
         self.places = Places(self.tunnels, patience_s=settings.place_timeout_s)
         self.tunnels.on_node_came = self.places.node_came
+        self.calls = Calls(self.tunnels, self.places)
+        self.tunnels.on_called = self.calls.answer
         self.http = HttpFront(settings, self.places)
         self.guests = Guests(self.places, max_connections=settings.max_connections)
         self.tcp = TcpFront(self.guests, settings.listen_host)
@@ -56,6 +59,7 @@ class Ingress:
     async def start(self, background: Background, tls: ssl.SSLContext) -> None:
         """Let nodes and visitors in."""
         self._subscriptions.append(await self._bus.subscribe(ROUTE, self._take_route))
+        self._subscriptions.append(await self._bus.subscribe(LINK, self._take_link))
         self._bus.on_connected(self._read_routes)
         background.start("tunnels", self.tunnels.watch)
         background.start("tcp ports", self.tcp.run)
@@ -104,10 +108,15 @@ class Ingress:
     async def _take_route(self, received: Received[RouteDocument]) -> None:
         self._take(received.message)
 
+    async def _take_link(self, received: Received[LinkDocument]) -> None:
+        self.places.take_link(received.message)
+
     async def _read_routes(self) -> None:
         """After each connect: what was said while the link was down was not heard."""
         for received in await self._bus.newest_of_each(ROUTE):
             self._take(received.message)
+        for received_link in await self._bus.newest_of_each(LINK):
+            self.places.take_link(received_link.message)
         self._knows_routes = True
 
     def _take(self, document: RouteDocument) -> None:

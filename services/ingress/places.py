@@ -1,19 +1,21 @@
-"""Where visitors are led: the routes as they are now, the nodes that are connected, and how busy each instance is.
+"""Where visitors are led: the routes and links as they are now, the nodes that are connected, and how busy each instance is.
 
-A visitor who comes while the only instance is still getting ready, or while its node connects anew, waits a little instead of being turned away:
-what a deploy has just called running answers its first visitor, and the restart of a connection is a pause and not an error.
+Who comes while the only instance is still getting ready, or while its node connects anew, waits a little instead of being turned away: what a
+deploy has just called running answers its first visitor, and the restart of a connection is a pause and not an error.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from lattice.contracts.messages import RouteDocument, TunnelTarget
+from lattice.contracts.messages import LinkCall, LinkDocument, RouteDocument, TunnelTarget
 from lattice.errors import Temporary
 from lattice.tunnel_stream import TunnelStream
-from services.ingress.routing import Nowhere, RouteTable, choose
+from services.ingress.link_table import LinkTable
+from services.ingress.routing import Destination, Nowhere, RouteTable, choose
 from services.ingress.tunnels import Tunnels
 
 
@@ -25,12 +27,16 @@ class Led:
     instance_id: str
 
 
+Looks = Callable[[], Destination | Nowhere]
+
+
 class Places:
     """Shared by all fronts; `busy` counts the visitors of each instance, `patience_s` is how long one waits for a place."""
 
     def __init__(self, tunnels: Tunnels, *, patience_s: float) -> None:
         self._tunnels, self._patience_s = tunnels, patience_s
         self.table = RouteTable()
+        self.links = LinkTable()
         self.busy: Counter[str] = Counter()
         self._waiting: dict[str, asyncio.Event] = {}
 
@@ -39,10 +45,15 @@ class Places:
         self.table = self.table.with_document(document)
         self._look_again(document.route_id)
 
+    def take_link(self, document: LinkDocument) -> None:
+        """A workload that others have links to changed, or who has them."""
+        self.links = self.links.with_document(document)
+        self._look_again(_key(document))
+
     def node_came(self) -> None:
         """A node is connected that was not: any route may lead there."""
-        for route_id in [*self._waiting]:
-            self._look_again(route_id)
+        for key in [*self._waiting]:
+            self._look_again(key)
 
     def came(self, instance_id: str) -> None:
         """An instance has a visitor more."""
@@ -54,9 +65,9 @@ class Places:
         if not self.busy[instance_id]:
             del self.busy[instance_id]
 
-    def lead(self, route: RouteDocument, *, but: frozenset[str] = frozenset()) -> Led | Nowhere:
+    def lead(self, to: Destination, *, but: frozenset[str] = frozenset()) -> Led | Nowhere:
         """A stream to the least busy instance, as things are; to none of `but`, which were tried."""
-        endpoint = choose(route, self._tunnels.reachable, self.busy, but)
+        endpoint = choose(to, self._tunnels.reachable, self.busy, but)
         if isinstance(endpoint, Nowhere):
             return endpoint
         target = TunnelTarget(instance_id=endpoint.instance_id, container_port=endpoint.container_port)
@@ -67,22 +78,37 @@ class Places:
 
     async def lead_soon(self, route: RouteDocument, *, but: frozenset[str] = frozenset()) -> Led | Nowhere:
         """The same, with patience where an instance is about to be there."""
-        found = self.lead(route, but=but)
+        return await self._soon(route.route_id, lambda: self._as_it_is_now(route), but)
+
+    async def lead_over_link(
+        self, call: LinkCall, node_id: str, *, but: frozenset[str] = frozenset()
+    ) -> Led | Nowhere:
+        """A stream to the least busy instance of a workload that the node has a link to, with the same patience."""
+        return await self._soon(_key(call), lambda: self.links.find(call, node_id), but)
+
+    async def _soon(self, key: str, look: Looks, but: frozenset[str]) -> Led | Nowhere:
+        found = self._lead_if_any(look(), but)
         try:
             async with asyncio.timeout(self._patience_s):
                 while isinstance(found, Nowhere) and found.passing:
-                    await self._waiting.setdefault(route.route_id, asyncio.Event()).wait()
-                    found = self._again(route, but)
+                    await self._waiting.setdefault(key, asyncio.Event()).wait()
+                    found = self._lead_if_any(look(), but)
         except TimeoutError:
             pass
         return found
 
-    def _again(self, route: RouteDocument, but: frozenset[str]) -> Led | Nowhere:
-        now = self.table.by_id.get(route.route_id, route)
-        if now.released or now.taken_down:
-            return Nowhere("it has just been closed")
-        return self.lead(now, but=but)
+    def _lead_if_any(self, to: Destination | Nowhere, but: frozenset[str]) -> Led | Nowhere:
+        return to if isinstance(to, Nowhere) else self.lead(to, but=but)
 
-    def _look_again(self, route_id: str) -> None:
-        if (event := self._waiting.pop(route_id, None)) is not None:
+    def _as_it_is_now(self, route: RouteDocument) -> Destination | Nowhere:
+        now = self.table.by_id.get(route.route_id, route)
+        return Nowhere("it has just been closed") if now.released or now.taken_down else now
+
+    def _look_again(self, key: str) -> None:
+        if (event := self._waiting.pop(key, None)) is not None:
             event.set()
+
+
+def _key(of: LinkDocument | LinkCall) -> str:
+    """Among those who wait; ids of routes hold no slash."""
+    return f"{of.project}/{of.workload_name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lattice.contracts.messages import RouteDocument, RouteEndpoint
 from lattice.contracts.spec import PortProtocol
@@ -50,6 +51,22 @@ def _label(name: str, apps_domain: str) -> str:
     return label if dot and domain == apps_domain else ""
 
 
+class Destination(Protocol):
+    """What has instances behind it: a route, or a workload that others have links to."""
+
+    @property
+    def endpoints(self) -> tuple[RouteEndpoint, ...]:
+        """Those that are ready."""
+
+    @property
+    def waiting_for(self) -> str:
+        """Why there is none."""
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether there is about to be one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nowhere:
     """Why a request cannot go anywhere now; whether that is about to be over."""
@@ -59,15 +76,15 @@ class Nowhere:
 
 
 def choose(
-    route: RouteDocument,
+    destination: Destination,
     reachable: frozenset[str],
     busy: Mapping[str, int],
     but: frozenset[str] = frozenset(),
 ) -> RouteEndpoint | Nowhere:
     """The endpoint with the fewest connections (`busy`, by instance) on a `reachable` node, of equals the first by id; no instance of `but`."""
-    left = [each for each in route.endpoints if each.instance_id not in but]
+    left = [each for each in destination.endpoints if each.instance_id not in but]
     if there := [each for each in left if each.node_id in reachable]:
         return min(there, key=lambda each: (busy.get(each.instance_id, 0), each.instance_id))
     if left:
         return Nowhere("its node is not connected to the ingress right now", passing=True)
-    return Nowhere(route.waiting_for or "no instance of it is ready", passing=route.is_starting)
+    return Nowhere(destination.waiting_for or "no instance of it is ready", passing=destination.is_starting)

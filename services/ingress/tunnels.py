@@ -1,7 +1,8 @@
 """The connections of nodes: who they are, which of them is the newest session, and streams through them.
 
 A node proves itself with its certificate and says its session number first.  A higher session takes over: the links of the older one are ended,
-whatever they carry, because a half-open link answers nobody.  A lower one is told to go.  The gateway dials too, for streams to any instance.
+whatever they carry, because a half-open link answers nobody.  A lower one is told to go.  The gateway dials too, for streams to any instance; what
+whoever dialled may open streams for is decided in `calls`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from loguru import logger
 from pydantic import ValidationError
 
 from lattice import pki
-from lattice.contracts.messages import TunnelCall, TunnelHello, TunnelTarget
+from lattice.contracts.messages import TunnelHello, TunnelTarget
 from lattice.errors import Invalid, LatticeError, Temporary, Unauthenticated
 from lattice.tunnel_link import TunnelLink
-from lattice.tunnel_pipe import splice
 from lattice.tunnel_stream import TunnelStream
 from services.ingress import metrics
 
@@ -27,6 +27,13 @@ PING_EVERY_S = 2.0
 # A node that moves to another network is not told of by TCP for minutes; a link that is silent for so long is given up.
 SILENT_AFTER_S = 6.0
 _HELLO_WITHIN_S = 10.0
+
+
+Called = Callable[[str, TunnelStream, bytes], None]
+
+
+def _nobody_answers(caller: str, stream: TunnelStream, request: bytes) -> None:
+    stream.refuse("nothing is served here")
 
 
 @dataclass(slots=True)
@@ -45,9 +52,10 @@ class Tunnels:
         self._owners: dict[TunnelLink, str] = {}
         self._strangers: dict[TunnelLink, float] = {}
         self._callers: set[TunnelLink] = set()
-        self._calls: set[asyncio.Task[None]] = set()
         self.on_node_came: Callable[[], None] = lambda: None
         """Told when a node is reachable that was not."""
+        self.on_called: Called = _nobody_answers
+        """Told of each stream that is opened to us: by whom (a node's id, or `GATEWAY`), and for what."""
 
     @property
     def reachable(self) -> frozenset[str]:
@@ -146,22 +154,11 @@ class Tunnels:
             self._nodes[node_id].links.remove(link)
         metrics.LINKS.set(len(self._owners))
 
-    # ------------------------------------------------------------------------------------ what the gateway asks
-
     def _called(self, link: TunnelLink, stream: TunnelStream, request: bytes) -> None:
-        if link not in self._callers:
-            raise Invalid("nodes open no streams to the ingress")
-        try:
-            call = TunnelCall.model_validate_json(request)
-            onward = self.open(call.node_id, call.target)
-        except ValidationError:
-            stream.refuse("the ingress does not understand what is asked")
-        except Temporary as error:
-            stream.refuse(error.detail)
-        else:
-            task = asyncio.get_running_loop().create_task(splice(stream, onward))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+        caller = GATEWAY if link in self._callers else self._owners.get(link)
+        if caller is None:
+            raise Invalid("who opens a stream says first who they are")
+        self.on_called(caller, stream, request)
 
 
 def is_refused(known: TunnelHello, found: TunnelHello) -> bool:

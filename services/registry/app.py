@@ -43,6 +43,7 @@ from services.registry.handlers import serve_all
 from services.registry.image_registry import ImageRegistries
 from services.registry.issuing import Issuer
 from services.registry.judging import MASS_LOSS_HOLD, Judge
+from services.registry.link_publishing import LinkPublisher
 from services.registry.liveness import DEFAULT_THRESHOLDS, Thresholds
 from services.registry.node_deps import NodeDeps, NodeSettings
 from services.registry.presence import Presence
@@ -114,7 +115,7 @@ class Registry:
         self.bus, clock = bus, clock or SystemClock()
         plain = Deps(store=store, now=clock.now, new_id=ids, wake_relay=self._wake, places=places)
         documents = Documents(plain, keys.vault, bus, places.ingresses)
-        self.relay = Relay(plain, bus, documents, RoutePublisher(plain, bus))
+        self.relay = Relay(plain, bus, documents, RoutePublisher(plain, bus), LinkPublisher(plain, bus))
         self.about_workloads = WorkloadDeps(
             store=store,
             now=clock.now,

@@ -1,8 +1,9 @@
 """Credentials of other workloads in an environment: `env: {DATABASE_URL: {from: orders-db, key: uri}}`.
 
 They are looked up when a revision is made, and kept as secrets of the workload that has them: a node is sent them sealed, and a rollback has those of
-its time.  The address is the one inside a network that both are in: an app's own, where they are services of one app; else the project's, which a
-service of an app joins for that.  A network ends at its node, so who borrows is placed beside who lends (`placement_wishes`).
+its time.  The address is that of the link to the lender, if there is one; else the one inside a network that both are in: an app's own, where
+they are services of one app; else the project's, which a service of an app joins for that.  A network ends at its node, so who borrows without a
+link is placed beside who lends (`placement_wishes`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lattice.contracts.environment_spec import CredentialKey, CredentialRef
-from lattice.contracts.messages import FileMount, RunSpec
+from lattice.contracts.messages import FileMount, RunLink, RunSpec
 from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import FieldError, Invalid
 from lattice.storage import Transaction
+from services.registry import links
 from services.registry.access import access_to, parts, places_in
 from services.registry.change import Change
 from services.registry.tables import RevisionRow, SecretRow, WorkloadRow
@@ -29,6 +31,7 @@ class _Lender:
     """A workload whose credentials are asked for, as it is now."""
 
     workload: WorkloadRow
+    is_linked: bool
     uses_tls: bool
     parts: Mapping[CredentialKey, str]
 
@@ -88,17 +91,23 @@ async def _lenders(
     deps: WorkloadDeps, tx: Transaction, workload: WorkloadRow, spec: WorkloadSpec
 ) -> dict[str, _Lender]:
     """name -> the workload, of those whose credentials the spec asks for."""
+    linked = {link.workload: link for link in await links.resolve(tx, workload.project, spec)}
     lenders: dict[str, _Lender] = {}
     for variable, ref in sorted(spec.borrowed_env.items()):
         if ref.from_ not in lenders:
-            lenders[ref.from_] = await _lender(deps, tx, workload, variable, ref)
+            lenders[ref.from_] = await _lender(deps, tx, workload, variable, ref, linked.get(ref.from_))
         if ref.key not in lenders[ref.from_].parts:
             raise _refused(variable, f"the credentials of {ref.from_} have no {ref.key}")
     return lenders
 
 
 async def _lender(
-    deps: WorkloadDeps, tx: Transaction, workload: WorkloadRow, variable: str, ref: CredentialRef
+    deps: WorkloadDeps,
+    tx: Transaction,
+    workload: WorkloadRow,
+    variable: str,
+    ref: CredentialRef,
+    link: RunLink | None,
 ) -> _Lender:
     found = await tx.find(WorkloadRow, project=workload.project, name=ref.from_, removed_at=None)
     if not found:
@@ -107,9 +116,10 @@ async def _lender(
             f"there is no workload {ref.from_!r} in project {workload.project}; `lattice ps` shows all",
         )
     (row,) = found
-    if row.app_id is not None and row.app_id != workload.app_id:
+    if link is None and row.app_id is not None and row.app_id != workload.app_id:
         raise _refused(
-            variable, f"{row.name} belongs to app {row.app}, in whose network only its own services are"
+            variable,
+            f"{row.name} belongs to app {row.app}, in whose network only its own services are; a link to it leads there",
         )
     revision = await current_revision(tx, row)
     access = access_to(revision)
@@ -119,12 +129,21 @@ async def _lender(
     port = next(
         each.container_port for each in RunSpec.model_validate(revision.run).ports if each.name == access.port
     )
-    places = await places_in(
-        deps.vault, tx, revision, host=row.service or row.name, port=port, ca_file=CA_FILE if tls else ""
-    )
+    host = row.service or row.name
+    if link is not None:
+        host, port = row.name, _port_inside(variable, link, port)
+    places = await places_in(deps.vault, tx, revision, host=host, port=port, ca_file=CA_FILE if tls else "")
     ca = {CredentialKey.CA: deps.tls.authority.trust_pem.decode()} if tls else {}
     known = {key: value for key, value in parts(access, places).items() if value}
-    return _Lender(row, tls, known | ca)
+    return _Lender(row, link is not None, tls, known | ca)
+
+
+def _port_inside(variable: str, link: RunLink, port: int) -> int:
+    """Under which number the lender's port answers through the link."""
+    for each in link.ports:
+        if each.container_port == port:
+            return each.at
+    raise _refused(variable, f"the link to {link.workload} does not lead to its port {port}")
 
 
 def _refused(variable: str, detail: str) -> Invalid:
@@ -141,7 +160,7 @@ def _values(spec: WorkloadSpec, lenders: Mapping[str, _Lender]) -> dict[str, str
 
 def _joins(workload: WorkloadRow, lenders: Iterable[_Lender]) -> tuple[str, ...]:
     """The project's network, for a service of an app that borrows from outside it."""
-    leaves = any(lender.workload.app_id != workload.app_id for lender in lenders)
+    leaves = any(lender.workload.app_id != workload.app_id and not lender.is_linked for lender in lenders)
     return (workload.project,) if leaves else ()
 
 

@@ -12,7 +12,7 @@ from loguru import logger
 
 from lattice.contracts.nouns import DesiredState
 from lattice.errors import LatticeError, StaleVersion, Temporary
-from services.registry import converging, operations, releasing, routes
+from services.registry import converging, links, operations, releasing, routes
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.tables import WorkloadRow
 from services.registry.workload_rows import lock_instances, nodes_away
@@ -60,4 +60,5 @@ async def _follow_up(change: Change, workload_id: str, *, heard: str, unsettle: 
     await operations.advance(change, workload_id, away=away)
     await finish_removal(change, workload)
     await routes.refresh(change, workload)
+    await links.touch(change, workload)
     return await releasing.waiting_on(change.tx, workload)

@@ -48,10 +48,10 @@ class Neighbours:
         )
 
     def beside_lenders(self, workload: WorkloadRow, spec: WorkloadSpec) -> tuple[PlacementRule, ...]:
-        """Who has the credentials of others reaches them on its own node only; an app is on one node anyway."""
+        """Who has the credentials of others reaches them on its own node only, unless it has a link; an app is on one node anyway."""
         outside = [
             name
-            for name in sorted(spec.lenders)
+            for name in sorted(spec.lenders - spec.linked)
             if not workload.app_id or self.apps.get(name) != workload.app_id
         ]
         return self.rules(AffinityRule(workload=name) for name in outside)

@@ -33,6 +33,7 @@ from lattice.errors import Conflict, NotFound
 from lattice.storage import Gt, In, Transaction
 from services.registry.change import Deps
 from services.registry.job_runs import with_runs
+from services.registry.link_views import links_of
 from services.registry.operations import operation_view
 from services.registry.paging import page_of
 from services.registry.public_places import NO_PLACES, PublicPlaces
@@ -104,6 +105,7 @@ async def views_of(
     )
     newest = {rollout.workload_id: rollout for rollout in rollouts}
     routes = await routes_of(tx, [row.id for row in rows], places)
+    links = await links_of(tx, rows, revisions)
     views = [
         workload_view(
             row,
@@ -112,6 +114,7 @@ async def views_of(
             nodes,
             newest.get(row.id),
             routes.get(row.id, ()),
+            links.get(row.id, ()),
         )
         for row in rows
     ]

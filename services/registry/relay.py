@@ -21,6 +21,7 @@ from lattice.messaging import Bus, Outgoing
 from lattice.storage import Not
 from services.registry.change import Deps
 from services.registry.documents import Documents
+from services.registry.link_publishing import LinkPublisher
 from services.registry.routes import RoutePublisher
 from services.registry.tables import FactHeadRow, FactRow, WakeUpRow
 
@@ -37,6 +38,7 @@ class Relay:
     bus: Bus
     documents: Documents
     routes: RoutePublisher
+    links: LinkPublisher
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _republish: bool = True
 
@@ -80,15 +82,17 @@ class Relay:
         if self._republish and self.bus.connected:
             await self.documents.publish_all()
             await self.routes.publish_all()
+            await self.links.publish_all()
             self._republish = False
         woken = await self._relay_wake_ups()
         # Routes first: nobody is to be led to an instance that is ordered to end.
         routed = await self.routes.publish_new(limit=BATCH)
+        linked = await self.links.publish_new(limit=BATCH)
         rendered = await self.documents.render_dirty(limit=BATCH)
         published = await self.documents.publish_new(limit=BATCH)
         stamped = await self._stamp_facts()
         sent = await self._publish_facts()
-        return any(count >= BATCH for count in (woken, routed, rendered, published, stamped, sent))
+        return any(count >= BATCH for count in (woken, routed, linked, rendered, published, stamped, sent))
 
     async def _relay_wake_ups(self) -> int:
         async with self.deps.store.transaction() as tx:

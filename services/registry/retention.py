@@ -17,6 +17,7 @@ from services.registry.tables import (
     IdempotencyRow,
     InstanceRow,
     JobRunRow,
+    LinkRow,
     OperationRow,
     RevisionRow,
     RolloutRow,
@@ -97,7 +98,7 @@ async def _old_workloads(tx: Transaction, before: Lt) -> list[Row]:
     held = {row.workload_id for row in await tx.find(InstanceRow, workload_id=In(ids), gone_at=None)}
     over = tuple(each for each in ids if each not in held)
     found: list[Row] = [row for row in removed if row.id in over]
-    for table in (InstanceRow, JobRunRow, RevisionRow, RolloutRow):
+    for table in (InstanceRow, JobRunRow, LinkRow, RevisionRow, RolloutRow):
         found += await tx.find(table, workload_id=In(over))
     return [*found, *await _secrets_of(tx, over)]
 

@@ -100,8 +100,8 @@ def route_document(
         guard=None if row.guard is None else RouteGuard.model_validate(row.guard),
         taken_down=row.taken_down,
         endpoints=endpoints,
-        waiting_for="" if endpoints or released else _waiting_for(workload, instances),
-        is_starting=not endpoints and not released and _is_starting(workload, instances),
+        waiting_for="" if endpoints or released else waiting_for(workload, instances),
+        is_starting=not endpoints and not released and is_starting(workload, instances),
         released=released,
         era=era,
         number=number,
@@ -123,7 +123,7 @@ def _endpoints(row: RouteRow, instances: Sequence[InstanceRow]) -> list[RouteEnd
     ]
 
 
-def _waiting_for(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> str:
+def waiting_for(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> str:
     """In words for a visitor, who is told nothing about the inside."""
     if workload.desired == DesiredState.STOPPED:
         return "it is stopped"
@@ -132,7 +132,7 @@ def _waiting_for(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> str
     return "it is starting"
 
 
-def _is_starting(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> bool:
+def is_starting(workload: WorkloadRow, instances: Sequence[InstanceRow]) -> bool:
     """Whether a visitor who waits a little has a chance."""
     wanted = workload.desired == DesiredState.RUNNING
     return wanted and any(row.phase != Phase.FAILED for row in instances)

@@ -26,7 +26,7 @@ from lattice.contracts.messages import (
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
 from lattice.errors import Conflict
 from lattice.storage import Gt, In, Transaction
-from services.registry import operations
+from services.registry import links, operations
 from services.registry.app_places import homes_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.disk_watermark import DiskFull
@@ -116,6 +116,10 @@ async def commit_placements(deps: Deps, request: CommitPlacements) -> Placements
                 refused.append(RefusedPlacement(instance_id=placement.instance_id, reason=problem))
         for unplaceable in request.unplaceable:
             await _keep_reasons(change, unplaceable)
+        placed = set(accepted)
+        await links.touch_linking(
+            change, (each.workload_id for each in request.placements if each.instance_id in placed)
+        )
         fresh = tuple(_schedulable(node, ground.placed[node.id]) for node in ground.nodes.values())
         return PlacementsCommitted(accepted=tuple(accepted), refused=tuple(refused), nodes=fresh)
 

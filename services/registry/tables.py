@@ -532,6 +532,46 @@ class FactHeadRow(Row, table=True):
     seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
+class LinkRow(Row, table=True):
+    """That revisions of a workload have a link to another of the project, by its name; it is never changed.  It belongs to its workload's lock."""
+
+    __tablename__ = "link"
+    __table_args__ = (
+        Index("link_pair", "workload_id", "target", unique=True),
+        Index("link_to", "project", "target"),
+    )
+    id: str = Field(primary_key=True)
+    project: str
+    workload_id: str
+    target: str
+
+
+class LinkTargetRow(Row, table=True):
+    """A workload's name to which others have links, and what the ingresses were told of it; only the relay writes it."""
+
+    __tablename__ = "link_target"
+    __table_args__ = (
+        Index("link_target_name", "project", "name", unique=True),
+        Index("link_target_unpublished", "id", postgresql_where=text("unpublished")),
+    )
+    id: str = Field(primary_key=True)
+    project: str
+    name: str
+    document: dict[str, Any] = _json()
+    number: int = 0
+    unpublished: bool = False
+    version: int = 1
+
+
+class LinkTouchRow(Row, table=True):
+    """Something changed of a workload that others have links to, or of one of those: looked at by the relay, then deleted."""
+
+    __tablename__ = "link_touch"
+    id: str = Field(primary_key=True)
+    project: str
+    target: str
+
+
 class WakeUpRow(Row, table=True):
     """A workload whose instances need a place: sent to the scheduler, then deleted."""
 
@@ -581,6 +621,9 @@ TABLES: tuple[type[Row], ...] = (
     JobRunRow,
     RolloutRow,
     RouteRow,
+    LinkRow,
+    LinkTargetRow,
+    LinkTouchRow,
     OperationRow,
     VolumeRow,
     SecretRow,

@@ -17,7 +17,7 @@ from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.image_reference import parse_reference
 from lattice.storage import In, Transaction
-from services.registry import accept, borrowing, guards, job_runs, operations, releasing, routes
+from services.registry import accept, borrowing, guards, job_runs, links, operations, releasing, routes
 from services.registry.capacity import NodeSize, why_never
 from services.registry.change import Change
 from services.registry.expansion import Expansion, expand
@@ -242,6 +242,8 @@ async def write_revision(
         change, deps.vault, expansion, places, project=project, workload_id=workload.id
     )
     run = accept.run_spec(spec, expansion, image, files, volumes, refs, workload)
+    run = run.model_copy(update={"links": await links.resolve(change.tx, project, spec)})
+    await links.record(change, workload, run.links)
     run, borrowed = await borrowing.borrow(deps, change, workload, spec, run)
     versions |= {row.id: row.current for row in refs.values()} | borrowed
     accept.check_size(run, len(versions))

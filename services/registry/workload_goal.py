@@ -10,7 +10,7 @@ from lattice.contracts.nouns import DesiredState, OperationState, RolloutState
 from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import Accepted
 from lattice.errors import NotFound
-from services.registry import converging, operations, routes
+from services.registry import converging, links, operations, routes
 from services.registry.change import Change
 from services.registry.operations import Kind
 from services.registry.rollout import order_of
@@ -75,6 +75,7 @@ async def aim(change: Change, workload: WorkloadRow, before: RevisionRow, target
     if not target.replaces or workload.desired != DesiredState.RUNNING:
         # An update of what runs claims its names when it is through: until then the old instances serve.
         await routes.claim(change, workload, revision)
+    await links.touch(change, workload)
     return await _answer(change, workload, revision, operation)
 
 

@@ -23,7 +23,7 @@ from lattice.contracts.spec import WorkloadSpec
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.storage import In, Transaction
-from services.registry import accept, borrowing, converging, guards, releasing
+from services.registry import accept, borrowing, converging, guards, links, releasing
 from services.registry.change import Change
 from services.registry.expansion import expand
 from services.registry.idempotency import remember, replay
@@ -174,7 +174,9 @@ async def _replaces(
         return True
     secrets = await tx.find(SecretRow, id=In(tuple(current.secret_versions)))
     newer = any(row.current != current.secret_versions[row.id] for row in secrets if not row.owner)
-    return newer or await borrowing.has_changed(deps, tx, workload, spec, current)
+    if newer or await links.have_changed(tx, workload.project, spec, current):
+        return True
+    return await borrowing.has_changed(deps, tx, workload, spec, current)
 
 
 def _of_containers(spec: WorkloadSpec) -> dict[str, Any]:

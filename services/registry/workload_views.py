@@ -21,6 +21,7 @@ from lattice.contracts.spec import UpdateOrder, WorkloadSpec
 from lattice.contracts.states import instance_state, reachability, workload_state
 from lattice.contracts.views import (
     InstanceView,
+    LinkView,
     PlacementView,
     RejectedNodeView,
     RevisionView,
@@ -130,6 +131,7 @@ def workload_view(
     nodes: Mapping[str, NodeWord],
     rollout: RolloutRow | None = None,
     routes: Sequence[RouteView] = (),
+    links: tuple[LinkView, ...] = (),
 ) -> WorkloadView:
     """A workload with its instances that are not gone, by slot; `routes` are its public ones."""
     shown = sorted((i for i in instances if i.gone_at is None), key=lambda i: (i.slot, i.epoch))
@@ -153,6 +155,7 @@ def workload_view(
             *routes,
             *(route for view in views for route in _routes(row.name, view)),
         ),
+        links=links,
         placement=tuple(placement_view(instance, nodes) for instance in current),
         rollout=None if rollout is None else rollout_view(rollout),
         created_at=row.created_at,

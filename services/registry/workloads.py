@@ -13,7 +13,7 @@ from lattice.contracts.messages import DeleteWorkload, WorkloadCommand
 from lattice.contracts.nouns import DesiredState, Phase, VolumeState
 from lattice.contracts.views import Accepted
 from lattice.errors import Conflict, StaleVersion
-from services.registry import accept, converging, operations, releasing, routes
+from services.registry import accept, converging, links, operations, releasing, routes
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.node_rows import holder_of
@@ -198,6 +198,7 @@ async def answer(
     )
     tell(change, workload, verb)
     await routes.refresh(change, workload)
+    await links.touch(change, workload)
     away = await nodes_away(change.tx)
     watched = [operations.watch(instance, away=away) for instance in instances]
     operations.apply_step(

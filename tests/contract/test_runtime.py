@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,22 @@ async def test_what_is_done_twice_is_done_once(bench: Bench) -> None:
     await bench.runtime.ensure_network(bench.network, {CLUSTER: bench.cluster})
     await bench.runtime.remove_network(bench.network)
     await bench.runtime.remove_network(bench.network)
+
+
+async def test_a_network_has_an_address_of_the_node_and_containers_know_it_by_name(bench: Bench) -> None:
+    options = await bench.options()
+    address = await bench.runtime.ensure_network(bench.network, {CLUSTER: bench.cluster})
+    assert ip_address(address).is_private
+    assert await bench.runtime.ensure_network(bench.network, {CLUSTER: bench.cluster}) == address
+    made = await bench.runtime.create(replace(options, hosts={"db": address, "orders-db": address}))
+    assert made.addresses == {}
+    started = await bench.runtime.start(made.name)
+    assert started.addresses == {bench.network: started.ip}
+    if not isinstance(bench.runtime, FakeRuntime):
+        command = ["docker", "exec", made.name, "cat", "/etc/hosts"]
+        seen = (await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)).stdout
+        assert f"{address}\tdb\n" in seen and f"{address}\torders-db\n" in seen
+    assert (await bench.runtime.stop(made.name, timeout_s=1)).addresses == {}
 
 
 async def test_what_is_not_there_is_said_so(bench: Bench) -> None:

@@ -475,6 +475,7 @@ _PLACES = (
     "node_id",
     "workload_id",
     "route_id",
+    "link_id",
     "session_id",
     "type",
     "project",

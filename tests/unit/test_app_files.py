@@ -58,6 +58,10 @@ MAPPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"deploy": {"update_config": {"order": "stop-first"}}}, {"update": {"order": "stop-first"}}),
     ({"pull_policy": "if_not_present"}, {"pull": "missing"}),
     ({"pull_policy": "always"}, {"pull": "always"}),
+    (
+        {"external_links": ["orders-db:store", "cache"]},
+        {"links": [{"workload": "orders-db", "as": "store"}, {"workload": "cache"}]},
+    ),
     ({"depends_on": ["db"]}, {"depends_on": {"shop-db": "started"}}),
     ({"depends_on": {"db": {"condition": "service_healthy", "restart": False, "required": True}}}, {"depends_on": {"shop-db": "healthy"}}),
     ({"healthcheck": {"disable": True}}, {}),

@@ -606,7 +606,8 @@ async def test_a_crash_between_commit_and_publish_loses_no_document(world: World
 
 
 def replace_relay(world: World) -> Relay:
-    return Relay(world.deps, world.bus, replace(world.relay.documents), world.relay.routes)
+    known = world.relay
+    return Relay(world.deps, world.bus, replace(known.documents), known.routes, known.links)
 
 
 CRASH = LastExit(

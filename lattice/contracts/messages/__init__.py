@@ -11,6 +11,8 @@ from lattice.contracts.messages.documents import (
     DesiredInstance,
     FileMount,
     JobOrder,
+    RunLink,
+    RunLinkPort,
     RunPort,
     RunRequest,
     RunSpec,
@@ -25,6 +27,7 @@ from lattice.contracts.messages.facts import (
     GivenUp,
     PlacementWanted,
 )
+from lattice.contracts.messages.links import LinkCall, LinkDocument
 from lattice.contracts.messages.log_queries import (
     InstanceOwners,
     KnownInstances,
@@ -158,6 +161,8 @@ __all__ = [
     "JoinTokenCreated",
     "KnownInstances",
     "Leaving",
+    "LinkCall",
+    "LinkDocument",
     "ListAudit",
     "ListFacts",
     "ListInProject",
@@ -193,6 +198,8 @@ __all__ = [
     "RouteDocument",
     "RouteEndpoint",
     "RouteGuard",
+    "RunLink",
+    "RunLinkPort",
     "RunPort",
     "RunRequest",
     "RunSpec",

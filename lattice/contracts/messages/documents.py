@@ -51,6 +51,21 @@ class RunVolume(Noun):
     size_bytes: int
 
 
+class RunLinkPort(Noun):
+    """A port of the workload that a link leads to, and its number inside the container that has the link."""
+
+    at: int
+    container_port: int
+
+
+class RunLink(Noun):
+    """Host names inside the container that lead to another workload of the project."""
+
+    workload: Name
+    hosts: tuple[str, ...]
+    ports: tuple[RunLinkPort, ...]
+
+
 class JobOrder(Noun):
     """What makes an instance a job: when it runs by itself, how long a run may take, how often it is tried again."""
 
@@ -89,6 +104,7 @@ class RunSpec(Noun):
     secret_env: dict[str, str] = Field({}, description="variable -> secret_id")
     files: tuple[FileMount, ...] = ()
     ports: tuple[RunPort, ...] = ()
+    links: tuple[RunLink, ...] = ()
     volumes: tuple[RunVolume, ...] = ()
     cpu_millis: int
     memory_bytes: int

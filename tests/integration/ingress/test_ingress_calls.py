@@ -52,7 +52,7 @@ async def test_an_instance_without_any_route_answers(world: IngressWorld) -> Non
         pipe.end()
         assert await everything(pipe) == b""
     assert len(world.ingress.tunnels._callers) == 1, "all go over one connection"
-    await world.until(lambda: not world.ingress.tunnels._calls)
+    await world.until(lambda: not world.ingress.calls._tasks)
     gateway.close()
     await world.until(lambda: not world.ingress.tunnels._callers)
 
@@ -116,15 +116,16 @@ async def test_no_other_service_is_let_in(world: IngressWorld, service: str) -> 
     stranger = link(world, service=service)
     target = call(await world.serve("db", shout))
     await until_refused(await stranger.open(target))
-    assert not world.ingress.tunnels._callers and not world.ingress.tunnels._calls
+    assert not world.ingress.tunnels._callers and not world.ingress.calls._tasks
 
 
-async def test_a_node_that_opens_a_stream_is_cut_off(world: IngressWorld) -> None:
+async def test_a_node_cannot_ask_for_an_instance(world: IngressWorld) -> None:
     context = world.tls.client("nd-7")
     node = IngressLink((world.address,), lambda: context)
     target = call(await world.serve("db", shout))
-    await until_refused(await node.open(target))
-    assert not world.ingress.tunnels._calls
+    assert "does not understand" in await until_refused(await node.open(target))
+    assert not world.ingress.calls._tasks
+    node.close()
 
 
 async def test_a_broken_or_silent_link_is_made_anew_to_whichever_ingress_is_there(
@@ -186,7 +187,7 @@ async def test_who_gives_up_takes_the_connection_to_the_instance_along(
         pipe.end()
     await asyncio.sleep(0.2)
     pipe.give_up("the client is gone")
-    await world.until(lambda: not world.ingress.tunnels._calls)
+    await world.until(lambda: not world.ingress.calls._tasks)
     await world.until(lambda: all(owner.streams == 0 for owner in world.ingress.tunnels._owners))
     told.set()
     async with asyncio.timeout(5):

@@ -1,0 +1,62 @@
+"""Streams that are opened to us over a tunnel, and where they go on to.
+
+The gateway asks for an instance, and has seen to who may.  A node asks for a workload to which one of its instances has a link; whether it has one
+we know from the registry, and not from the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+
+from pydantic import ValidationError
+
+from lattice.contracts.messages import LinkCall, TunnelCall
+from lattice.errors import Temporary
+from lattice.tunnel_pipe import splice
+from lattice.tunnel_stream import TunnelStream
+from services.ingress.places import Places
+from services.ingress.routing import Nowhere
+from services.ingress.tunnels import GATEWAY, Tunnels
+
+
+class Calls:
+    """Answers them; each goes on in a task of its own."""
+
+    def __init__(self, tunnels: Tunnels, places: Places) -> None:
+        self._tunnels, self._places = tunnels, places
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def answer(self, caller: str, stream: TunnelStream, request: bytes) -> None:
+        """Lead a stream on, or refuse it with the reason."""
+        try:
+            if caller == GATEWAY:
+                self._go_on(self._to_instance(stream, TunnelCall.model_validate_json(request)))
+            else:
+                self._go_on(self._over_link(stream, LinkCall.model_validate_json(request), caller))
+        except ValidationError:
+            stream.refuse("the ingress does not understand what is asked")
+
+    async def _to_instance(self, stream: TunnelStream, call: TunnelCall) -> None:
+        try:
+            onward = self._tunnels.open(call.node_id, call.target)
+        except Temporary as error:
+            stream.refuse(error.detail)
+            return
+        await splice(stream, onward)
+
+    async def _over_link(self, stream: TunnelStream, call: LinkCall, node_id: str) -> None:
+        led = await self._places.lead_over_link(call, node_id)
+        if isinstance(led, Nowhere):
+            stream.refuse(f"{call.workload_name}: {led.reason}")
+            return
+        self._places.came(led.instance_id)
+        try:
+            await splice(stream, led.stream)
+        finally:
+            self._places.went(led.instance_id)
+
+    def _go_on(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
