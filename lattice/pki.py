@@ -182,6 +182,14 @@ def issue_workload(
     return sign_leaf(key, purpose, authority.signer, Validity(now, lifetime))
 
 
+def issue_website(
+    authority: Authority, key: PublicKey, dns_names: Sequence[str], *, now: datetime, lifetime: timedelta
+) -> x509.Certificate:
+    """A leaf for visitors' browsers.  It speaks for none of our processes and is no client certificate."""
+    purpose = Purpose("public names", "website", "lattice://website", True, False, dns_names)
+    return sign_leaf(key, purpose, authority.signer, Validity(now, lifetime))
+
+
 def check_node_id(node_id: str) -> None:
     """Raises Invalid unless the id is safe inside subjects: one made of wildcards would speak for every
     node.

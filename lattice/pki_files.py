@@ -1,7 +1,8 @@
 """Certificates and keys on the disk, and the TLS contexts made from them.
 
-Keys are 0600, certificates 0644, each replaced in one durable step.  Every context speaks TLS 1.3 only and
-verifies; there is no option to turn that off.
+Keys are 0600, certificates 0644, each replaced in one durable step.  Between our own parts every context
+speaks TLS 1.3 only and verifies; there is no option to turn that off.  Visitors of workloads come with
+whatever browser they have: for them alone there is TLS 1.2 as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from lattice.errors import Invalid, NotFound
 from lattice.files import PRIVATE, PUBLIC, write_durably
 from lattice.pki import Authority, NewAuthority, ca_fingerprint, certificate_pem, key_pem
 from lattice.pki_x509 import PrivateKey
+
+# Of TLS 1.2 only what has forward secrecy and authenticated encryption, as 1.3 always has (RFC 9325, 4.2).
+_OLDER_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def client_context(
@@ -42,6 +46,26 @@ def server_context(
         context.load_verify_locations(cafile=client_ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
     return _hardened(context)
+
+
+def website_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
+    """TLS 1.2 and 1.3 for visitors with browsers, who are asked for no certificate and are answered over HTTP/1.1.
+
+    Raises Invalid for files that cannot be used: they may be a person's own.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate_file, key_file, password="")  # a locked key is not asked about
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(
+            f"Visitors cannot be shown the certificate {certificate_file} with the key {key_file}: {error}. Give a certificate with its chain and "
+            "the key that belongs to it, both in PEM form, readable and not locked with a password."
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_OLDER_CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def save_key(path: Path, key: PrivateKey) -> None:

@@ -1,4 +1,4 @@
-"""Builds an ingress: routes from the bus, nodes through their tunnels, visitors over HTTP.
+"""Builds an ingress: routes from the bus, nodes through their tunnels, visitors over HTTP and HTTPS.
 
 `Ingress` takes a bus, whichever it is, so that tests run it in memory; `build` makes the real one.  Several may run side by side: each has all
 routes, and each node dials all of them.
@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import NamedTuple
 
 from loguru import logger
 
@@ -19,6 +20,7 @@ from lattice.bus import NatsBus
 from lattice.contracts.catalogue import LINK, ROUTE
 from lattice.contracts.messages import LinkDocument, RouteDocument
 from lattice.messaging import Bus, Received, Subscription
+from lattice.pki_files import website_context
 from lattice.process import Checks
 from lattice.renewing_tls import RenewingTls
 from services.ingress import metrics
@@ -34,6 +36,15 @@ from services.ingress.tunnels import Tunnels
 _DRAIN_S = 8.0
 _HANDSHAKE_WITHIN_S = 10.0
 _LOOK_AT_FILES_S = 5.0
+
+
+class Ports(NamedTuple):
+    """Where an ingress listens; `https` is 0 where it has no certificate for visitors."""
+
+    nodes: int
+    http: int
+    tls: int
+    https: int = 0
 
 
 class Ingress:
@@ -56,8 +67,10 @@ class Ingress:
         self._subscriptions: list[Subscription] = []
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, background: Background, tls: ssl.SSLContext) -> None:
-        """Let nodes and visitors in."""
+    async def start(
+        self, background: Background, tls: ssl.SSLContext, web_tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Let nodes and visitors in, over HTTPS only with a certificate for them."""
         self._subscriptions.append(await self._bus.subscribe(ROUTE, self._take_route))
         self._subscriptions.append(await self._bus.subscribe(LINK, self._take_link))
         self._bus.on_connected(self._read_routes)
@@ -80,15 +93,28 @@ class Ingress:
                 self.tls.stranger, settings.listen_host, settings.tls_port, backlog=LISTEN_BACKLOG
             ),
         ]
+        if web_tls is not None:
+            self._servers.append(await self._listen_for_https(web_tls))
         logger.info(
-            "on {}: nodes dial {}, visitors come to {} (HTTP) and {} (TLS)", settings.listen_host, *self.ports
+            "on {}: nodes dial {}, visitors come to {} (HTTP), {} (TLS of workloads) and {} (HTTPS)",
+            settings.listen_host,
+            *self.ports,
+        )
+
+    async def _listen_for_https(self, web_tls: ssl.SSLContext) -> asyncio.Server:
+        return await asyncio.start_server(
+            self.http.serve,
+            self._settings.listen_host,
+            self._settings.https_port,
+            ssl=web_tls,
+            ssl_handshake_timeout=_HANDSHAKE_WITHIN_S,
+            backlog=LISTEN_BACKLOG,
         )
 
     @property
-    def ports(self) -> tuple[int, int, int]:
-        """For nodes; for visitors over HTTP, over TLS that is not ours."""
-        tunnel, http, tls = (server.sockets[0].getsockname()[1] for server in self._servers)
-        return tunnel, http, tls
+    def ports(self) -> Ports:
+        """Where it listens."""
+        return Ports(*(server.sockets[0].getsockname()[1] for server in self._servers))
 
     async def ready(self) -> str:
         """A readiness check: it has to know the routes."""
@@ -131,11 +157,22 @@ class Ingress:
 async def build(settings: IngressSettings) -> AsyncIterator[Checks]:
     """The ingress on NATS."""
     tls = RenewingTls(settings.tls_cert_file, settings.tls_key_file, client_ca_file=settings.ca_file)
+    web_tls = _web_tls(settings)
     async with NatsBus(settings.bus, identity="ingress") as bus, Background() as background:
         ingress = Ingress(settings, bus)
         background.start("certificate", partial(tls.follow, _LOOK_AT_FILES_S))
-        await ingress.start(background, tls.context)
+        if web_tls is not None:
+            background.start("certificate for visitors", partial(web_tls.follow, _LOOK_AT_FILES_S))
+        await ingress.start(background, tls.context, web_tls.context if web_tls else None)
         try:
             yield {"bus": bus.ready, "routes": ingress.ready}
         finally:
             await ingress.stop()
+
+
+def _web_tls(settings: IngressSettings) -> RenewingTls | None:
+    """What visitors are shown over HTTPS, the platform's certificate or a person's own.  Raises Invalid for files that are no such thing."""
+    certificate = settings.web_cert_file
+    if certificate is None:
+        return None
+    return RenewingTls(certificate, settings.web_key_file or certificate, make=website_context)

@@ -51,10 +51,12 @@ def why_refused(method: bytes, target: bytes, headers: Headers) -> str:
     return ""
 
 
-def client_of(peer: str, headers: Headers, trusted: Collection[IPv4Network | IPv6Network]) -> tuple[str, str]:
+def client_of(
+    peer: str, scheme: str, headers: Headers, trusted: Collection[IPv4Network | IPv6Network]
+) -> tuple[str, str]:
     """(address, scheme) of the visitor: what a proxy of ours in front says of them, else the connection's own."""
     if not any(ip_address(peer) in network for network in trusted):
-        return peer, "http"
+        return peer, scheme
     said = [
         word.strip()
         for name, value in headers
@@ -62,7 +64,14 @@ def client_of(peer: str, headers: Headers, trusted: Collection[IPv4Network | IPv
         for word in value.decode("latin-1").split(",")
     ]
     schemes = listed_in(headers, b"x-forwarded-proto")
-    return (said[-1] if said else peer), ("https" if schemes == {b"https"} else "http")
+    return (said[-1] if said else peer), _scheme_said(schemes) or scheme
+
+
+def _scheme_said(schemes: Collection[bytes]) -> str:
+    """What all proxies on the way agree on; "" where they say nothing, and the weaker one where they disagree."""
+    if not schemes:
+        return ""
+    return "https" if set(schemes) == {b"https"} else "http"
 
 
 def request_headers(

@@ -146,7 +146,7 @@ class HttpFront:
             pipe.give_up("the exchange is over")
 
     def _terms(self, visitor: Visitor, headers: Headers, route: RouteDocument) -> Terms:
-        client, scheme = client_of(visitor.peer, headers, self._settings.trusted_proxies)
+        client, scheme = client_of(visitor.peer, visitor.scheme, headers, self._settings.trusted_proxies)
         guard = route.guard or RouteGuard()
         return Terms(
             workload=route.workload_name,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from lattice.settings import BusSettings, ProcessSettings
@@ -30,6 +31,12 @@ class IngressSettings(ProcessSettings):
         le=65535,
         description="for visitors of workloads that serve TLS themselves; 0 chooses a free port",
     )
+    https_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="for visitors over HTTPS, where `web_cert_file` is set; 0 chooses a free port",
+    )
     apps_domain: str = Field(
         "apps.localhost", description="a route `web--default` is `web--default.<apps_domain>`"
     )
@@ -40,6 +47,11 @@ class IngressSettings(ProcessSettings):
     tls_cert_file: Path = Field(description="our certificate towards nodes, with its chain")
     tls_key_file: Path
     ca_file: Path = Field(description="the CA whose node certificates are let in")
+    web_cert_file: Path | None = Field(
+        None,
+        description="the certificate for visitors, with its chain, for *.<apps_domain>; without one there is no HTTPS here",
+    )
+    web_key_file: Path | None = Field(None, description="its key; default: in the same file")
     head_timeout_s: float = Field(
         10.0, gt=0, description="how long a visitor may take for the head of a request"
     )
@@ -55,3 +67,9 @@ class IngressSettings(ProcessSettings):
         ge=1,
         description="visitors beyond are answered with 503; on ports over TCP they are turned away",
     )
+
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> Self:
+        if self.web_key_file is not None and self.web_cert_file is None:
+            raise ValueError("web_key_file is given without web_cert_file: give the certificate too")
+        return self

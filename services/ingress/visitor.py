@@ -19,7 +19,7 @@ class VisitorGone(Exception):
 
 
 class Visitor:
-    """One connection; `peer` is where it comes from."""
+    """One connection; `peer` is where it comes from, `scheme` whether it came over TLS."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write_timeout_s: float
@@ -28,6 +28,7 @@ class Visitor:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_HEAD_BYTES)
         peer = writer.get_extra_info("peername")
         self.peer = str(peer[0]) if peer else "unknown"
+        self.scheme = "http" if writer.get_extra_info("ssl_object") is None else "https"
         self._wants_head_only = False
         self.is_silent = True
         """Whether nothing came yet of the request that is waited for."""
@@ -122,6 +123,11 @@ class Visitor:
         self.is_silent = False
         return data
 
+    @property
+    def _waits_for_the_visitor(self) -> bool:
+        """TLS cannot end one direction alone: whoever has asked all they wanted would wait for an end that we do not send."""
+        return self._writer.can_write_eof() or self._http.their_state in (h11.SEND_BODY, h11.ERROR)
+
     async def close(self) -> None:
         """End the connection once what was sent has arrived.
 
@@ -130,9 +136,10 @@ class Visitor:
         """
         try:
             self.end()
-            async with asyncio.timeout(_LINGER_S):
-                while await self._reader.read(_READ_BYTES):
-                    pass
+            if self._waits_for_the_visitor:
+                async with asyncio.timeout(_LINGER_S):
+                    while await self._reader.read(_READ_BYTES):
+                        pass
         except (OSError, TimeoutError):
             pass
         self._writer.close()

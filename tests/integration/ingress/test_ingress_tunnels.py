@@ -128,7 +128,7 @@ async def test_after_a_restart_of_the_ingress_all_names_answer_again(tls: NodeTl
         endpoint = await first.serve("web", hello)
         await first.route("web", endpoint)
         assert (await first.get("web")).text == "hello"
-        tunnel_port, http_port, _ = first.ingress.ports
+        tunnel_port, http_port, *_ = first.ingress.ports
         await first.ingress.stop()
         began_s = asyncio.get_running_loop().time()
         async with ingress_world(tls, tmp_path, tunnel_port=tunnel_port, http_port=http_port) as second:
