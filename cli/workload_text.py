@@ -133,6 +133,8 @@ def _addresses(route: Json) -> Iterator[tuple[str, str]]:
         yield "URL", route["url"]
         return
     yield "Public URL", f"{route['url']}{' (not encrypted)' if route.get('plaintext') else ''}"
+    if route.get("secure_url"):
+        yield "With HTTPS", f"{route['secure_url']} (its CA: lattice ca)"
     for domain in route.get("domains") or ():
         yield "Domain", domain_line(domain)
 

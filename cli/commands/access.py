@@ -1,4 +1,4 @@
-"""`login` and `ctx …`: which platforms this person knows, and as whom.
+"""`login`, `ctx …` and `ca`: which platforms this person knows, as whom, and by which CA.
 
 A platform with a certificate of its own CA is trusted after a person compared the CA's fingerprint, or was given it beforehand; from then on
 every connection is verified by that CA.
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from cli.client_paths import path_of
 from cli.command import command, group
 from cli.context import ContextBook, Endpoint, clean_url, read_ca, save_book
 from cli.session import Session
@@ -21,6 +22,7 @@ from cli.session import Session
 
 def register(app: typer.Typer) -> None:
     command(app, "login", in_project=False, example=_EXAMPLE)(login)
+    command(app, "ca", in_project=False, example="lattice ca > lattice-ca.pem")(show_ca)
     ctx = group("ctx", summary="Platforms that you signed in to.")
     app.add_typer(ctx)
     command(ctx, "ls", in_project=False)(list_contexts)
@@ -71,6 +73,13 @@ def login(
     if not session.screen.data(me):
         session.screen.say(f"Signed in to {address} as {endpoint.user}; context {context}.")
         session.screen.hint("lattice node ls", "lattice ps")
+
+
+def show_ca(session: Session) -> None:
+    """Print the platform's CA (PEM): for browsers and programs that are to trust its HTTPS and the certificates of its templates."""
+    pem = session.client.send("GET", path_of("ca")).text
+    if not session.screen.data({"ca": pem}, name=pem.strip()):
+        session.screen.write(pem.strip())
 
 
 def list_contexts(session: Session) -> None:

@@ -76,9 +76,11 @@ def _reached(route: Mapping[str, Any]) -> str:
 
 
 def _rows(workload: dict[str, Any], route: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The route itself, and each domain that is to lead to it."""
+    """The route itself, its address over HTTPS, and each domain that is to lead to it."""
     row = {**route, "state": workload["state"]}
     yield row
+    if route.get("secure_url"):
+        yield row | {"url": route["secure_url"], "secure_url": ""}
     for domain in route.get("domains") or ():
         yield row | {
             "url": domain["name"],

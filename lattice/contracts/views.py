@@ -174,6 +174,9 @@ class DomainView(Noun):
 
 class RouteView(Noun):
     url: str
+    secure_url: str = Field(
+        "", description="the same over HTTPS, where `url` is HTTP and there is such a one"
+    )
     host: str
     port: int
     protocol: str

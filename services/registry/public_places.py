@@ -9,12 +9,14 @@ from lattice.errors import Invalid
 
 @dataclass(frozen=True, slots=True)
 class PublicPlaces:
-    """`ingresses` (host:port) are for nodes.  `apps_url`, `tls_url` and `tcp_host` are for visitors, with `{host}` for the first label of a
-    public name; `tcp_ports` are those on which the ingresses may listen for what is neither http nor known by its name."""
+    """`ingresses` (host:port) are for nodes.  `apps_url`, `secure_apps_url` (the same over HTTPS), `tls_url` and `tcp_host` are for visitors, with
+    `{host}` for the first label of a public name; `tcp_ports` are those on which the ingresses may listen for what is neither http nor known by
+    its name."""
 
     ingresses: tuple[str, ...] = ()
     apps_domain: str = ""
     apps_url: str = ""
+    secure_apps_url: str = ""
     tls_url: str = ""
     tcp_host: str = ""
     tcp_ports: tuple[int, ...] = ()

@@ -40,6 +40,7 @@ def route_view(row: RouteRow, places: PublicPlaces, domains: Sequence[DomainRow]
     url, host, port = _address(row, places)
     return RouteView(
         url=url,
+        secure_url=_secure_url(row, places),
         host=host or row.host,
         port=port,
         protocol=row.protocol,
@@ -71,6 +72,12 @@ def _address(row: RouteRow, places: PublicPlaces) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or {"http": 80}.get(parts.scheme, 443)
     return (url, parts.hostname, port) if parts.hostname else ("", "", port)
+
+
+def _secure_url(row: RouteRow, places: PublicPlaces) -> str:
+    """The address over HTTPS beside one over HTTP.  Empty where there is none, or where people are told of HTTPS only."""
+    is_shown = row.protocol == PortProtocol.HTTP and not places.apps_url.startswith("https:")
+    return places.secure_apps_url.replace("{host}", row.host) if is_shown else ""
 
 
 def route_document(

@@ -32,6 +32,9 @@ class RegistrySettings(ProcessSettings):
     apps_url: str = Field(
         "", description="how visitors reach a public name: http://{host}.apps.localhost:8080"
     )
+    secure_apps_url: str = Field(
+        "", description="the same over HTTPS, where `apps_url` is HTTP: https://{host}.apps.localhost:8446"
+    )
     tls_url: str = Field(
         "",
         description="how they reach one whose workload has its own certificate: tls://{host}.apps.localhost:8445",
@@ -77,6 +80,7 @@ class RegistrySettings(ProcessSettings):
             ingresses=tuple(self.ingress_addresses),
             apps_domain=self.apps_domain,
             apps_url=self.apps_url,
+            secure_apps_url=self.secure_apps_url,
             tls_url=self.tls_url,
             tcp_host=self.tcp_host,
             tcp_ports=read_ports(self.tcp_ports),

@@ -96,6 +96,14 @@ def test_login_pins_the_ca_with_the_given_fingerprint(cli: Cli, gateway: StubGat
     assert gateway.requests[-1].headers["authorization"] == "Bearer lat_session"
 
 
+def test_the_ca_is_printed_as_programs_take_it(cli: Cli, gateway: StubGateway) -> None:
+    lets_in(gateway)
+    pem = gateway.ca_file.read_text()
+    ran = cli("ca")
+    assert (ran.code, ran.out) == (0, pem), ran.err
+    assert cli("ca", "-o", "json").json == {"ca": pem}
+
+
 def test_login_with_another_fingerprint_sends_nothing(cli: Cli, gateway: StubGateway) -> None:
     lets_in(gateway)
     cli.variables = {}

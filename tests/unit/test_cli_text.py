@@ -408,3 +408,12 @@ def test_an_absence_is_told_from_a_refusal(status: int, away: bool) -> None:
 )
 def test_names(data: dict[str, Any], names: list[str]) -> None:
     assert names_of(data) == names
+
+
+def test_the_address_over_https_is_shown_with_where_its_ca_is() -> None:
+    route = {"url": "http://web:8080", "secure_url": "https://web:8446", "public": True}
+    header = workload_text.header(answers.workload(routes=()) | {"routes": [route]}, now=NOW)
+    assert [line for line in header if line[0] in ("Public URL", "With HTTPS")] == [
+        ("Public URL", "http://web:8080"),
+        ("With HTTPS", "https://web:8446 (its CA: lattice ca)"),
+    ]

@@ -129,12 +129,51 @@ async def test_an_erased_bus_is_told_again(world: World) -> None:
     assert {each.message.host: each.message for each in await bus.newest_of_each(ROUTE)} == before
 
 
+PLACES = PublicPlaces(
+    apps_url="http://{host}.apps.localhost:8080",
+    tls_url="tls://{host}.apps.localhost:8445",
+    tcp_host="127.0.0.1",
+    tcp_ports=(20000, 20001),
+)
+DB_PORT = {"name": "postgres", "port": 5432, "protocol": "tcp", "public": True}
+
+
 async def test_the_address_is_shown(world: World) -> None:
     deps = replace(world.deps, places=PLACES)
     await served(world)
     public, on_node = (await reading.get_workload(deps, GetByName(ref="web"))).routes
     assert (public.url, public.public, public.port) == ("http://web--default.apps.localhost:8080", True, 8080)
     assert (on_node.url, on_node.public) == ("http://127.0.0.1:40000", False)
+
+
+async def test_the_address_over_https_is_told_beside_the_one_over_http(world: World) -> None:
+    both = replace(PLACES, secure_apps_url="https://{host}.apps.localhost:8446")
+    world = replace(world, deps=replace(world.deps, places=both))
+    await served(world)
+    await world.create(name="db", template="postgres", ports=[DB_PORT])
+    public, on_node = (await reading.get_workload(world.deps, GetByName(ref="web"))).routes
+    assert public.secure_url == "https://web--default.apps.localhost:8446" and on_node.secure_url == ""
+    (database,) = (await reading.get_workload(world.deps, GetByName(ref="db"))).routes
+    assert database.secure_url == "", "what goes over TCP is encrypted, or not, by the workload"
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        replace(
+            PLACES, apps_url="https://{host}.example.com", secure_apps_url="https://{host}.example.com:8446"
+        ),
+        replace(PLACES, secure_apps_url=""),
+    ],
+    ids=["a proxy in front", "none"],
+)
+async def test_there_is_one_address_where_it_is_https_already_or_https_is_not_spoken(
+    world: World, places: PublicPlaces
+) -> None:
+    world = replace(world, deps=replace(world.deps, places=places))
+    await served(world)
+    public, _ = (await reading.get_workload(world.deps, GetByName(ref="web"))).routes
+    assert public.secure_url == ""
 
 
 async def test_names_that_dns_has_no_room_for_are_refused(world: World) -> None:
@@ -146,14 +185,6 @@ async def test_names_that_dns_has_no_room_for_are_refused(world: World) -> None:
 
 
 # --- what is not http --------------------------------------------------------------------------------------
-
-PLACES = PublicPlaces(
-    apps_url="http://{host}.apps.localhost:8080",
-    tls_url="tls://{host}.apps.localhost:8445",
-    tcp_host="127.0.0.1",
-    tcp_ports=(20000, 20001),
-)
-DB_PORT = {"name": "postgres", "port": 5432, "protocol": "tcp", "public": True}
 
 
 def with_places(world: World) -> World:
