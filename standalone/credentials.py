@@ -7,10 +7,12 @@ the platform runs.  Certificate and key share one file, so nobody ever reads the
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
 
 from lattice import identity, nkey, pki, pki_files
 from lattice.contracts.catalogue import SERVICES
@@ -64,6 +66,11 @@ class CredentialFiles:
         return self.folder / "ingress" / "tunnel.pem"
 
     @property
+    def ingress_web(self) -> Path:
+        """What the ingress presents to visitors of public names."""
+        return self.folder / "ingress" / "web.pem"
+
+    @property
     def nats_tls(self) -> TlsFiles:
         """What the NATS server presents, and whose clients it lets in."""
         path = self.folder / "nats" / "server.pem"
@@ -92,6 +99,7 @@ def issue_all(
     gateway_names: Iterable[str],
     bus_names: Iterable[str],
     ingress_names: Iterable[str],
+    apps_domain: str,
     now: datetime,
     lifetime: timedelta,
 ) -> None:
@@ -103,6 +111,7 @@ def issue_all(
     issue.system_ticket(files.system_ticket)
     issue.leaf(files.gateway_tls, "gateway", (*LOCAL_NAMES, *gateway_names))
     issue.leaf(files.ingress_tls, "ingress", (*LOCAL_NAMES, *ingress_names))
+    issue.website(files.ingress_web, (apps_domain, f"*.{apps_domain}"))
     issue.leaf(files.nats_tls.certificate, "nats", (BUS_NAME, *LOCAL_NAMES, *bus_names))
 
 
@@ -135,6 +144,14 @@ class _Issue:
             dns_names=dns_names,
             ip_addresses=addresses,
         )
+        self._write(path, leaf, key)
+
+    def website(self, path: Path, names: Sequence[str]) -> None:
+        key, authority = pki.new_private_key(), self.authorities.certificates
+        leaf = pki.issue_website(authority, key.public_key(), names, now=self.now, lifetime=self.lifetime)
+        self._write(path, leaf, key)
+
+    def _write(self, path: Path, leaf: x509.Certificate, key: pki.PrivateKey) -> None:
         write_durably(path, self.authorities.certificates.chain_pem(leaf) + pki.key_pem(key))
 
     def ticket(self, path: Path, service: str) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from lattice.contracts.catalogue import SERVICES
 from lattice.contracts.permissions import node_permissions
+from lattice.errors import Invalid
 from lattice.identity import operator_config
+from lattice.pki_files import website_context
 from standalone import nats_server, postgres
 from standalone.announcement import Announcement, ensure_bootstrap_secret, renew_operator_token
 from standalone.child import ProcessSpec
@@ -70,6 +72,7 @@ class Prepared:
             gateway_names=(settings.public_host, socket.gethostname()),
             bus_names=(settings.public_host,),
             ingress_names=(settings.public_host,),
+            apps_domain=settings.apps_domain,
             now=now,
             lifetime=self.lifetime,
         )
@@ -84,6 +87,7 @@ def prepare(
     now: datetime,
 ) -> Prepared:
     """Make what is missing.  The data directory must be held.  Raises Conflict for a busy port, and LatticeError."""
+    _check_own_certificate(settings)
     ports = keep_ports(data_dir, PORT_NAMES, fixed={"gateway": options.port} if options.port else None)
     check_ports(ports)
     database = postgres.PostgresConfig(data_dir.postgres, ports["postgres"])
@@ -102,6 +106,20 @@ def prepare(
     prepared = Prepared(platform, authorities, _announcement(platform), (), now)
     prepared.issue(now)
     return replace(prepared, specs=_specs(prepared, servers, with_agent=options.with_agent))
+
+
+def _check_own_certificate(settings: StandaloneSettings) -> None:
+    """Raises Invalid for one that visitors cannot be shown, while there is somebody to be told."""
+    certificate, key = settings.apps_cert_file, settings.apps_key_file
+    for path in (certificate, key):
+        if path is not None and not path.is_absolute():
+            raise Invalid(f"The platform does not run in this folder: give {path} with its whole path.")
+    if certificate is not None:
+        website_context(certificate, key or certificate)
+    elif key is not None:
+        raise Invalid(
+            "LATTICE_APPS_KEY_FILE is set without LATTICE_APPS_CERT_FILE: give the certificate too."
+        )
 
 
 def runtime_dir(data_dir: DataDir, ambient: Mapping[str, str]) -> Path:

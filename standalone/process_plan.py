@@ -31,6 +31,7 @@ TCP_PORTS = 16
 PORT_NAMES = (
     "gateway",
     "ingress-http",
+    "ingress-https",
     "ingress-tls",
     "ingress-tunnel",
     *(f"ingress-tcp-{number:02}" for number in range(TCP_PORTS)),
@@ -77,8 +78,18 @@ class Platform:
 
     @property
     def apps_url(self) -> str:
-        """Where public names are, as visitors are told it; `{host}` stands for the name."""
+        """Where public names are, as visitors are told it; `{host}` stands for the name.
+
+        Browsers do not know the platform's CA, so over HTTPS only with a certificate that somebody has given.
+        """
+        if self.settings.apps_cert_file is not None:
+            return self.secure_apps_url
         return f"http://{{host}}.{self.settings.apps_domain}:{self.ports['ingress-http']}"
+
+    @property
+    def secure_apps_url(self) -> str:
+        """The same over HTTPS."""
+        return f"https://{{host}}.{self.settings.apps_domain}:{self.ports['ingress-https']}"
 
     @property
     def tls_url(self) -> str:
@@ -191,6 +202,7 @@ def _registry(platform: Platform) -> dict[str, str]:
         "LATTICE_REGISTRY_INGRESS_ADDRESSES": json.dumps([_ingress_address(platform)]),
         "LATTICE_REGISTRY_APPS_DOMAIN": platform.settings.apps_domain,
         "LATTICE_REGISTRY_APPS_URL": platform.apps_url,
+        "LATTICE_REGISTRY_SECURE_APPS_URL": platform.secure_apps_url,
         "LATTICE_REGISTRY_TLS_URL": platform.tls_url,
         "LATTICE_REGISTRY_TCP_HOST": platform.tcp_host,
         "LATTICE_REGISTRY_TCP_PORTS": ",".join(
@@ -225,14 +237,18 @@ def _logs(platform: Platform) -> dict[str, str]:
 
 
 def _ingress(platform: Platform) -> dict[str, str]:
-    files = platform.credentials
+    files, settings = platform.credentials, platform.settings
+    certificate = settings.apps_cert_file or files.ingress_web
     return {
-        "LATTICE_INGRESS_LISTEN_HOST": platform.settings.listen_host,
+        "LATTICE_INGRESS_LISTEN_HOST": settings.listen_host,
         "LATTICE_INGRESS_HTTP_PORT": str(platform.ports["ingress-http"]),
+        "LATTICE_INGRESS_HTTPS_PORT": str(platform.ports["ingress-https"]),
         "LATTICE_INGRESS_TLS_PORT": str(platform.ports["ingress-tls"]),
         "LATTICE_INGRESS_TUNNEL_PORT": str(platform.ports["ingress-tunnel"]),
-        "LATTICE_INGRESS_APPS_DOMAIN": platform.settings.apps_domain,
+        "LATTICE_INGRESS_APPS_DOMAIN": settings.apps_domain,
         "LATTICE_INGRESS_TLS_CERT_FILE": str(files.ingress_tls),
         "LATTICE_INGRESS_TLS_KEY_FILE": str(files.ingress_tls),
         "LATTICE_INGRESS_CA_FILE": str(files.ca),
+        "LATTICE_INGRESS_WEB_CERT_FILE": str(certificate),
+        "LATTICE_INGRESS_WEB_KEY_FILE": str(settings.apps_key_file or certificate),
     }

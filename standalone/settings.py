@@ -21,6 +21,11 @@ class StandaloneSettings(BaseSettings):
     listen_host: str = Field("127.0.0.1", description="where the gateway and the bus listen; 0.0.0.0 for all")
     public_host: str = Field("127.0.0.1", description="the name or address by which other machines reach us")
     apps_domain: str = Field("apps.localhost", description="public names of workloads are below it")
+    apps_cert_file: Path | None = Field(
+        None,
+        description="a certificate of one's own for *.<apps_domain>, with its chain; default: of the platform's CA",
+    )
+    apps_key_file: Path | None = Field(None, description="its key; default: in the same file")
     service_credential_ttl_s: float = Field(86_400, ge=3, description="life of the services' certificates")
     start_timeout_s: float = Field(120, gt=0, description="how long all parts may take until they are ready")
     docker_url: str = Field("unix:///var/run/docker.sock", description="the Docker Engine of this machine")

@@ -49,6 +49,7 @@ def _issue(places: Places, settings: ComposeSettings, authorities: Authorities, 
         gateway_names=(settings.public_host, "gateway"),
         bus_names=(settings.public_host, BUS_SERVER),
         ingress_names=(settings.public_host, "ingress"),
+        apps_domain=settings.apps_domain,
         now=now,
         lifetime=settings.lifetime,
     )

@@ -19,6 +19,7 @@ class ComposeSettings(ProcessSettings):
     root: Path = Field(Path("/lattice"), description="where the volumes are mounted")
     public_host: str = Field("127.0.0.1", description="the name or address by which other machines reach us")
     port: int = Field(8443, ge=1, le=65535, description="the gateway's port on `public_host`")
+    apps_domain: str = Field("apps.localhost", description="public names of workloads are below it")
     credential_ttl_s: float = Field(86_400, ge=3, description="life of the services' certificates")
     agent_dir: Path = Field(Path("/var/lib/lattice/agent"), description="identity and journal of the agent")
 

@@ -157,14 +157,22 @@ def test_what_a_workload_writes_can_be_read(stack: ComposeStack, workload: dict[
     stack.until(lambda: "ready to serve" in lines(), wanted="the workload's first line is in the log store")
 
 
+def test_public_names_answer_over_https(stack: ComposeStack) -> None:
+    host = "nobody--default.apps.localhost"
+    with httpx.Client(verify=stack.trust, timeout=30) as visitor:
+        url = f"https://127.0.0.1:{stack.https_port}/"
+        answer = visitor.get(url, headers={"Host": host}, extensions={"sni_hostname": host})
+    assert answer.status_code == httpx.codes.NOT_FOUND and host in answer.text
+
+
 def test_renewed_credentials_are_used_without_a_restart(stack: ComposeStack) -> None:
-    ports = (stack.port, stack.bus_port)
+    ports = (stack.port, stack.bus_port, stack.https_port)
     before = {port: stack.served_certificate(port) for port in ports}
     started = {name: each["State"]["StartedAt"] for name, each in stack.containers().items()}
     stack.run("restart", "renewer")
     stack.until(
         lambda: all(stack.served_certificate(port) != before[port] for port in ports),
-        wanted="gateway and bus present new certificates",
+        wanted="gateway, bus and ingress present new certificates",
     )
     now = {name: each["State"]["StartedAt"] for name, each in stack.containers().items()}
     assert {name for name in now if now[name] != started[name]} == {"renewer"}

@@ -68,6 +68,24 @@ def test_a_workload_gets_a_public_name_that_follows_its_life(
     until(lambda: get(url).status_code == 404, what="the name being gone")
 
 
+def test_a_public_name_answers_over_https_to_whoever_has_the_platforms_ca(
+    platform: Platform, new_name: NewName, image_test: str
+) -> None:
+    name = new_name("web")
+    serve(platform, image_test, name)
+    (route,) = [route for route in platform.json("show", name)["routes"] if route["public"]]
+    parts = urlsplit(route["secure_url"])
+    assert (parts.scheme, parts.hostname) == ("https", f"{name}--default.apps.localhost")
+    assert f"With HTTPS: {route['secure_url']} (its CA: lattice ca)" in " ".join(
+        platform.ok("show", name).split()
+    )
+    assert route["secure_url"] in platform.ok("routes", "ls")
+    trusted = ssl.create_default_context(cadata=platform.ok("ca"))
+    with httpx.Client(verify=trusted, headers={"Host": parts.netloc}, timeout=10) as visitor:
+        answer = visitor.get(f"https://127.0.0.1:{parts.port}/", extensions={"sni_hostname": parts.hostname})
+    assert (answer.status_code, answer.text.strip()) == (200, "1")
+
+
 def test_what_is_private_has_no_public_name(platform: Platform, new_name: NewName, image_test: str) -> None:
     name = new_name("web")
     url = serve(platform, image_test, new_name("other"))

@@ -76,7 +76,7 @@ def test_a_service_gets_nobody_elses_credentials() -> None:
 
 def test_ports_are_published_on_the_loopback_unless_somebody_says_otherwise() -> None:
     ports = [port for container in CONTAINERS.values() for port in container.get("ports", ())]
-    assert len(ports) == 6
+    assert len(ports) == 7
     assert all(port.startswith("${LATTICE_LISTEN_HOST:-127.0.0.1}:") for port in ports)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lattice.errors import NotFound
+from lattice.errors import Invalid, NotFound
 from lattice.runtime import EngineInfo
 from services.gateway.tokens import read_token
 from standalone import doctor_checks as checks
@@ -33,9 +33,11 @@ from standalone.doctor import lines
 from standalone.doctor_checks import Finding
 from standalone.leftovers import end_leftovers, find_leftovers, stop_supervisor
 from standalone.own_node import own_node_id
+from standalone.preparation import Options, prepare
 from standalone.processes import look_up
 from standalone.reports import Kind, News, read_news, teller
 from standalone.reset import Belongings, remove_data_dir, remove_memory
+from standalone.settings import StandaloneSettings
 from standalone.status import elapsed, process_view, state_of
 from standalone.stopping import words_on_running
 from standalone.supervisor import SupervisorStatus
@@ -233,11 +235,29 @@ def test_certificates_run_out(data_dir: DataDir) -> None:
         gateway_names=(),
         bus_names=(),
         ingress_names=(),
+        apps_domain="apps.localhost",
         now=NOW,
         lifetime=timedelta(hours=24),
     )
     assert "24.0 h" in checks.check_certificates(files, now=NOW).detail
     assert checks.check_certificates(files, now=NOW + timedelta(hours=25)).ok is False
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"apps_key_file": "/no/web.key"}, "LATTICE_APPS_KEY_FILE is set without LATTICE_APPS_CERT_FILE"),
+        ({"apps_cert_file": "/no/web.pem"}, "Visitors cannot be shown the certificate /no/web.pem"),
+        ({"apps_cert_file": "web.pem"}, "give web.pem with its whole path"),
+    ],
+)
+def test_a_certificate_of_ones_own_that_cannot_be_used_is_refused_before_anything_starts(
+    data_dir: DataDir, given: dict[str, str], said: str
+) -> None:
+    settings = StandaloneSettings.model_validate(given)
+    with pytest.raises(Invalid, match=said):
+        prepare(data_dir, Options(data_dir.root), settings, ambient={}, now=NOW)
+    assert not data_dir.ports_file.exists()
 
 
 def test_a_clock_that_went_back(data_dir: DataDir) -> None:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from lattice import identity, pki_files
+from lattice import identity, pki, pki_files
 from lattice.contracts.catalogue import SERVICES
 from lattice.contracts.permissions import service_permissions
 from lattice.errors import NotFound
@@ -41,7 +43,8 @@ def authorities(data_dir: DataDir) -> Authorities:
 def issued(data_dir: DataDir, authorities: Authorities) -> CredentialFiles:
     files = credential_files(data_dir)
     issue_all(
-        files, authorities, gateway_names=("box.example", "10.0.0.7"), bus_names=("10.0.0.7",), ingress_names=("10.0.0.7",), now=NOW, lifetime=DAY
+        files, authorities, gateway_names=("box.example", "10.0.0.7"), bus_names=("10.0.0.7",), ingress_names=("10.0.0.7",),
+        apps_domain="apps.example", now=NOW, lifetime=DAY,
     )  # fmt: skip
     return files
 
@@ -100,6 +103,17 @@ def test_servers_carry_the_names_they_are_called_by(issued: CredentialFiles) -> 
     assert all(name in gateway for name in ("127.0.0.1", "localhost", "box.example", "10.0.0.7"))
     assert all(name in bus for name in ("nats.lattice.internal", "127.0.0.1", "localhost", "10.0.0.7"))
     assert "box.example" not in bus
+
+
+def test_public_names_have_a_certificate_of_their_own_that_speaks_for_nobody(issued: CredentialFiles) -> None:
+    leaf = pki_files.load_chain(issued.ingress_web)[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["apps.example", "*.apps.example"]
+    usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usages) == [ExtendedKeyUsageOID.SERVER_AUTH] and pki.service_of(leaf) is None
+    tunnel = pki_files.load_chain(issued.ingress_tls)[0]
+    assert leaf.public_key() != tunnel.public_key() and leaf.not_valid_after_utc == NOW + DAY
+    assert "apps.example" not in names_in(issued.ingress_tls)
 
 
 def test_the_registry_alone_may_change_the_buss_accounts(

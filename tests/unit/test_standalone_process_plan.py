@@ -138,6 +138,28 @@ def test_what_the_platform_decides_wins(platform: Platform) -> None:
     assert environment_for("logs", {"PATH": "/a"}, {"PATH": "/b"}) == {"PATH": "/b"}
 
 
+def test_public_names_are_told_over_http_and_over_https_beside_it(platform: Platform) -> None:
+    env, told = spec_of(platform, "registry").env, spec_of(platform, "ingress").env
+    assert (
+        env["LATTICE_REGISTRY_APPS_URL"] == f"http://{{host}}.apps.localhost:{platform.ports['ingress-http']}"
+    )
+    secure = f"https://{{host}}.apps.localhost:{platform.ports['ingress-https']}"
+    assert env["LATTICE_REGISTRY_SECURE_APPS_URL"] == secure
+    assert told["LATTICE_INGRESS_WEB_CERT_FILE"] == told["LATTICE_INGRESS_WEB_KEY_FILE"]
+    assert told["LATTICE_INGRESS_WEB_CERT_FILE"] != told["LATTICE_INGRESS_TLS_CERT_FILE"]
+
+
+def test_with_a_certificate_of_ones_own_people_are_told_https(platform: Platform) -> None:
+    settings = StandaloneSettings(apps_cert_file=Path("/etc/web.pem"), apps_key_file=Path("/etc/web.key"))
+    own = replace(platform, settings=settings)
+    assert spec_of(own, "registry").env["LATTICE_REGISTRY_APPS_URL"] == own.secure_apps_url
+    told = spec_of(own, "ingress").env
+    assert (told["LATTICE_INGRESS_WEB_CERT_FILE"], told["LATTICE_INGRESS_WEB_KEY_FILE"]) == (
+        "/etc/web.pem",
+        "/etc/web.key",
+    )
+
+
 def test_the_order(platform: Platform) -> None:
     servers = [ProcessSpec(name, ("true",), Path("log")) for name in ("nats", "postgres")]
     parts = [spec_of(platform, part) for part in SETTINGS]
