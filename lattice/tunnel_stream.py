@@ -49,6 +49,7 @@ class TunnelStream:
         "_owed",
         "_waiting",
         "_was_joined",
+        "moves",
         "on_reset",
         "was_refused",
     )
@@ -60,6 +61,8 @@ class TunnelStream:
         self._credit, self._owed = WINDOW_BYTES, 0
         self._held = True
         self._ended_here = self._ended_there = self._is_over = self._was_joined = False
+        self.moves = 0
+        """How often data has moved, in either direction: whoever looks now and then sees whether anything did."""
         self.on_reset: Callable[[str], None] | None = None
         """Told the reason when the other side gave the stream up."""
         self.was_refused = False
@@ -82,6 +85,7 @@ class TunnelStream:
 
     def send(self, data: bytes) -> None:
         """Data of the local connection, which is not read on where the other side or the link cannot take more."""
+        self.moves += 1
         self._credit -= len(data)
         may_go_on = self._link.send_data(self._id, data)
         if (self._credit <= 0 or not may_go_on) and self._local is not None:
@@ -126,6 +130,7 @@ class TunnelStream:
 
     def data_came(self, piece: Piece) -> None:
         """Data from the other side."""
+        self.moves += 1
         self._owed += len(piece)
         if self._owed > 2 * WINDOW_BYTES:  # whoever keeps to what was granted is ahead by one read at most
             raise Invalid("more data than was granted")

@@ -29,7 +29,9 @@ from services.ingress.guests import Guests
 from services.ingress.http_front import HttpFront
 from services.ingress.places import Places
 from services.ingress.settings import LISTEN_BACKLOG, IngressSettings
+from services.ingress.sweep import Sweep
 from services.ingress.tcp_front import TcpFront
+from services.ingress.time_limits import TimeLimits
 from services.ingress.tls_front import TlsFront
 from services.ingress.tunnels import Tunnels
 
@@ -52,13 +54,15 @@ class Ingress:
 
     def __init__(self, settings: IngressSettings, bus: Bus) -> None:
         self._settings, self._bus = settings, bus
+        limits = TimeLimits(idle_s=settings.tcp_idle_timeout_s, total_s=settings.total_timeout_s)
+        self.sweep = Sweep(limits)
         self.tunnels = Tunnels()
         self.places = Places(self.tunnels, patience_s=settings.place_timeout_s)
         self.tunnels.on_node_came = self.places.node_came
-        self.calls = Calls(self.tunnels, self.places)
+        self.calls = Calls(self.tunnels, self.places, self.sweep)
         self.tunnels.on_called = self.calls.answer
         self.http = HttpFront(settings, self.places)
-        self.guests = Guests(self.places, max_connections=settings.max_connections)
+        self.guests = Guests(self.places, self.sweep, max_connections=settings.max_connections)
         self.tcp = TcpFront(self.guests, settings.listen_host)
         self.tls = TlsFront(
             self.guests, apps_domain=settings.apps_domain, hello_timeout_s=settings.head_timeout_s
@@ -76,6 +80,7 @@ class Ingress:
         self._bus.on_connected(self._read_routes)
         background.start("tunnels", self.tunnels.watch)
         background.start("tcp ports", self.tcp.run)
+        background.start("limits of time", self.sweep.run)
         loop, settings = asyncio.get_running_loop(), self._settings
         self._servers = [
             await loop.create_server(

@@ -17,14 +17,15 @@ from lattice.tunnel_pipe import splice
 from lattice.tunnel_stream import TunnelStream
 from services.ingress.places import Places
 from services.ingress.routing import Nowhere
+from services.ingress.sweep import Sweep
 from services.ingress.tunnels import GATEWAY, Tunnels
 
 
 class Calls:
     """Answers them; each goes on in a task of its own."""
 
-    def __init__(self, tunnels: Tunnels, places: Places) -> None:
-        self._tunnels, self._places = tunnels, places
+    def __init__(self, tunnels: Tunnels, places: Places, sweep: Sweep) -> None:
+        self._tunnels, self._places, self._sweep = tunnels, places, sweep
         self._tasks: set[asyncio.Task[None]] = set()
 
     def answer(self, caller: str, stream: TunnelStream, request: bytes) -> None:
@@ -43,7 +44,7 @@ class Calls:
         except Temporary as error:
             stream.refuse(error.detail)
             return
-        await splice(stream, onward)
+        await self._splice(stream, onward)
 
     async def _over_link(self, stream: TunnelStream, call: LinkCall, node_id: str) -> None:
         led = await self._places.lead_over_link(call, node_id)
@@ -52,9 +53,16 @@ class Calls:
             return
         self._places.came(led.instance_id)
         try:
-            await splice(stream, led.stream)
+            await self._splice(stream, led.stream)
         finally:
             self._places.went(led.instance_id)
+
+    async def _splice(self, stream: TunnelStream, onward: TunnelStream) -> None:
+        self._sweep.begin(stream)
+        try:
+            await splice(stream, onward)
+        finally:
+            self._sweep.end(stream)
 
     def _go_on(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

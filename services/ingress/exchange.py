@@ -18,6 +18,8 @@ from lattice.tunnel_pipe import TunnelPipe
 from services.ingress import pages
 from services.ingress.headers import request_headers, response_headers, upgrade_of
 from services.ingress.pages import Page
+from services.ingress.sweep import ended_by
+from services.ingress.time_limits import Limit
 from services.ingress.visitor import Visitor, VisitorGone
 
 _TURN_PIECES = 16
@@ -50,6 +52,7 @@ class Terms:
     most_body_bytes: int | None
     answer_timeout_s: float
     idle_timeout_s: float
+    total_timeout_s: float | None
 
 
 @dataclass(slots=True)
@@ -67,6 +70,8 @@ class Exchange:
     """Whether the instance has begun its answer."""
     passed_on: int = 0
     heard_at_s: float = 0.0
+    is_ended: bool = False
+    """Whether a limit of time has ended it."""
     patience: asyncio.Timeout | None = None
 
     async def run(self, request: h11.Request, pipe: TunnelPipe) -> int:
@@ -184,6 +189,8 @@ class Exchange:
                 while (event := instance.next_event()) is h11.NEED_DATA:
                     instance.receive_data(await self.pipe.read())
         except TimeoutError:
+            if self.begun:
+                self._end_idle()
             raise self._failure(pages.no_answer(self.terms.workload, self._wait_s)) from None
         except Temporary as error:
             raise self._failure(pages.not_reached(self.terms.workload, error.detail)) from None
@@ -237,8 +244,19 @@ class Exchange:
                     return
                 await write(data)
                 await self._let_others_in()
-        except (Temporary, TimeoutError, VisitorGone) as error:
+        except TimeoutError:
+            self._end_idle()
+        except (Temporary, VisitorGone) as error:
             self.pipe.give_up(str(error))
+
+    def _end_idle(self) -> None:
+        """Neither side has said anything for too long.  Both directions may find that out at once: it is one connection."""
+        if not self.is_ended:
+            self.is_ended = True
+            reason = f"nothing was said for {self.terms.idle_timeout_s:g} s"
+            ended_by(Limit.IDLE, reason)
+            self.pipe.give_up(reason)
+            self.visitor.break_off()
 
     async def _heard(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
         """What one side says; only where neither says anything for too long, it is over (TimeoutError)."""

@@ -13,16 +13,17 @@ from lattice.tunnel_stream import LocalSide, break_off
 from services.ingress import metrics
 from services.ingress.places import Led, Places
 from services.ingress.routing import Nowhere
+from services.ingress.sweep import Sweep
 
-# A laptop that vanished with a connection open is noticed within three minutes: an idle session of a database has no end of its own.
+# A laptop that vanished with a connection open is noticed within three minutes, and not after the hour for which a session may be idle.
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 120, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
 
 
 class Guests:
     """Those who are here now."""
 
-    def __init__(self, places: Places, *, max_connections: int) -> None:
-        self.places, self.max_connections = places, max_connections
+    def __init__(self, places: Places, sweep: Sweep, *, max_connections: int) -> None:
+        self.places, self.sweep, self.max_connections = places, sweep, max_connections
         self._here: set[Guest | Waiting] = set()
 
     def __len__(self) -> int:
@@ -76,15 +77,27 @@ class Guest(LocalSide):
         self._guests, self.route_id, self._instance_id = guests, route_id, led.instance_id
         self.transport: asyncio.Transport
 
+    @property
+    def moves(self) -> int:
+        """How often something has moved, in either direction."""
+        return self.stream.moves
+
+    def reset(self, reason: str) -> None:
+        """Break off the connection and its stream; either may be over already."""
+        self.stream.reset(reason)
+        break_off(self.transport)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._guests.arrived(self)
         self._guests.places.came(self._instance_id)
+        self._guests.sweep.begin(self)
         _keep_alive(transport)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._guests.left(self)
         self._guests.places.went(self._instance_id)
+        self._guests.sweep.end(self)
         super().connection_lost(error)
 
 

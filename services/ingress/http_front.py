@@ -19,6 +19,8 @@ from services.ingress.pages import Page
 from services.ingress.places import Led, Places
 from services.ingress.routing import Nowhere
 from services.ingress.settings import IngressSettings
+from services.ingress.sweep import ended_by
+from services.ingress.time_limits import Limit
 from services.ingress.visitor import Visitor, VisitorGone
 
 KNOWN_NAME = "/lattice/known-name"
@@ -101,7 +103,9 @@ class HttpFront:
             return
         terms = self._terms(visitor, headers, route)
         refusal = await self._why_not(route, terms, headers)
-        status = await (_shown(visitor, refusal) if refusal else self._lead(visitor, request, route, terms))
+        status = await (
+            _shown(visitor, refusal) if refusal else self._in_time(visitor, request, route, terms)
+        )
         metrics.ANSWERS.labels(route.project, route.workload_name, f"{status // 100}xx").inc()
 
     def _known_name(self, target: bytes) -> Page | None:
@@ -117,6 +121,23 @@ class HttpFront:
         if route.taken_down:
             return pages.taken_down(route.taken_down)
         return await self._guards.why_not(route, terms.client, headers)
+
+    async def _in_time(
+        self, visitor: Visitor, request: h11.Request, route: RouteDocument, terms: Terms
+    ) -> int:
+        """As `_lead`, within the time that an exchange may take in all.  Raises VisitorGone where they were broken off."""
+        try:
+            async with asyncio.timeout(terms.total_timeout_s) as total:
+                return await self._lead(visitor, request, route, terms)
+        except TimeoutError:
+            if not total.expired() or terms.total_timeout_s is None:
+                raise
+        page = pages.took_too_long(route.workload_name, terms.total_timeout_s)
+        ended_by(Limit.TOTAL, page.title)
+        if visitor.is_answered:
+            visitor.break_off()
+            raise VisitorGone(page.title)
+        return await _shown(visitor, page)
 
     async def _lead(self, visitor: Visitor, request: h11.Request, route: RouteDocument, terms: Terms) -> int:
         """The status that was answered, by an instance or in its place."""
@@ -156,6 +177,7 @@ class HttpFront:
             most_body_bytes=guard.max_body_bytes,
             answer_timeout_s=self._settings.answer_timeout_s,
             idle_timeout_s=self._settings.idle_timeout_s,
+            total_timeout_s=self._settings.total_timeout_s,
         )
 
 

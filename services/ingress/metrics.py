@@ -16,6 +16,12 @@ ANSWERS = Counter(
     "lattice_ingress_answers_total", "Answers by project, workload and class of status.", ["project", "workload", "status"],
     registry=REGISTRY,
 )  # fmt: skip
+OUT_OF_TIME = Counter(
+    "lattice_ingress_out_of_time_total",
+    "Connections of visitors ended by a limit: silent for too long (idle), or there for too long (total).",
+    ["limit"],
+    registry=REGISTRY,
+)
 FENCED = Counter(
     "lattice_ingress_links_fenced_total",
     "Links ended because a newer session of their node came.",

@@ -84,6 +84,10 @@ def too_many() -> Page:
     return Page(503, "Too many visitors", "All connections of this ingress are taken. Try again in a moment.")
 
 
+def took_too_long(workload: str, total_s: float) -> Page:
+    return Page(504, f"{workload} took too long", f"A request and its answer may take {total_s:g} s in all.")
+
+
 def no_answer(workload: str, waited_s: float) -> Page:
     return Page(
         504, f"{workload} does not answer", f"It took the request and said nothing for {waited_s:g} s."

@@ -61,7 +61,17 @@ class IngressSettings(ProcessSettings):
     answer_timeout_s: float = Field(
         60.0, gt=0, description="how long an instance may take to begin its answer"
     )
-    idle_timeout_s: float = Field(600.0, gt=0, description="how long neither side may say anything")
+    idle_timeout_s: float = Field(
+        600.0, gt=0, description="how long neither side of an exchange or a websocket may say anything"
+    )
+    tcp_idle_timeout_s: float = Field(
+        3600.0, gt=0, description="the same over TCP and `lattice forward`: pools of databases rest for long"
+    )
+    total_timeout_s: float | None = Field(
+        None,
+        gt=0,
+        description="how long an exchange, a websocket or a connection over TCP may last in all; default: any time",
+    )
     max_connections: int = Field(
         10_000,
         ge=1,

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import h11
 
+from lattice.tunnel_stream import break_off
 from services.ingress.pages import Page
 
 LARGEST_HEAD_BYTES = 32 * 2**10
@@ -91,9 +92,18 @@ class Visitor:
         if self._writer.can_write_eof() and not self._writer.is_closing():
             self._writer.write_eof()
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether they have seen the begin of an answer, so that no other can be shown."""
+        return self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
+
+    def break_off(self) -> None:
+        """End the connection so that they see it broken, and not as the end of all there was to say."""
+        break_off(self._writer.transport)  # type: ignore[arg-type]  # typed as if it could not be read from
+
     async def show(self, page: Page) -> None:
         """Answer with a page of our own; the connection ends with it, because what is left of the request is not read."""
-        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        if self.is_answered:
             return
         headers = [
             ("content-type", "text/html; charset=utf-8"),
