@@ -17,12 +17,11 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error
 from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from lattice.contracts.messages import RouteDocument, RouteGuard
 from services.ingress import pages
 from services.ingress.pages import Page
+from services.ingress.rates import Rate, Rates
 
 _TRIED_AT_ONCE = 2
 _MOST_REMEMBERED = 4096
@@ -32,7 +31,7 @@ class Guards:
     """Keeps what it learned of rates and of credentials, in memory: each ingress for itself."""
 
     def __init__(self) -> None:
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._rates = Rates()
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._tries = asyncio.Semaphore(_TRIED_AT_ONCE)
@@ -47,9 +46,7 @@ class Guards:
             return None
         if guard.allow and not _is_in(address, guard.allow):
             return pages.not_from_there(route.workload_name)
-        if guard.rate is not None and not self._rates.hit(
-            parse(guard.rate), route.route_id, _household(address)
-        ):
+        if guard.rate is not None and not self._may_ask(guard.rate, (route.route_id, _household(address))):
             return pages.too_often(guard.rate)
         length = next((value for name, value in headers if name == b"content-length"), b"0")
         if guard.max_body_bytes is not None and length.isdigit() and int(length) > guard.max_body_bytes:
@@ -57,6 +54,11 @@ class Guards:
         if guard.credentials and not await self._knows(guard, headers):
             return pages.who_are_you(asks_people=guard.asks_people)
         return None
+
+    def _may_ask(self, text: str, visitor: tuple[str, str]) -> bool:
+        rate = parse(text)
+        now_s = asyncio.get_running_loop().time()
+        return self._rates.may_ask(visitor, Rate(rate.amount, rate.get_expiry()), now_s)
 
     async def _knows(self, guard: RouteGuard, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         said = [value for name, value in headers if name == b"authorization"]
