@@ -66,6 +66,8 @@ class Exchange:
     """What was sent of the request, for another try; None where it has grown too large for that."""
     body_bytes: int = 0
     is_sent: bool = False
+    fault: Page | None = None
+    """What the visitor did wrong in the middle of a request, so that the instance is not to blame."""
     begun: bool = False
     """Whether the instance has begun its answer."""
     passed_on: int = 0
@@ -117,7 +119,10 @@ class Exchange:
                 await self._to_instance(instance, event)
             if upgrade is None:
                 await self.visitor.until_gone()
-        except (Temporary, TimeoutError, VisitorGone, h11.ProtocolError) as error:
+        except h11.RemoteProtocolError as error:
+            self.fault = pages.bad_request(str(error))
+            self.pipe.give_up("the request is not well-formed")
+        except (Temporary, TimeoutError, VisitorGone, h11.LocalProtocolError) as error:
             self.pipe.give_up(str(error) or "the visitor is gone")
 
     def _keep(self, event: h11.Event) -> None:
@@ -206,7 +211,9 @@ class Exchange:
         return event  # type: ignore[return-value]  # h11 marks what is no event by types of their own
 
     def _failure(self, page: Page) -> Exception:
-        if self._is_too_large:
+        if self.fault is not None:
+            page = self.fault
+        elif self._is_too_large:
             page = pages.too_large(self.terms.most_body_bytes or 0)
         elif self.pipe.was_refused and self.said:
             return Refused(page)

@@ -212,12 +212,15 @@ async def test_a_websocket_on_which_one_side_speaks_stays(tls: NodeTls, tmp_path
         (b"GET / HTTP/1.1\r\nHost: web.elsewhere\r\n\r\n", 404),
         (b"GET / HTTP/1.1\r\nHost: WEB.{D}.:80\r\nConnection: close\r\n\r\n", 200),
         (b"GET / HTTP/1.1\r\nHost: web.{D}\r\n", 408),
+        (b"POST / HTTP/1.1\r\nHost: slow.{D}\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: slow.{D}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n-1\r\n", 400),
     ],
 )  # fmt: skip
 async def test_what_two_servers_could_understand_differently_is_refused(
     world: IngressWorld, request_: bytes, status: int
 ) -> None:
     await world.route("web", await world.serve("web", echo))
+    await world.route("slow", await world.serve("slow", silent))
     text = request_.replace(b"{D}", DOMAIN.encode())
     if status == 200 and b"close" not in text:
         text = text.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -244,11 +247,17 @@ async def test_trailers_do_not_pass(world: IngressWorld) -> None:
     assert b"\r\nok\r\n0\r\n\r\n" in answer and b"9.9.9.9" not in answer
 
 
-async def test_pages_say_what_is_wrong(world: IngressWorld) -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads all there is and answers nothing."""
+    try:
+        while await reader.read(MIB):
+            pass
+    except ConnectionError:
+        pass
+    writer.close()
 
+
+async def test_pages_say_what_is_wrong(world: IngressWorld) -> None:
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"hello\r\n\r\n")
         writer.close()
