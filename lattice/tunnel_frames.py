@@ -15,6 +15,7 @@ from lattice.errors import Invalid
 HEAD = struct.Struct("!BII")
 LARGEST_DATA = 2**20
 LARGEST_CONTROL = 4096
+LAST_STREAM = 2**32 - 1
 
 Piece = bytes | memoryview
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from loguru import logger
 
 from lattice.errors import Invalid, Temporary
-from lattice.tunnel_frames import FrameKind, FrameReader, Piece, data_head, frame
+from lattice.tunnel_frames import LAST_STREAM, FrameKind, FrameReader, Piece, data_head, frame
 from lattice.tunnel_stream import HIGH_WATER_BYTES, TunnelStream
 
 # Above this two buffers are written one after the other, below they are joined into one record.
@@ -60,7 +60,7 @@ class TunnelLink(asyncio.BufferedProtocol):
         self._accept, self._opened, self._closed, self._greeted = accept, opened, closed, greeted
         self._reader = FrameReader(self)
         self._streams: dict[int, TunnelStream] = {}
-        self._next = 2 if dials else 1
+        self._first = self._next = 2 if dials else 1
         self._buffer = memoryview(b"")
         self._out: list[Piece] = []
         self._out_bytes = 0
@@ -83,10 +83,21 @@ class TunnelLink(asyncio.BufferedProtocol):
         """A new stream to the other side, which is told `request` (at most 4 KiB).  Raises Temporary if the link is gone."""
         if not self.is_open:
             raise Temporary("the tunnel's connection is gone")
-        stream = self._streams[self._next] = TunnelStream(self, self._next)
-        self.send(FrameKind.OPEN, self._next, request)
+        stream_id = self._next = self._unused(self._next)
+        stream = self._streams[stream_id] = TunnelStream(self, stream_id)
+        self.send(FrameKind.OPEN, stream_id, request)
         self._next += 2
         return stream
+
+    def _unused(self, stream_id: int) -> int:
+        """This number, or the next one of ours that no open stream has.
+
+        After two thousand million streams they begin anew.  That is so long after the former stream with the number that no frame of it can still be
+        on the way.
+        """
+        while stream_id > LAST_STREAM or stream_id in self._streams:
+            stream_id = self._first if stream_id > LAST_STREAM else stream_id + 2
+        return stream_id
 
     def greet(self, words: bytes) -> None:
         """Say who we are."""

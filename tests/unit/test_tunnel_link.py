@@ -6,7 +6,7 @@ import asyncio
 import struct
 
 from lattice.errors import Invalid
-from lattice.tunnel_frames import FrameKind, frame
+from lattice.tunnel_frames import LAST_STREAM, FrameKind, frame
 from lattice.tunnel_link import TunnelLink
 from lattice.tunnel_stream import WINDOW_BYTES, TunnelStream
 
@@ -75,6 +75,19 @@ async def test_whoever_reads_nothing_is_not_answered_into_memory() -> None:
     hear(link, frame(FrameKind.PING, 0))
     await asyncio.sleep(0)
     assert wire.written == frame(FrameKind.PONG, 0)
+
+
+async def test_after_the_last_number_streams_take_those_that_are_free_again() -> None:
+    link, wire = linked()
+    first = link.open(b"")
+    link._next = LAST_STREAM - 2  # as if this had been open for years
+    numbers = [link.open(b"")._id for _ in range(4)]
+    assert numbers == [LAST_STREAM - 2, LAST_STREAM, 3, 5], "the first is still open"
+    first.reset("over")
+    link._next = LAST_STREAM + 2
+    assert link.open(b"")._id == 1
+    await asyncio.sleep(0)
+    assert wire.written.endswith(frame(FrameKind.OPEN, 1))
 
 
 async def test_a_side_that_may_open_nothing_is_cut_off_when_it_does() -> None:
