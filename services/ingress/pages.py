@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from math import ceil
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def too_large(most_bytes: int) -> Page:
 
 
 def too_often(rate: str) -> Page:
-    wait_s = {"second": 1, "minute": 60, "hour": 3600}[rate.partition("/")[2]]
+    amount, _, unit = rate.partition("/")
+    wait_s = ceil({"second": 1, "minute": 60, "hour": 3600}[unit] / int(amount))
     return Page(
         429,
         "Too many requests",
