@@ -155,6 +155,8 @@ class HttpFront:
             except Unanswered as error:
                 return await _shown(visitor, error.page)
             except Temporary as error:
+                if visitor.would_take_a_part_for_the_whole:
+                    visitor.break_off()
                 return await _shown(visitor, pages.not_reached(route.workload_name, error.detail))
 
     async def _through(self, led: Led, exchange: Exchange, request: h11.Request) -> int:

@@ -97,6 +97,11 @@ class Visitor:
         """Whether they have seen the begin of an answer, so that no other can be shown."""
         return self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
 
+    @property
+    def would_take_a_part_for_the_whole(self) -> bool:
+        """Whether the end of the connection is all that they see of the end of an answer, as over HTTP/1.0."""
+        return self.is_answered and self._http.their_http_version == b"1.0"
+
     def break_off(self) -> None:
         """End the connection so that they see it broken, and not as the end of all there was to say."""
         break_off(self._writer.transport)  # type: ignore[arg-type]  # typed as if it could not be read from

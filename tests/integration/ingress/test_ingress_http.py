@@ -283,6 +283,22 @@ async def test_pages_say_what_is_wrong(world: IngressWorld) -> None:
     await world.until(lambda: not any(world.ingress.places.busy.values()))
 
 
+async def test_who_would_take_a_part_for_the_whole_sees_that_it_is_none(world: IngressWorld) -> None:
+    """Proxies of one's own often speak HTTP/1.0, and there the end of the connection is the end of an answer."""
+
+    async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
+        writer.close()
+
+    await world.route("web", await world.serve("web", die))
+    with pytest.raises(ConnectionError):
+        await world.raw(f"GET / HTTP/1.0\r\nHost: web.{DOMAIN}\r\n\r\n".encode())
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(world.url, headers={"Host": f"web.{DOMAIN}"})
+
+
 async def test_a_visitor_that_goes_away_leaves_nothing(world: IngressWorld) -> None:
     ended = asyncio.Event()
 
