@@ -9,6 +9,7 @@ import asyncio
 import socket
 
 from lattice.contracts.messages import RouteDocument
+from lattice.hand_over import Undecided
 from lattice.tunnel_stream import LocalSide, break_off
 from services.ingress import metrics
 from services.ingress.places import Led, Places
@@ -101,37 +102,26 @@ class Guest(LocalSide):
         super().connection_lost(error)
 
 
-class Waiting(asyncio.Protocol):
-    """A visitor for whom there is no place yet: their first words are kept, and no more are read until they go on as a guest."""
+class Waiting(Undecided):
+    """A visitor for whom there is no place yet, until they go on as a guest."""
 
     def __init__(self, guests: Guests, route: RouteDocument) -> None:
+        super().__init__()
         self._guests, self._route, self.route_id = guests, route, route.route_id
-        self._first_words, self._has_ended = b"", False
-        self.transport: asyncio.Transport
         self._task: asyncio.Task[None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        super().connection_made(transport)
         self._guests.arrived(self)
-        self._task = asyncio.get_running_loop().create_task(self._go_on())
+        self._task = asyncio.get_running_loop().create_task(self._wait())
 
-    def data_received(self, data: bytes) -> None:
-        self._first_words += data
-        self.transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        self._has_ended = True
-        return True  # as a guest they may still be answered
-
-    async def _go_on(self) -> None:
+    async def _wait(self) -> None:
         led = await self._guests.places.lead_soon(self._route)
         if isinstance(led, Nowhere):
             break_off(self.transport)
             return
         self._guests.left(self)
-        hand_over(self.transport, Guest(self._guests, self.route_id, led), self._first_words)
-        if self._has_ended:
-            self.transport.get_protocol().eof_received()  # type: ignore[attr-defined]
+        self.go_on(Guest(self._guests, self.route_id, led))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._task.cancel()
@@ -143,17 +133,6 @@ class Unwanted(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         break_off(transport)  # type: ignore[arg-type]
-
-
-def hand_over(transport: asyncio.Transport, protocol: asyncio.Protocol, first_words: bytes) -> None:
-    """Let a connection go on under another protocol, which is told what was read already."""
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
-    if transport.is_closing():
-        return
-    transport.resume_reading()
-    if first_words:
-        protocol.data_received(first_words)
 
 
 def _keep_alive(transport: asyncio.BaseTransport) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from lattice.errors import Invalid
+from lattice.hand_over import hand_over
 from lattice.tunnel_stream import break_off
 from services.ingress.client_hello import LARGEST_BYTES, UNRECOGNIZED_NAME, server_name
-from services.ingress.guests import Guests, hand_over
+from services.ingress.guests import Guests
 
 
 class TlsFront:

@@ -139,7 +139,7 @@ async def test_what_the_gateway_forwards_is_ended_when_nothing_is_said(tls: Node
         with pytest.raises(Temporary, match="nothing was said for"):
             async with asyncio.timeout(5):
                 await pipe.read()
-        await world.until(lambda: not world.ingress.tunnels._calls)
+        await world.until(lambda: not world.ingress.calls._tasks)
         assert not world.ingress.sweep._seen
         gateway.close()
 
