@@ -67,13 +67,17 @@ class InstanceFiles:
             raise Invalid(f"the pull secret for {run.image} is not of the form user:password")
         return RegistryAuth(username=username, password=password)
 
+    def prepare(self) -> None:
+        """Have the folder from the start: the one above, which all platforms of the machine share, is not removed while it is there."""
+        self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+
     def remove(self, instance_id: str) -> None:
         """Remove an instance's files; fine if there are none."""
         shutil.rmtree(self._root / instance_id, ignore_errors=True)
 
     def _folder(self, instance_id: str) -> Path:
         folder = self._root / instance_id
-        self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self.prepare()
         folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         return folder
 

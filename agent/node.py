@@ -118,7 +118,7 @@ class NodeAgent:
             every_s=config.collect_every_s,
         )
         self.health = HealthChecks(runtime, clock, self._changed)
-        files = InstanceFiles(config.files_root, who.sealing_key, runtime, who.cluster_id)
+        self.files = files = InstanceFiles(config.files_root, who.sealing_key, runtime, who.cluster_id)
         launcher = Launcher(
             runtime, who.cluster_id, files, self.images, chance=chance, port_is_free=config.port_is_free
         )
@@ -198,6 +198,7 @@ class NodeAgent:
         """Begin everything; `stack` ends it."""
         self.journal.begin_session(self._config.clock.now())
         self.policy.read_first()
+        self.files.prepare()
         stack.push_async_callback(self.logs.close)
         stack.push_async_callback(self.health.close)
         stack.push_async_callback(self.exec_sessions.close)

@@ -60,6 +60,12 @@ def running(seen: object) -> bool:
     return seen.phase is Phase.RUNNING  # type: ignore[attr-defined]
 
 
+async def test_the_folder_for_files_is_there_from_the_start(node: Node) -> None:
+    """Else another platform of the machine, as it is removed, could take away the one above."""
+    async with node.run():
+        assert (node.folder / "files").is_dir()
+
+
 async def test_a_document_becomes_a_running_healthy_container(node: Node, runtime: FakeRuntime) -> None:
     async with node.run():
         await node.want(instance_of(key_of(), ports=(HTTP,), env={"A": "b"}))
