@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
@@ -137,25 +137,24 @@ class Ingress:
         self.tunnels.close()
 
     async def _take_route(self, received: Received[RouteDocument]) -> None:
-        self._take(received.message)
+        self._take([received.message])
 
     async def _take_link(self, received: Received[LinkDocument]) -> None:
-        self.places.take_link(received.message)
+        self.places.take_links([received.message])
 
     async def _read_routes(self) -> None:
         """After each connect: what was said while the link was down was not heard."""
-        for received in await self._bus.newest_of_each(ROUTE):
-            self._take(received.message)
-        for received_link in await self._bus.newest_of_each(LINK):
-            self.places.take_link(received_link.message)
+        self._take([each.message for each in await self._bus.newest_of_each(ROUTE)])
+        self.places.take_links([each.message for each in await self._bus.newest_of_each(LINK)])
         self._knows_routes = True
 
-    def _take(self, document: RouteDocument) -> None:
-        self.places.take(document)
+    def _take(self, documents: Sequence[RouteDocument]) -> None:
+        self.places.take(documents)
         self.tcp.follow_routes()
-        self.guests.end_those_of_closed_routes()
+        if any(each.taken_down for each in documents):
+            self.guests.end_those_of_closed_routes()
         table = self.places.table
-        metrics.ROUTES.set(len(table.by_host) + len(table.by_tls_name) + len(table.by_port))
+        metrics.ROUTES.set(len(table.by_label) + len(table.by_port))
 
 
 @asynccontextmanager

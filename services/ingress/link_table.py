@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lattice.contracts.messages import LinkCall, LinkDocument
@@ -15,13 +15,15 @@ class LinkTable:
 
     by_name: Mapping[tuple[str, str], LinkDocument] = field(default_factory=dict)
 
-    def with_document(self, document: LinkDocument) -> LinkTable:
-        """The table after a document came; one that is not newer changes nothing."""
-        name = (document.project, document.workload_name)
-        known = self.by_name.get(name)
-        if known is not None and known.order >= document.order:
-            return self
-        return LinkTable({**self.by_name, name: document})
+    def with_documents(self, documents: Iterable[LinkDocument]) -> LinkTable:
+        """The table after these came; those that are not newer change nothing."""
+        by_name = dict(self.by_name)
+        for document in documents:
+            name = (document.project, document.workload_name)
+            known = by_name.get(name)
+            if known is None or known.order < document.order:
+                by_name[name] = document
+        return LinkTable(by_name)
 
     def find(self, call: LinkCall, node_id: str) -> LinkDocument | Nowhere:
         """Where a node's call leads, with the endpoints of its port alone.  A node may ask for what its instances have links to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lattice.contracts.messages import LinkCall, LinkDocument, RouteDocument, TunnelTarget
@@ -40,15 +40,17 @@ class Places:
         self.busy: Counter[str] = Counter()
         self._waiting: dict[str, asyncio.Event] = {}
 
-    def take(self, document: RouteDocument) -> None:
-        """A route changed, came or went."""
-        self.table = self.table.with_document(document)
-        self._look_again(document.route_id)
+    def take(self, documents: Sequence[RouteDocument]) -> None:
+        """Routes changed, came or went."""
+        self.table = self.table.with_documents(documents)
+        for document in documents:
+            self._look_again(document.route_id)
 
-    def take_link(self, document: LinkDocument) -> None:
-        """A workload that others have links to changed, or who has them."""
-        self.links = self.links.with_document(document)
-        self._look_again(_key(document))
+    def take_links(self, documents: Sequence[LinkDocument]) -> None:
+        """Workloads that others have links to changed, or who has them."""
+        self.links = self.links.with_documents(documents)
+        for document in documents:
+            self._look_again(_key(document))
 
     def node_came(self) -> None:
         """A node is connected that was not: any route may lead there."""

@@ -50,14 +50,16 @@ class TcpFront:
 
     async def _follow(self) -> bool:
         """Whether a port is still missing."""
-        wanted = self._guests.places.table.by_port
+        table = self._guests.places.table
+        wanted = table.by_port
         for port in self._servers.keys() - wanted.keys():
             self._servers.pop(port).close()
         for port in wanted.keys() - self._servers.keys():
             try:
                 self._servers[port] = await self._listen(port)
             except OSError as error:
-                logger.warning("port {} of {} cannot be opened: {}", port, wanted[port].workload_name, error)
+                name = table.by_id[wanted[port]].workload_name
+                logger.warning("port {} of {} cannot be opened: {}", port, name, error)
         return self._servers.keys() != wanted.keys()
 
     async def _listen(self, port: int) -> asyncio.Server:
@@ -66,5 +68,5 @@ class TcpFront:
 
     def _guest(self, port: int) -> asyncio.Protocol:
         """The protocol of a new connection."""
-        route = self._guests.places.table.by_port.get(port)
+        route = self._guests.places.table.at_port(port)
         return Unwanted() if route is None else self._guests.received(route)

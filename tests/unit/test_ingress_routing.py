@@ -41,15 +41,28 @@ def at(instance: str, node: str) -> RouteEndpoint:
     ],
 )
 def test_a_name_is_ours_exactly_or_not_at_all(host: str, found: bool) -> None:
-    table = RouteTable().with_document(route())
+    table = RouteTable().with_documents([route()])
     assert (table.find(host, "apps.localhost") is not None) is found
 
 
 def test_older_documents_change_nothing_and_released_names_lead_nowhere() -> None:
-    table = RouteTable().with_document(route(number=2, waiting_for="new"))
-    assert table.with_document(route(number=1)) is table
-    assert table.with_document(route(number=3, released=True)).by_host == {}
-    assert table.with_document(route(number=3, released=True)).with_document(route(number=2)).by_host == {}
+    table = RouteTable().with_documents([route(number=2, waiting_for="new")])
+    assert table.with_documents([route(number=1)]) == table
+    gone = table.with_documents([route(number=3, released=True)])
+    assert gone.by_label == {} == gone.with_documents([route(number=2)]).by_label
+
+
+def test_a_route_that_changes_is_found_as_it_is_now() -> None:
+    first = RouteTable().with_documents([route(), route("db--default", protocol="tcp", port=20000)])
+    busier = first.with_documents([route(number=2, endpoints=(at("a", "1"),))])
+    assert busier.by_label is first.by_label, "names that stay cost nothing"
+    found = busier.find("web--default.apps.localhost", "apps.localhost")
+    assert found is not None and found.endpoints == (at("a", "1"),)
+    named = busier.with_documents([route(number=3, domains=("shop.example.org",))])
+    assert named.find("shop.example.org:8080", "apps.localhost") == named.by_id["rt-web--default"]
+    moved = named.with_documents([route("db--default", number=2, protocol="tcp", port=20001)])
+    assert moved.at_port(20000) is None and moved.at_port(20001) is not None
+    assert moved.find("db--default.apps.localhost", "apps.localhost") is None
 
 
 def test_the_least_busy_instance_on_a_node_that_is_there() -> None:
