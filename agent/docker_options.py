@@ -178,7 +178,7 @@ def _hosts(value: Any) -> bool:
 def _host(value: str) -> bool:
     name, _, address = value.partition(":")
     try:
-        return re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None and ip_address(address).is_private
+        return re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None and not ip_address(address).is_global
     except ValueError:
         return False
 

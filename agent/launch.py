@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from agent.facts import Facts, slot_text
 from agent.instance_files import InstanceFiles
+from agent.link_labels import link_label
 from agent.naming import (
     WORKLOAD_NAME,
     container_labels,
@@ -98,6 +99,10 @@ class Launcher:
         """Make the container with all that it needs; start nothing."""
         await self._ensure_networks(instance)
         address = self._addresses[network_of(instance)]
+        if instance.run.links and not address:
+            raise Invalid(
+                "the Engine says no address of this node in the container's network, to which its links could lead"
+            )
         await self._ensure_volumes(instance, known_volumes)
         binds = await self._files.make(instance, sealed)
         env = self._files.variables(instance.run, sealed)
@@ -122,11 +127,6 @@ class Launcher:
         """Look for these networks again before they are used next."""
         for network in networks:
             self._addresses.pop(network, None)
-
-    async def address_for(self, instance: DesiredInstance) -> str:
-        """The node's address in the instance's own network."""
-        await self._ensure_networks(instance)
-        return self._addresses[network_of(instance)]
 
     async def _ensure_networks(self, instance: DesiredInstance) -> None:
         """Asked of the Engine once per network: the question costs more than making the container."""
@@ -173,7 +173,7 @@ def container_options(
     return ContainerOptions(
         name=container_name(cluster_id, instance.key, run_id),
         image=run.image_id or run.image,
-        labels=container_labels(cluster_id, instance, run_id),
+        labels=container_labels(cluster_id, instance, run_id) | link_label(address, run.links),
         network=network_name(cluster_id, network_of(instance)),
         aliases=tuple(dict.fromkeys((instance.workload_name, *run.aliases))),
         joins=tuple(network_name(cluster_id, network) for network in run.joins),

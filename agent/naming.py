@@ -23,6 +23,7 @@ REVISION = "lattice.revision"
 VOLUME = "lattice.volume"
 NETWORK = "lattice.network"
 JOINS = "lattice.joins"
+LINKS = "lattice.links"
 RUN = "lattice.run"
 
 Slot = tuple[str, int]

@@ -29,6 +29,7 @@ from agent.journal import Journal
 from agent.launch import Launcher
 from agent.links import Links
 from agent.log_shipping import LogShipping
+from agent.naming import INSTANCE
 from agent.node_events import NodeEvents
 from agent.policy import limited, refusals
 from agent.policy_watch import EVERY_S as POLICY_EVERY_S
@@ -45,13 +46,14 @@ from lattice.background import Background
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import EXEC, RESYNC
 from lattice.contracts.messages import DesiredDocument, Done, Heartbeat, ObservedDocument, Resync
-from lattice.contracts.states import is_ready
+from lattice.contracts.nouns import Health
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus
 from lattice.runtime import Runtime
 from lattice.sealing import SealingKey
 
 POLICY_FILE = "policy.yaml"
+_UNKNOWN = (Health.UNKNOWN, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,6 @@ class NodeAgent:
             self.journal,
             self.world,
             who.cluster_id,
-            address_for=launcher.address_for,
             ready_here=self._ready_here,
             open_stream=None if self.tunnels is None else self.tunnels.open,
         )
@@ -257,8 +258,14 @@ class NodeAgent:
         }
         if not own:
             return None
-        seen, _ = self.executor.observed()
-        ready = [each for each in seen if each.instance_id in own and is_ready(each.phase, each.health)]
+        health = self.health.results
+        ready = [
+            each
+            for each in self.world.containers
+            if each.is_up
+            and each.labels.get(INSTANCE) in own
+            and health.get(each.id, _UNKNOWN)[0] is Health.HEALTHY
+        ]
         ports = [
             port.host_port for each in ready for port in each.ports if port.container_port == container_port
         ]

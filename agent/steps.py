@@ -185,7 +185,12 @@ class StepTaker:
             return
         if instance.run.files:  # a reboot empties the folder in memory
             await self._launcher.make_files(instance, self._sealed())
-        await self._links.listen(instance)
+        try:
+            if made is not None:
+                await self._links.listen(made)
+        except NotFound as error:
+            await self._make_again(name, instance, error)
+            return
         try:
             await self._world.act(name, self._runtime.start(name))
         except PortTaken as error:

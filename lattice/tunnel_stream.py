@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from lattice.errors import Invalid
@@ -189,7 +190,8 @@ def break_off(local: asyncio.Transport) -> None:
     """End a connection so that its peer sees it broken: a plain close would look like the end of all there was to say."""
     socket_ = local.get_extra_info("socket")
     if socket_ is not None:
-        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        with suppress(OSError, ValueError):  # it is closed already
+            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     local.abort()
 
 

@@ -133,7 +133,9 @@ class Ingress:
             server.close()
         self.tcp.close()
         self.tls.close()
-        await asyncio.gather(self.http.drain(_DRAIN_S), self.guests.close(_DRAIN_S))
+        await asyncio.gather(
+            self.http.drain(_DRAIN_S), self.guests.close(_DRAIN_S), self.calls.close(_DRAIN_S)
+        )
         self.tunnels.close()
 
     async def _take_route(self, received: Received[RouteDocument]) -> None:

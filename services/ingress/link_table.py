@@ -28,7 +28,7 @@ class LinkTable:
     def find(self, call: LinkCall, node_id: str) -> LinkDocument | Nowhere:
         """Where a node's call leads, with the endpoints of its port alone.  A node may ask for what its instances have links to."""
         document = self.by_name.get((call.project, call.workload_name))
-        if document is None or node_id not in document.clients:
+        if document is None or call.container_port not in document.clients.get(node_id, ()):
             # The node may have started its instance before this was heard here.
             return Nowhere(f"nothing on this node has a link to {call.workload_name}", passing=True)
         there = tuple(each for each in document.endpoints if each.container_port == call.container_port)

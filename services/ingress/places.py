@@ -38,7 +38,7 @@ class Places:
         self.table = RouteTable()
         self.links = LinkTable()
         self.busy: Counter[str] = Counter()
-        self._waiting: dict[str, asyncio.Event] = {}
+        self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def take(self, documents: Sequence[RouteDocument]) -> None:
         """Routes changed, came or went."""
@@ -93,7 +93,7 @@ class Places:
         try:
             async with asyncio.timeout(self._patience_s):
                 while isinstance(found, Nowhere) and found.passing:
-                    await self._waiting.setdefault(key, asyncio.Event()).wait()
+                    await self._news_of(key)
                     found = self._lead_if_any(look(), but)
         except TimeoutError:
             pass
@@ -106,9 +106,20 @@ class Places:
         now = self.table.by_id.get(route.route_id, route)
         return Nowhere("it has just been closed") if now.released or now.taken_down else now
 
+    async def _news_of(self, key: str) -> None:
+        """Whoever waits leaves nothing behind: what they ask for may be nothing that there ever was."""
+        news, waiting = asyncio.Event(), self._waiting.setdefault(key, set())
+        waiting.add(news)
+        try:
+            await news.wait()
+        finally:
+            waiting.discard(news)
+            if not waiting and self._waiting.get(key) is waiting:
+                del self._waiting[key]
+
     def _look_again(self, key: str) -> None:
-        if (event := self._waiting.pop(key, None)) is not None:
-            event.set()
+        for news in self._waiting.pop(key, ()):
+            news.set()
 
 
 def _key(of: LinkDocument | LinkCall) -> str:

@@ -212,8 +212,8 @@ async def _present(deps: WorkloadDeps, change: Change, row: WorkloadRow, wanted:
 
 
 async def _is_stale(deps: WorkloadDeps, change: Change, wanted: Wanted, row: WorkloadRow) -> bool:
-    """Whether a service that was to be kept has credentials of one that this very change has made or changed."""
-    if not wanted.service.spec.lenders:
+    """Whether a service that was to be kept has credentials of one, or a link to one, that this very change has made or changed."""
+    if not (wanted.service.spec.lenders or wanted.service.spec.links):
         return False
     return not await workload_update.is_as_wanted(deps, change, wanted.request, wanted.prepared, row)
 

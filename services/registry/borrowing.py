@@ -91,7 +91,7 @@ async def _lenders(
     deps: WorkloadDeps, tx: Transaction, workload: WorkloadRow, spec: WorkloadSpec
 ) -> dict[str, _Lender]:
     """name -> the workload, of those whose credentials the spec asks for."""
-    linked = {link.workload: link for link in await links.resolve(tx, workload.project, spec)}
+    linked = _by_workload(await links.resolve(tx, workload.project, spec))
     lenders: dict[str, _Lender] = {}
     for variable, ref in sorted(spec.borrowed_env.items()):
         if ref.from_ not in lenders:
@@ -136,6 +136,16 @@ async def _lender(
     ca = {CredentialKey.CA: deps.tls.authority.trust_pem.decode()} if tls else {}
     known = {key: value for key, value in parts(access, places).items() if value}
     return _Lender(row, link is not None, tls, known | ca)
+
+
+def _by_workload(found: Iterable[RunLink]) -> dict[str, RunLink]:
+    """One for each workload, with the ports of all links to it."""
+    linked: dict[str, RunLink] = {}
+    for link in found:
+        seen = linked.get(link.workload)
+        ports = link.ports if seen is None else (*seen.ports, *link.ports)
+        linked[link.workload] = link.model_copy(update={"ports": ports})
+    return linked
 
 
 def _port_inside(variable: str, link: RunLink, port: int) -> int:

@@ -15,7 +15,8 @@ from lattice.errors import LatticeError, Temporary
 from lattice.messaging import Bus
 from lattice.storage import In, Transaction
 from services.registry.change import Deps
-from services.registry.link_documents import LinkGround, link_document
+from services.registry.link_documents import LinkGround, link_document, ports_to
+from services.registry.node_rows import members_of
 from services.registry.tables import (
     ClusterRow,
     InstanceRow,
@@ -39,7 +40,7 @@ class LinkPublisher:
         async with self.deps.store.transaction() as tx:
             touches = await tx.find(LinkTouchRow, limit=limit)
             for project, target in sorted({(each.project, each.target) for each in touches}):
-                await self._look(tx, project, target)
+                await self._look_or_say(tx, project, target)
             for touch in touches:
                 tx.delete(touch)
         async with self.deps.store.transaction() as tx:
@@ -54,6 +55,13 @@ class LinkPublisher:
             rows = await tx.find(LinkTargetRow)
         for row in rows:
             await self._publish(row)
+
+    async def _look_or_say(self, tx: Transaction, project: str, target: str) -> None:
+        try:
+            await self._look(tx, project, target)
+        except ValueError as error:
+            # Of this one; nobody else is to wait for it.
+            logger.error("links to {} stay as they were, for their rows cannot be read: {}", target, error)
 
     async def _look(self, tx: Transaction, project: str, target: str) -> None:
         known = await tx.find(LinkTargetRow, project=project, name=target, lock=True)
@@ -98,9 +106,10 @@ async def _ground(tx: Transaction, project: str, target: str) -> LinkGround:
     linking = await tx.find(InstanceRow, workload_id=In(sources), gone_at=None) if sources else []
     ids = tuple(sorted({f"{row.workload_id}-{row.revision}" for row in linking}))
     revisions = await tx.find(RevisionRow, id=In(ids)) if ids else []
+    members = await members_of(tx, [*instances, *linking])
     return LinkGround(
         workload=workload,
-        instances=instances,
-        linking=linking,
-        revisions={(row.workload_id, row.number): row for row in revisions},
+        instances=[row for row in instances if row.node_id is None or row.node_id in members],
+        linking=[row for row in linking if row.node_id in members],
+        ports={(row.workload_id, row.number): ports_to(target, row.run) for row in revisions},
     )

@@ -22,9 +22,10 @@ async def links_of(
     if not links:
         return {}
     names = tuple(sorted({link.workload for each in links.values() for link in each}))
+    projects = tuple(sorted({row.project for row in rows if row.id in links}))
     told = {
         (row.project, row.name): LinkDocument.model_validate(row.document)
-        for row in await tx.find(LinkTargetRow, name=In(names))
+        for row in await tx.find(LinkTargetRow, project=In(projects), name=In(names))
     }
     return {
         row.id: tuple(_view(link, told.get((row.project, link.workload))) for link in links[row.id])

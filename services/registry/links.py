@@ -14,7 +14,7 @@ from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import FieldError, Invalid
 from lattice.storage import In, Transaction
 from services.registry.change import Change
-from services.registry.tables import LinkRow, LinkTouchRow, RevisionRow, WorkloadRow
+from services.registry.tables import LinkRow, LinkTargetRow, LinkTouchRow, RevisionRow, WorkloadRow
 from services.registry.workload_rows import current_revision
 
 
@@ -65,17 +65,24 @@ async def touch(change: Change, workload: WorkloadRow) -> None:
     own = {row.target for row in await change.tx.find(LinkRow, workload_id=workload.id)}
     if await change.tx.find(LinkRow, project=workload.project, target=workload.name, limit=1):
         own.add(workload.name)
-    _touch(change, {(workload.project, target) for target in own})
+    touch_names(change, {(workload.project, target) for target in own})
 
 
 async def touch_linking(change: Change, workload_ids: Iterable[str]) -> None:
     """Instances of these workloads have got a place: their nodes may ask from now on."""
     ids = tuple(sorted(set(workload_ids)))
     rows = await change.tx.find(LinkRow, workload_id=In(ids)) if ids else []
-    _touch(change, {(row.project, row.target) for row in rows})
+    touch_names(change, {(row.project, row.target) for row in rows})
 
 
-def _touch(change: Change, targets: Iterable[tuple[str, str]]) -> None:
+async def touch_all(change: Change) -> None:
+    """Look at all of them: what followed a report may have been lost with the process that had taken it in."""
+    found = {(row.project, row.target) for row in await change.tx.find(LinkRow)}
+    touch_names(change, found | {(row.project, row.name) for row in await change.tx.find(LinkTargetRow)})
+
+
+def touch_names(change: Change, targets: Iterable[tuple[str, str]]) -> None:
+    """What is told of links to these workloads (project, name) is made anew."""
     for project, target in sorted(targets):
         change.tx.add(LinkTouchRow(id=change.new_id("lt"), project=project, target=target))
 

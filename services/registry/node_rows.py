@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lattice.contracts.nouns import Amounts, Liveness
+from lattice.contracts.nouns import Amounts, Liveness, Membership
 from lattice.errors import NotFound
 from lattice.storage import In, Transaction
 from services.registry.change import Change
@@ -104,6 +104,13 @@ async def holder_of(tx: Transaction, volume: VolumeRow, *, lock: bool = False) -
     """The node that will report the volume gone; None if it never had a place, or its node was removed and never reports again."""
     node = await tx.get(NodeRow, volume.node_id, lock=lock) if volume.node_id else None
     return node if node is not None and node.removed_at is None else None
+
+
+async def members_of(tx: Transaction, instances: Iterable[InstanceRow]) -> frozenset[str]:
+    """Of the nodes of these instances those that are members: one that is revoked is neither led to nor led on."""
+    ids = tuple(sorted({row.node_id for row in instances if row.node_id}))
+    rows = await tx.find(NodeRow, id=In(ids), membership=Membership.APPROVED, removed_at=None) if ids else []
+    return frozenset(row.id for row in rows)
 
 
 async def instances_on(tx: Transaction, node_ids: Iterable[str], *, lock: bool = False) -> list[InstanceRow]:

@@ -92,6 +92,9 @@ async def revoke_node(deps: NodeDeps, request: NodeCommand) -> NodeView:
 
     view = await _command(deps, request.caller, request.node, Act.REVOKE, apply)
     await deps.cut_links()
+    async with deps.deps.store.transaction() as tx:
+        touched = {row.workload_id for row in await instances_on(tx, [view.id])}
+    await follow_up(deps.deps, touched)  # nobody is led there any more
     return view
 
 

@@ -17,6 +17,7 @@ from lattice.storage import Not, Transaction
 from services.registry import domains
 from services.registry.change import Change, Deps
 from services.registry.domain_rules import DomainState
+from services.registry.node_rows import members_of
 from services.registry.route_documents import free_port, public_hosts, route_document, route_view
 from services.registry.tables import ClusterRow, DomainRow, InstanceRow, RevisionRow, RouteRow, WorkloadRow
 
@@ -179,6 +180,8 @@ async def refresh(change: Change, workload: WorkloadRow) -> None:
     if not rows:
         return
     instances = await change.tx.find(InstanceRow, workload_id=workload.id, gone_at=None)
+    members = await members_of(change.tx, instances)
+    instances = [row for row in instances if row.node_id is None or row.node_id in members]
     cluster = await change.tx.get(ClusterRow, 1)
     era = cluster.era if cluster is not None else 0
     verified = await change.tx.find(DomainRow, workload_id=workload.id, state=DomainState.VERIFIED)

@@ -14,7 +14,7 @@ from loguru import logger
 from lattice.contracts.nouns import DesiredState
 from lattice.errors import StaleVersion, Temporary
 from lattice.storage import Lt, Not
-from services.registry import apps, drains
+from services.registry import apps, drains, links
 from services.registry.app_places import apart
 from services.registry.change import SYSTEM, Deps
 from services.registry.displacing import workloads_to_move
@@ -130,6 +130,8 @@ class Sweep:
         async with self.deps.store.transaction() as tx:
             rows = await tx.find(RouteRow, released_at=None, order_by=("workload_id",))
         await follow_up(self.deps, {row.workload_id for row in rows})
+        async with self.deps.change(SYSTEM, action="link.sweep") as change:
+            await links.touch_all(change)
 
     async def _let_rooms_go(self) -> None:
         async with self.deps.store.transaction() as tx:

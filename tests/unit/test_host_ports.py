@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agent.ports import is_free
 from lattice.contracts.messages import CommitPlacements, RunPort, SchedulingQuery
 from lattice.contracts.nouns import OwnerPolicy, Phase, PortRange
 from lattice.contracts.spec import BackoffSpec, PortProtocol, WorkloadSpec
@@ -24,6 +25,15 @@ from tests.fixtures.registry_world import INVENTORY, NODE, World, placement
 ALLOWED = OwnerPolicy(file="f", host_ports=(PortRange(first=20000, last=31999),))
 FAST = BackoffSpec(initial=0.1, max=0.1)
 WEB: dict[str, Any] = {"image": "web:1", "ports": ({"name": "http", "port": 80, "host_port": 20080},)}
+
+
+@pytest.mark.parametrize(
+    ("address", "is_in_the_way"), [("127.0.0.1", True), ("0.0.0.0", True), ("127.30.0.9", False)]
+)
+def test_a_port_is_taken_by_who_has_it_here_or_everywhere(address: str, is_in_the_way: bool) -> None:
+    """Links of other containers have it on an address of their network: a fixed host port of the same number can still be published."""
+    with socket.create_server((address, 0)) as listener:
+        assert is_free(listener.getsockname()[1]) is not is_in_the_way
 
 
 # ---------------------------------------------------------------------------------------- the spec

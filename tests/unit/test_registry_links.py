@@ -22,7 +22,9 @@ from lattice.contracts.nouns import ObservedContainer, PortMapping
 from lattice.contracts.spec import WorkloadSpec
 from lattice.errors import Invalid
 from services.registry import reading, workload_update, workloads
-from services.registry.tables import LinkTouchRow, RevisionRow, SecretRow
+from services.registry.following import follow_up
+from services.registry.sweep import Sweep
+from services.registry.tables import InstanceRow, LinkTouchRow, NodeRow, RevisionRow, SecretRow
 from tests.fixtures.registry_world import CALLER, NODE, World, running
 
 DB_PORTS = [{"name": "sql", "port": 5432, "protocol": "tcp"}, {"name": "admin", "port": 8080}]
@@ -139,7 +141,7 @@ async def test_ingresses_are_told_who_is_ready_and_who_may_ask(world: World) -> 
     assert (await told(world)) == {}, "nobody has a place yet"
     await all_run(world)
     link = (await told(world))["db"]
-    assert link.clients == (NODE,) and link.waiting_for == ""
+    assert link.clients == {NODE: (5432,)} and link.waiting_for == ""
     assert [each.container_port for each in link.endpoints] == [5432], "8080 is nobody's business"
     assert (await shown(world)).links[0].reason == ""
 
@@ -149,7 +151,7 @@ async def test_a_node_may_ask_as_soon_as_something_with_a_link_has_its_place_the
     await app(world)
     await world.place_all()
     link = (await told(world))["db"]
-    assert link.clients == (NODE,) and link.endpoints == () and link.is_starting
+    assert link.clients == {NODE: (5432, 8080)} and link.endpoints == () and link.is_starting
 
 
 async def test_who_has_no_such_link_any_more_is_no_client(world: World) -> None:
@@ -160,7 +162,7 @@ async def test_who_has_no_such_link_any_more_is_no_client(world: World) -> None:
     document = await world.document()
     await world.report(up(document, "db", 5432, 8080), generation=document.generation)
     link = (await told(world))["db"]
-    assert link.clients == () and link.endpoints == (), "nobody asks, so nobody is told of"
+    assert link.clients == {} and link.endpoints == (), "nobody asks, so nobody is told of"
 
 
 async def test_a_stopped_or_removed_workload_is_told_of_with_the_reason(world: World) -> None:
@@ -243,3 +245,55 @@ async def test_credentials_on_a_port_that_the_link_leaves_out_are_refused(world:
     await world.create(name="cache", template="redis")
     with pytest.raises(Invalid, match=r"links\.0: workload orders-db has no port 6379"):
         await app(world, {"workload": "orders-db", "port": 6379})
+
+
+async def test_credentials_of_two_links_to_one_workload(world: World) -> None:
+    await db(world)
+    named: dict[str, Any] = {
+        "env": {"HOST": {"from": "db", "key": "host"}, "PORT": {"from": "db", "key": "port"}}
+    }
+    await app(
+        world,
+        {"workload": "db", "port": "sql"},
+        {"workload": "db", "as": "metrics", "port": "admin"},
+        **named,
+    )
+    assert len(await links_of(world)) == 2
+
+
+async def test_a_node_that_is_revoked_is_neither_led_to_nor_led_on(world: World) -> None:
+    await db(world)
+    await app(world)
+    await all_run(world)
+    async with world.deps.store.transaction() as tx:
+        node = await tx.get(NodeRow, NODE, lock=True)
+        assert node is not None
+        tx.update(node, membership="revoked")
+    await follow_up(world.deps, [(await shown(world, "db")).id])
+    link = (await told(world))["db"]
+    assert link.clients == {} and link.endpoints == ()
+
+
+async def test_what_was_lost_with_a_process_is_found_by_the_sweep(world: World) -> None:
+    await db(world)
+    await app(world)
+    await all_run(world)
+    await told(world)
+    async with world.deps.store.transaction() as tx:
+        (row,) = await tx.find(InstanceRow, workload_name="db")
+        tx.update(row, health="unhealthy")
+    assert (await told(world))["db"].endpoints != (), "nobody has looked"
+    await Sweep(world.deps).refresh_routes()
+    assert (await told(world))["db"].endpoints == ()
+
+
+async def test_a_port_that_is_gone_is_named(world: World) -> None:
+    await db(world)
+    await app(world, {"workload": "db", "port": "sql"})
+    await all_run(world)
+    async with world.deps.store.transaction() as tx:
+        (row,) = await tx.find(InstanceRow, workload_name="db")
+        tx.update(row, ports=[port for port in row.ports if port["container_port"] != 5432])
+    await follow_up(world.deps, [(await shown(world, "db")).id])
+    link = (await told(world))["db"]
+    assert "it has no port 5432 any more" in link.waiting_for and not link.is_starting

@@ -17,7 +17,9 @@ class LinkDocument(Noun):
         description="whatever workload has this name; a link is kept when it is made anew"
     )
     endpoints: tuple[RouteEndpoint, ...] = Field((), description="one for each port of each instance")
-    clients: tuple[Id, ...] = Field((), description="the nodes on which an instance with such a link is")
+    clients: dict[Id, tuple[int, ...]] = Field(
+        {}, description="node -> the ports of it that instances there have links to"
+    )
     waiting_for: Said = Field("", description="why there is no endpoint, in words for whoever wrote the link")
     is_starting: bool = Field(
         False, description="whether there is about to be one: who asks may wait a little"

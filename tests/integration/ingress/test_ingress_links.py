@@ -20,8 +20,9 @@ async def link(
 ) -> None:
     """Tell the ingress of links to a workload, newer than before."""
     number = world.numbers[name] = world.numbers.get(name, 0) + 1
+    ports = dict.fromkeys(clients, (CONTAINER_PORT,))
     document = LinkDocument(
-        link_id=f"lk-{name}", project="default", workload_name=name, endpoints=endpoints, clients=clients, era=1, number=number, **more
+        link_id=f"lk-{name}", project="default", workload_name=name, endpoints=endpoints, clients=ports, era=1, number=number, **more
     )  # fmt: skip
     await world.bus.append(LINK, document, msg_id=f"{name}-{number}", link_id=document.link_id)
     await world.bus.settle()
@@ -92,7 +93,10 @@ async def test_a_stopped_workload_is_not_waited_for(two_nodes: IngressWorld) -> 
 async def test_only_ports_of_links_are_led_to(two_nodes: IngressWorld) -> None:
     endpoint = await two_nodes.serve("db", shout)
     await link(two_nodes, "db", endpoint, clients=("nd-2",))
-    assert "no instance of it is ready" in await why_refused(await opened(two_nodes, "db", port=22))
+    assert "nothing on this node has a link to db" in await why_refused(
+        await opened(two_nodes, "db", port=22)
+    )
+    assert not two_nodes.ingress.places._waiting and not two_nodes.ingress.calls._waiting
 
 
 async def test_an_older_document_changes_nothing(two_nodes: IngressWorld) -> None:
