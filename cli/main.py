@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -108,10 +110,16 @@ def _root(
     context.obj = Options(output=output, quiet=quiet, project=project)
 
 
+@cache
+def whole_command() -> Callable[[], Any]:
+    """The tree as the parser uses it, made once in a process."""
+    return typer.main.get_command(build_app())
+
+
 def main() -> None:
     """The console script."""
     try:
-        build_app()()
+        whole_command()()
     except CliError as error:
         sys.stdout.flush()
         Screen(OutputFormat.TABLE, quiet=False).error(error)

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from infra.images.recipes import POSTGRES, Recipe
-from tests.fixtures.cli_run import REPOSITORY
+from tests.fixtures.commands import REPOSITORY
 from tests.fixtures.platform import NewPlatform, Platform
 
 DEMO_S = 200.0

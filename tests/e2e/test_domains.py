@@ -14,7 +14,7 @@ import pytest
 
 from infra.setup.commands import find_program
 from tests.e2e.test_public_names import HEALTH, SERVE
-from tests.fixtures.cli_run import REPOSITORY
+from tests.fixtures.commands import REPOSITORY
 from tests.fixtures.dns import Zone, dns_zone
 from tests.fixtures.docker import missing_service
 from tests.fixtures.platform import Platform, platforms, until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.cli_run import Ran
+from tests.fixtures.commands import Ran
 from tests.fixtures.platform import Platform
 
 PASSWORD = "a long enough 'password'"
@@ -18,7 +18,7 @@ PASSWORD = "a long enough 'password'"
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a home folder of their own, signed in to the platform."""
+    """Somebody with a home folder of their own, signed in to the platform; each of their commands starts as at home."""
 
     platform: Platform
     home: Path
@@ -26,7 +26,7 @@ class Person:
     def run(self, *arguments: str, stdin: str = "") -> Ran:
         # An empty variable counts as not set: the person has no rights of this machine's operator.
         own = {"HOME": str(self.home), "LATTICE_DATA_DIR": ""}
-        return self.platform.run(*arguments, stdin=stdin, variables=own)
+        return self.platform.run(*arguments, stdin=stdin, variables=own, fresh=True)
 
     def sign_in(self, name: str, password: str = PASSWORD) -> Ran:
         with self.platform.rest() as rest:

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from infra.setup.commands import run
-from tests.fixtures.cli_run import Ran
+from tests.fixtures.commands import Ran
 from tests.fixtures.databases import on_database
 from tests.fixtures.platform import NewName, Platform, until
 from tests.fixtures.registry import ImageRegistry

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from lattice.contracts.messages import RouteEndpoint
-from tests.fixtures.cli_run import REPOSITORY
+from tests.fixtures.commands import REPOSITORY
 from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world
 from tests.fixtures.net_namespace import NetNamespace, net_namespace
 from tests.fixtures.tunnel_node import INSTANCE_ID, NODE_ID, PORT
