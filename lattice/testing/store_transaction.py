@@ -40,7 +40,9 @@ class MemoryDatabase:
 
     def table(self, shape: TableShape[R]) -> MemoryTable[R]:
         """The committed rows of a table."""
-        return self.tables.setdefault(shape, MemoryTable(shape))
+        if (found := self.tables.get(shape)) is None:
+            found = self.tables[shape] = MemoryTable(shape)
+        return found
 
     async def reach(self) -> None:
         """Give others a turn, then go on if the database is there."""
@@ -127,6 +129,11 @@ class MemoryTransaction:
         for view in self._views.values():
             view.apply()
 
+    @property
+    def wrote(self) -> bool:
+        """Whether it has changed anything."""
+        return any(view.written for view in self._views.values())
+
     async def end(self) -> None:
         """Undo what was not committed."""
         self._views.clear()
@@ -143,7 +150,9 @@ class MemoryTransaction:
             raise
 
     def _view(self, shape: TableShape[R]) -> View[R]:
-        return self._views.setdefault(shape, View(self._database.table(shape)))
+        if (found := self._views.get(shape)) is None:
+            found = self._views[shape] = View(self._database.table(shape))
+        return found
 
     async def _flush_if_touched(self, shape: TableShape[Any]) -> None:
         if self._changes.touch(shape):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import yaml
@@ -112,10 +114,11 @@ class Template(SpecModel):
         )
 
 
-def load_templates(folder: Path = FOLDER) -> dict[str, Template]:
-    """All templates by name; an unreadable one fails the start, with its file in the message."""
+@cache
+def load_templates(folder: Path = FOLDER) -> Mapping[str, Template]:
+    """All templates by name, read once; an unreadable one fails the start, with its file in the message."""
     templates = [_load(path) for path in sorted(folder.glob("*.yaml"))]
-    return {template.name: template for template in templates}
+    return MappingProxyType({template.name: template for template in templates})
 
 
 def _load(path: Path) -> Template:

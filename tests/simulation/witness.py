@@ -276,7 +276,8 @@ class _SeenTransaction(MemoryTransaction):
 
     async def commit(self) -> None:
         await super().commit()
-        self._witness.committed()
+        if self.wrote:
+            self._witness.committed()
 
 
 class SeenStore(MemoryStore):
