@@ -39,6 +39,7 @@ def build_platform_image(root: Path, workshop: Workshop) -> str:
         python_version = _add_system(workshop, context)
         lock = root / "requirements" / "embedded.lock"
         shutil.copytree(ensure_wheels(lock, workshop, python_version=python_version), context / "wheels")
+        build_image(context, f"{REPOSITORY}-packages:{project['project']['version']}", target="packages")
         _add_source(root, context, project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
         _add_compose(root, context)
         build_image(context, name, labels={"org.opencontainers.image.title": "Lattice"})

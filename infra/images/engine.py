@@ -27,10 +27,18 @@ def has_image(name: str) -> bool:
 
 
 def build_image(
-    context: Path, name: str, *, labels: Mapping[str, str], arguments: Mapping[str, str] | None = None
+    context: Path,
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    arguments: Mapping[str, str] | None = None,
+    target: str | None = None,
 ) -> None:
-    """Build the Dockerfile in `context` and call the image `name`."""
-    options = _pairs("--label", {**labels, BUILT_LABEL: name}) + _pairs("--build-arg", arguments or {})
+    """Build the Dockerfile in `context`, or what it calls `target`, and call the image `name`."""
+    options = _pairs("--label", {**(labels or {}), BUILT_LABEL: name}) + _pairs(
+        "--build-arg", arguments or {}
+    )
+    options += ["--target", target] if target else []
     # Debian's docker.io has no buildx, without which newer clients refuse to build unless told to use the old
     # way.
     run(["docker", "build", "--quiet", "--tag", name, *options, str(context)], env={"DOCKER_BUILDKIT": "0"})
