@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -87,10 +87,7 @@ def create_app(settings: GatewaySettings, bus: Bus, store: Store, clock: Clock) 
     routes = all_routes()
     check_policy(routes)
     app.router.routes.extend(routes)
-    described = describe()
-    app.state.gateway = gateway
-    app.state.openapi_json = openapi.text(described)
-    app.state.docs_html, app.state.docs_css = docs_page.page(described), docs_page.style()
+    app.state.gateway, app.state.reference = gateway, reference
     app.add_exception_handler(LatticeError, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _not_served)
@@ -152,6 +149,13 @@ def check_policy(routes: list[BaseRoute]) -> None:
 def describe() -> dict[str, Any]:
     """The OpenAPI document of these routes."""
     return openapi.document(all_routes(), version=lattice.__version__)
+
+
+@cache
+def reference() -> docs_page.Reference:
+    """Made when somebody asks for it, not at the start: it takes a third of a second."""
+    described = describe()
+    return docs_page.Reference(openapi.text(described), docs_page.page(described), docs_page.style())
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -20,6 +21,15 @@ HEADERS = {
 _FIRST_REQUEST = escape(
     'curl --cacert ca.pem -H "Authorization: Bearer $LATTICE_TOKEN" "$LATTICE_URL/v1/workloads"'
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What is told about this API: the document for programs, the page for people and how it looks."""
+
+    document: str
+    page: str
+    style: str
 
 
 def style() -> str:

@@ -44,16 +44,24 @@ async def show_metrics() -> Response:
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """The document that describes this API."""
-    return Response(request.app.state.openapi_json, media_type=JSON)
+    return Response((await _reference(request)).document, media_type=JSON)
 
 
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     """The same for people."""
-    return Response(request.app.state.docs_html, media_type="text/html", headers=docs_page.HEADERS)
+    page = (await _reference(request)).page
+    return Response(page, media_type="text/html", headers=docs_page.HEADERS)
 
 
 @router.get("/docs/style.css", include_in_schema=False)
 async def docs_style(request: Request) -> Response:
     """How it looks."""
-    return Response(request.app.state.docs_css, media_type="text/css", headers=docs_page.HEADERS)
+    style = (await _reference(request)).style
+    return Response(style, media_type="text/css", headers=docs_page.HEADERS)
+
+
+async def _reference(request: Request) -> docs_page.Reference:
+    """In a thread, because others wait while it is made."""
+    made: docs_page.Reference = await asyncio.to_thread(request.app.state.reference)
+    return made
