@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.fixtures.telling",
@@ -18,6 +19,12 @@ pytest_plugins = [
     "tests.fixtures.registry_world",
     "tests.fixtures.reliability",
 ]
+
+
+def pytest_configure() -> None:
+    """How long a busy machine takes to think of an example, or to try one, says nothing about the code."""
+    settings.register_profile("lattice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("lattice")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
