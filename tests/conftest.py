@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,8 +28,22 @@ def pytest_configure() -> None:
     settings.load_profile("lattice")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Number tests that share a name: Schemathesis makes one for each operation, and workers run only one test of each name."""
+# At the end no worker should be left alone with a file that takes minutes.
+_LONG_FILES_FIRST = ("simulation", "e2e", "integration", "contract", "unit")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with folders of long files, and number tests that share a name."""
+    items.sort(key=lambda item: _turn(item.path.relative_to(config.rootpath)))
+    _tell_apart(items)
+
+
+def _turn(file: Path) -> int:
+    return next((turn for turn, folder in enumerate(_LONG_FILES_FIRST) if folder in file.parts), 0)
+
+
+def _tell_apart(items: list[pytest.Item]) -> None:
+    """Schemathesis makes tests of one name, one for each operation, and workers run only one test of each name."""
     seen: Counter[str] = Counter()
     for item in items:
         name = item.nodeid

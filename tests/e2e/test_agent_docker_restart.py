@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from signal import Signals
 
-import psutil
 import pytest
 
 from agent.docker_runtime import Deadlines, open_docker
@@ -20,87 +16,9 @@ from lattice.contracts.nouns import ObservedContainer, Phase
 from lattice.contracts.spec import BackoffSpec
 from lattice.runtime import RunState
 from tests.fixtures.agent import Node, eventually, instance_of, key_of
+from tests.fixtures.engine import Engine
 
-START_S = 30.0
 SOON = BackoffSpec(initial=0.1, max=0.4)
-
-
-class Engine:
-    """A dockerd that tests may do anything to.  Two Engines in one network namespace erase each other's rules, hence one of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.socket = folder / "docker.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.holder: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}"
-
-    def start(self) -> None:
-        """Start dockerd, for the first time or after its end; the namespaces and, after a kill, its containers are still there."""
-        # containerd dies with dockerd, but where nobody reaps it its pid seems alive, and dockerd would wait for it.
-        for stale in ("dockerd.pid", "exec/containerd/containerd.pid"):
-            (self.folder / stale).unlink(missing_ok=True)
-        argv = [
-            "nsenter", "--target", str(self._namespaces().pid), "--net", "--mount", "--", "dockerd",
-            "--host", self.url, "--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec"),
-            "--pidfile", str(self.folder / "dockerd.pid"),
-        ]  # fmt: skip
-        with (self.folder / "dockerd.log").open("ab") as log:
-            self.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        self._wait_ready()
-
-    def send(self, signum: Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(signum)
-
-    def end(self, signum: Signals) -> None:
-        """End dockerd; after SIGKILL its containers live on until it is started again."""
-        assert self.process is not None
-        self.send(signal.SIGCONT)
-        self.send(signum)
-        self.process.wait(30)
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        if self.process is not None and self.process.poll() is None:
-            self.send(signal.SIGCONT)
-            running = self.docker("ps", "--quiet").split()
-            if running:
-                self.docker("kill", *running)
-            self.end(signal.SIGTERM)
-        for left in psutil.process_iter(["cmdline"]):
-            if any(str(self.folder) in word for word in left.info["cmdline"] or ()):
-                for each in [*left.children(recursive=True), left]:
-                    each.kill()
-        if self.holder is not None:
-            self.holder.kill()
-            self.holder.wait(10)
-
-    def _namespaces(self) -> subprocess.Popen[bytes]:
-        if self.holder is None:
-            self.holder = subprocess.Popen(["unshare", "--net", "--mount", "--", "sleep", "infinity"])
-            own = os.stat(f"/proc/{os.getpid()}/ns/net").st_ino
-            while os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino == own:
-                time.sleep(0.005)
-        return self.holder
-
-    def docker(self, *argv: str, **options: object) -> str:
-        command = ["docker", "--host", self.url, *argv]
-        return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout  # type: ignore[call-overload,no-any-return]
-
-    def _wait_ready(self) -> None:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            probe = subprocess.run(
-                ["docker", "--host", self.url, "version"], check=False, capture_output=True
-            )  # fmt: skip
-            if probe.returncode == 0:
-                return
-            time.sleep(0.05)
-        raise AssertionError((self.folder / "dockerd.log").read_text()[-2000:])
 
 
 @pytest.fixture
@@ -108,9 +26,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterato
     folder = tmp_path_factory.mktemp("engine")
     engine = Engine(folder)
     engine.start()
-    image = folder / "image.tar"
-    subprocess.run(["docker", "save", "--output", str(image), image_test], check=True, capture_output=True)
-    engine.docker("load", "--input", str(image))
+    engine.load(image_test)
     yield engine
     engine.close()
 
