@@ -106,8 +106,16 @@ class Executor:
         plan, now = self._plan(), self._clock.now()
         views, _ = slot_views(self._journal.document, self._world.containers, self._journal.facts)
         activities = {key_text(step.key): self._activity(step) for step in self._current.values()}
+        making = {
+            slot: step.instance
+            for slot, step in self._current.items()
+            if step.verb is Verb.CREATE and step.instance is not None
+        }
         sight = Sight(
-            activities=activities, health=self._health.results, last_logs=self._logs.tails(self._ended())
+            activities=activities,
+            making=making,
+            health=self._health.results,
+            last_logs=self._logs.tails(self._ended()),
         )
         containers = observe(views, plan.slots, self._journal.facts, sight, now)
         return containers, quarantined(plan.quarantined)
@@ -168,6 +176,7 @@ class Executor:
     def _ended_work(self, slot: Slot) -> None:
         self._workers.pop(slot, None)
         self._current.pop(slot, None)
+        self._changed()
         self.wake()
 
     async def _work(self, slot: Slot) -> None:

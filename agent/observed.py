@@ -40,6 +40,8 @@ class Sight:
     """What is known beside containers and facts: what is being done, what checks say, what was last printed."""
 
     activities: Mapping[str, Activity] = field(default_factory=dict)
+    making: Mapping[Slot, DesiredInstance] = field(default_factory=dict)
+    """Whose container is being made at this moment, so that it may be there although nobody has seen it."""
     health: Mapping[str, tuple[Health, str]] = field(default_factory=dict)
     last_logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -61,6 +63,9 @@ def observe(
             for key, container in view.containers
             if key != own and _is_leaving(view, key)
         ]
+        made = sight.making.get(slot)
+        if made is not None and made.key != own and all(key != made.key for key, _ in view.containers):
+            seen.append(_about_to_leave(made))
         if view.instance is not None:
             seen.append(_instance(view, view.instance, plans.get(slot), facts, sight, now))
     return tuple(seen)
@@ -92,6 +97,16 @@ def _leaving(key: ContainerKey, container: Container) -> ObservedContainer:
         phase=Phase.STOPPING,
         reason="being removed",
         **_of_container(container),
+    )
+
+
+def _about_to_leave(made: DesiredInstance) -> ObservedContainer:
+    """One that was ordered gone while it was being made: it is gone when it has been there."""
+    return ObservedContainer(
+        key=made.key,
+        instance_id=made.instance_id,
+        phase=Phase.STOPPING,
+        reason="it was ordered to be gone while it was being made",
     )
 
 

@@ -382,6 +382,20 @@ async def test_an_image_is_pulled_with_progress(node: Node, runtime: FakeRuntime
         await node.until(key_of(), running)
 
 
+async def test_a_container_that_is_being_made_is_not_reported_gone(node: Node, runtime: FakeRuntime) -> None:
+    """Else the order that it must be gone is dropped before it is there, and nobody ever removes it."""
+    gate = runtime.hold("create")
+    async with node.run():
+        await node.want(instance_of(key_of()))
+        await eventually(lambda: ("create", name()) in runtime.calls)
+        await node.want(tombstones=(tombstone_of(key_of()),))
+        seen = await node.until(key_of(), lambda c: node.report is not None and node.report.generation == 2)
+        assert seen.phase is Phase.STOPPING and seen.instance_id == "in-wl-1-0-1"
+        gate.set()
+        await node.until_gone(key_of())
+    assert await containers(runtime) == {}
+
+
 async def test_a_missing_image_fails_in_plain_words_and_heals(node: Node, runtime: FakeRuntime) -> None:
     async with node.run():
         await node.want(instance_of(key_of(1)))
