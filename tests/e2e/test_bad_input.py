@@ -217,9 +217,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterato
 
 @pytest.fixture(scope="module")
 def frail(engine: Engine) -> Iterator[Platform]:
-    """A platform on that Engine."""
+    """A platform on that Engine, whose agent tells every second how it is."""
     with platforms() as make:
-        platform = make(LATTICE_DOCKER_URL=engine.url)
+        platform = make(LATTICE_DOCKER_URL=engine.url, LATTICE_AGENT_HEARTBEAT_S="1")
         platform.up()
         yield platform
 
