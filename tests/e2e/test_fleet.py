@@ -298,7 +298,9 @@ def test_work_stays_on_a_node_whose_engine_is_killed_and_new_work_goes_elsewhere
     fleet.until_where("web", ("one", "running"), ("three", "running"), ("two", "running"))
     (restarted,) = lives(two, "web")
     assert restarted[0] == before[0] and (restarted == before) is live_restore
-    until(lambda: fleet.node("two")["reason"] == "", what="the restart being over, for those who look as well")
+    until(
+        lambda: fleet.node("two")["reason"] == "", what="the restart being over, for those who look as well"
+    )
     (before,) = lives(two, "web")
     two.engine.end(signal.SIGKILL)
     away_since_s = time.monotonic()
