@@ -25,7 +25,7 @@ from services.registry import credentials, reading, routes, workload_update, wor
 from services.registry.public_places import PublicPlaces, read_ports
 from services.registry.retention import KEPT
 from services.registry.sweep import Sweep
-from services.registry.tables import AuditRow, RouteRow
+from services.registry.tables import AuditRow, NodeRow, RouteRow
 from tests.fixtures.registry_world import CALLER, NODE, World, deployed, running
 
 HTTP = {"name": "http", "port": 8080, "public": True}
@@ -67,6 +67,17 @@ async def test_a_route_leads_to_instances_that_are_ready(world: World) -> None:
     failed = running(document, phase=Phase.FAILED, health=Health.UNKNOWN)
     await world.report(failed, generation=document.generation)
     assert (await told(world))["web--default"].waiting_for == "its last start failed"
+
+
+async def test_nobody_is_led_to_a_node_that_was_revoked(world: World) -> None:
+    await served(world)
+    assert (await told(world))["web--default"].endpoints != ()
+    async with world.deps.store.transaction() as tx:
+        node = await tx.get(NodeRow, NODE, lock=True)
+        assert node is not None
+        tx.update(node, membership="revoked")
+    await Sweep(world.deps).refresh_routes()
+    assert (await told(world))["web--default"].endpoints == ()
 
 
 async def test_a_stopped_workload_is_not_led_to_and_says_so(world: World) -> None:
