@@ -26,6 +26,7 @@ from services.registry.tables import (
     RevisionRow,
     WorkloadRow,
 )
+from services.registry.told import note_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,7 @@ class LinkPublisher:
         except (LatticeError, ValueError) as error:
             # Of this one; nobody else is to wait for it.
             logger.error("links to {} stay as they were, for they cannot be told: {}", row.name, error)
-        async with self.deps.store.transaction() as tx:
-            current = await tx.get(LinkTargetRow, row.id, lock=True)
-            if current is not None and current.number == document.number and current.unpublished:
-                tx.update(current, unpublished=False)
+        await note_told(self.deps, row)
 
 
 def _says_the_same(row: LinkTargetRow, document: LinkDocument) -> bool:

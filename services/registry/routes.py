@@ -20,6 +20,7 @@ from services.registry.domain_rules import DomainState
 from services.registry.node_rows import members_of
 from services.registry.route_documents import free_port, public_hosts, route_document, route_view
 from services.registry.tables import ClusterRow, DomainRow, InstanceRow, RevisionRow, RouteRow, WorkloadRow
+from services.registry.told import note_told
 
 _LONGEST_LABEL = 63
 PORTS_LOCK = "public-ports"
@@ -230,7 +231,4 @@ class RoutePublisher:
             return
         document = RouteDocument.model_validate(row.document)
         await self.bus.append_newest(ROUTE, document, order=lambda it: it.order, route_id=row.id)
-        async with self.deps.store.transaction() as tx:
-            current = await tx.get(RouteRow, row.id, lock=True)
-            if current is not None and current.number == document.number and current.unpublished:
-                tx.update(current, unpublished=False)
+        await note_told(self.deps, row)

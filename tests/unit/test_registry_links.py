@@ -241,10 +241,10 @@ async def test_credentials_over_a_link_have_its_address_and_bind_nobody_to_a_nod
 
 
 async def test_credentials_on_a_port_that_the_link_leaves_out_are_refused(world: World) -> None:
-    await world.create(name="orders-db", template="postgres")
-    await world.create(name="cache", template="redis")
-    with pytest.raises(Invalid, match=r"links\.0: workload orders-db has no port 6379"):
-        await app(world, {"workload": "orders-db", "port": 6379})
+    await db(world)
+    borrowed: dict[str, Any] = {"env": {"PORT": {"from": "db", "key": "port"}}}
+    with pytest.raises(Invalid, match="the link to db does not lead to its port 5432"):
+        await app(world, {"workload": "db", "port": "admin"}, **borrowed)
 
 
 async def test_credentials_of_two_links_to_one_workload(world: World) -> None:
@@ -252,13 +252,11 @@ async def test_credentials_of_two_links_to_one_workload(world: World) -> None:
     named: dict[str, Any] = {
         "env": {"HOST": {"from": "db", "key": "host"}, "PORT": {"from": "db", "key": "port"}}
     }
+    two = ({"workload": "db", "port": "sql"}, {"workload": "db", "as": "metrics", "port": "admin"})
     await app(
-        world,
-        {"workload": "db", "port": "sql"},
-        {"workload": "db", "as": "metrics", "port": "admin"},
-        **named,
-    )
-    assert len(await links_of(world)) == 2
+        world, *two, **named
+    )  # by the last of them alone it would be refused: that leads to another port
+    assert [link.hosts for link in await links_of(world)] == [("db",), ("metrics", "db")]
 
 
 async def test_a_node_that_is_revoked_is_neither_led_to_nor_led_on(world: World) -> None:
