@@ -1,7 +1,8 @@
 """Which ports of the node's loopback address a container is published on.
 
 The Engine could choose, but it chooses anew at each start, and a public address must not move with every restart.  So the agent chooses once
-and keeps the port for the slot, also for its next epochs.  The range lies below the one from which Linux takes ports for outgoing connections.
+and keeps the port for the slot, also for its next epochs.  The range lies below the one from which Linux takes ports for outgoing connections, and
+apart from those of a platform on the same machine (`standalone/ports.py`, `compose.yaml`), which may be down while a port is chosen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection
 
 import psutil
 
-FIRST, LAST = 20_000, 31_999
+FIRST, LAST = 20_100, 27_999
 _ATTEMPTS = 2_000
 
 IsFree = Callable[[int], bool]

@@ -1,10 +1,7 @@
-"""The folder in which a platform keeps everything that must outlive it, and the ports and the name it chose
-there.
+"""The folder in which a platform keeps everything that must outlive it, and the name it chose there.
 
 The name (cluster id) stands in every container name and label, so two platforms on one Engine never touch
-each other's containers.  Ports are chosen free once and kept, because public addresses must survive a
-restart; they lie below the range from which the kernel takes the local ports of outgoing connections, or one
-of those could hold them at the next start.
+each other's containers.
 """
 
 from __future__ import annotations
@@ -12,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import re
 import secrets
-import socket
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +22,6 @@ from lattice.files import write_durably
 
 CLUSTER_ID = re.compile(r"[a-z0-9]{8}")
 FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "log-store", "run", "agent")
-FIRST_PORT = 20000
-LAST_PORT = 65535
-EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PORTS_FILE = "ports.json"
 CLUSTER_ID_FILE = "cluster-id"
 # All that Lattice puts there, but for its mark.
@@ -133,82 +125,6 @@ def exclusive(data_dir: DataDir) -> Iterator[None]:
         os.close(descriptor)
 
 
-def keep_ports(
-    data_dir: DataDir, names: Sequence[str], *, fixed: Mapping[str, int] | None = None
-) -> dict[str, int]:
-    """A port for each name: `fixed` if given, else the one kept, else a free one that is kept from now on."""
-    kept = read_ports(data_dir)
-    ports = choose_ports(
-        names, kept={**kept, **(fixed or {})}, candidates=_candidates(), is_free=port_is_free
-    )
-    if {**kept, **ports} != kept:
-        write_durably(data_dir.ports_file, json.dumps({**kept, **ports}, indent=1).encode())
-    return ports
-
-
-def read_ports(data_dir: DataDir) -> dict[str, int]:
-    """The ports kept so far.  Raises Invalid if the file is damaged."""
-    try:
-        ports = json.loads(data_dir.ports_file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise _damaged(data_dir.ports_file) from error
-    if not isinstance(ports, dict) or not all(type(port) is int for port in ports.values()):
-        raise _damaged(data_dir.ports_file)
-    return ports
-
-
-def choose_ports(
-    names: Sequence[str],
-    *,
-    kept: Mapping[str, int],
-    candidates: Iterable[int],
-    is_free: Callable[[int], bool],
-) -> dict[str, int]:
-    """The kept port of each name, or the next candidate that is free and belongs to no other name."""
-    taken = set(kept.values())
-    free = (port for port in candidates if port not in taken and is_free(port))
-    chosen = {name: kept[name] if name in kept else next(free, None) for name in names}
-    missing = [name for name, port in chosen.items() if port is None]
-    if missing:
-        raise Conflict(f"This machine has no free port left for {', '.join(missing)}.")
-    return {name: port for name, port in chosen.items() if port is not None}
-
-
-def check_ports(ports: Mapping[str, int]) -> None:
-    """Raises Conflict with the ports that somebody else uses, before anything is started."""
-    busy = [f"{port} ({name})" for name, port in ports.items() if not port_is_free(port)]
-    if busy:
-        raise Conflict(
-            f"In use by another program: port {', '.join(busy)}. Stop that program, or choose another port "
-            "(--port for the gateway, ports.json in the data directory for the others)."
-        )
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this port, on any address of this machine."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", port))
-        except OSError:
-            return False
-    return True
-
-
-def candidate_ports(ephemeral: str) -> range:
-    """The ports to choose from, given the kernel's range of local ports (`32768 60999`)."""
-    first_ephemeral = int(ephemeral.split()[0])
-    enough = first_ephemeral - FIRST_PORT >= 1000
-    return range(FIRST_PORT, first_ephemeral if enough else LAST_PORT + 1)
-
-
-def _candidates() -> list[int]:
-    ports = candidate_ports(EPHEMERAL_RANGE.read_text())
-    return secrets.SystemRandom().sample(ports, len(ports))
-
-
 def _make(root: Path) -> None:
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -231,7 +147,7 @@ def _refuse_foreign(root: Path) -> None:
 def _read_cluster_id(root: Path) -> str:
     cluster_id = (root / CLUSTER_ID_FILE).read_text().strip()
     if not CLUSTER_ID.fullmatch(cluster_id):
-        raise _damaged(root / CLUSTER_ID_FILE)
+        raise damaged(root / CLUSTER_ID_FILE)
     return cluster_id
 
 
@@ -247,5 +163,6 @@ def _lock(descriptor: int, root: Path) -> None:
         ) from error
 
 
-def _damaged(path: Path) -> Invalid:
+def damaged(path: Path) -> Invalid:
+    """What is said of a file of ours that cannot be read."""
     return Invalid(f"{path} is damaged: restore it from a backup.")

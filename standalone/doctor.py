@@ -15,10 +15,11 @@ from standalone import doctor_checks as checks
 from standalone import nats_server, postgres, printing
 from standalone.announcement import Announcement, read_announcement
 from standalone.credentials import credential_files
-from standalone.data_dir import DataDir, find_data_dir, read_ports
+from standalone.data_dir import DataDir, find_data_dir
 from standalone.doctor_checks import Finding
 from standalone.engine import check_engine, open_engine
 from standalone.own_node import own_node_id
+from standalone.ports import read_ports
 from standalone.printing import answer, answer_data
 from standalone.settings import StandaloneSettings
 from standalone.supervisor import read_status

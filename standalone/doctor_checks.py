@@ -25,9 +25,10 @@ from lattice.runtime import EngineInfo
 from standalone import postgres
 from standalone.announcement import Announcement
 from standalone.credentials import CredentialFiles
-from standalone.data_dir import FOLDERS, port_is_free
+from standalone.data_dir import FOLDERS
 from standalone.gateway_client import open_gateway
 from standalone.own_node import describe
+from standalone.ports import port_is_free
 
 OLDEST_ENGINE = (20, 10)
 LEAST_FREE_BYTES = 2 * 2**30

@@ -19,19 +19,22 @@ from lattice.contracts.permissions import node_permissions
 from lattice.errors import Invalid
 from lattice.identity import operator_config
 from lattice.pki_files import website_context
+from lattice.port_numbers import read_port_numbers
 from standalone import nats_server, postgres
 from standalone.announcement import Announcement, ensure_bootstrap_secret, renew_operator_token
 from standalone.child import ProcessSpec
 from standalone.credentials import Authorities, credential_files, ensure_authorities, issue_all
-from standalone.data_dir import DataDir, check_ports, keep_ports
+from standalone.data_dir import DataDir
 from standalone.databases import Databases
 from standalone.own_node import prepare_agent
+from standalone.ports import check_ports, keep_ports, port_is_free
 from standalone.process_plan import (
     PORT_NAMES,
     Platform,
     Servers,
     agent_environment,
     agent_spec,
+    is_for_one_route,
     server_specs,
     service_spec,
 )
@@ -88,8 +91,9 @@ def prepare(
 ) -> Prepared:
     """Make what is missing.  The data directory must be held.  Raises Conflict for a busy port, and LatticeError."""
     _check_own_certificate(settings)
-    ports = keep_ports(data_dir, PORT_NAMES, fixed={"gateway": options.port} if options.port else None)
-    check_ports(ports)
+    ports = _ports(data_dir, options, settings)
+    check_ports({name: port for name, port in ports.items() if not is_for_one_route(name)})
+    busy = tuple(port for name, port in ports.items() if is_for_one_route(name) and not port_is_free(port))
     database = postgres.PostgresConfig(data_dir.postgres, ports["postgres"])
     authorities = ensure_authorities(data_dir, first_start=not database.data.exists(), now=now)
     ensure_bootstrap_secret(data_dir)
@@ -101,11 +105,21 @@ def prepare(
         databases=Databases(database),
         runtime_dir=runtime_dir(data_dir, ambient),
         ambient=ambient,
+        busy_ports=busy,
     )
     servers = _prepare_servers(platform, authorities, database)
     prepared = Prepared(platform, authorities, _announcement(platform), (), now)
     prepared.issue(now)
     return replace(prepared, specs=_specs(prepared, servers, with_agent=options.with_agent))
+
+
+def _ports(data_dir: DataDir, options: Options, settings: StandaloneSettings) -> dict[str, int]:
+    return keep_ports(
+        data_dir,
+        PORT_NAMES,
+        fixed={"gateway": options.port} if options.port else None,
+        allowed=read_port_numbers(settings.port_range),
+    )
 
 
 def _check_own_certificate(settings: StandaloneSettings) -> None:

@@ -28,13 +28,14 @@ LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")
 # So many workloads may have a public port that is not http.
 TCP_PORTS = 16
+ONE_ROUTE = "ingress-tcp-"
 PORT_NAMES = (
     "gateway",
     "ingress-http",
     "ingress-https",
     "ingress-tls",
     "ingress-tunnel",
-    *(f"ingress-tcp-{number:02}" for number in range(TCP_PORTS)),
+    *(f"{ONE_ROUTE}{number:02}" for number in range(TCP_PORTS)),
     "nats",
     "nats-monitor",
     "postgres",
@@ -61,7 +62,10 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """Everything that the plan is made from."""
+    """Everything that the plan is made from.
+
+    `busy_ports` are those for single routes that another program has now: no new route gets one; whose route has one already waits for it.
+    """
 
     data_dir: DataDir
     ports: Mapping[str, int]
@@ -70,6 +74,7 @@ class Platform:
     databases: Databases
     runtime_dir: Path
     ambient: Mapping[str, str] = field(repr=False)
+    busy_ports: tuple[int, ...] = ()
 
     @property
     def url(self) -> str:
@@ -101,6 +106,11 @@ class Platform:
         """The host of public ports.  The C library knows no names below `localhost`, so there it is the address itself."""
         near = self.settings.apps_domain.endswith("localhost")
         return self.settings.public_host if near else f"{{host}}.{self.settings.apps_domain}"
+
+
+def is_for_one_route(port_name: str) -> bool:
+    """Whether this port is for one workload; the platform starts without it, since the ingress tries it again until it is free."""
+    return port_name.startswith(ONE_ROUTE)
 
 
 def server_specs(platform: Platform, servers: Servers) -> list[ProcessSpec]:
@@ -206,7 +216,9 @@ def _registry(platform: Platform) -> dict[str, str]:
         "LATTICE_REGISTRY_TLS_URL": platform.tls_url,
         "LATTICE_REGISTRY_TCP_HOST": platform.tcp_host,
         "LATTICE_REGISTRY_TCP_PORTS": ",".join(
-            str(port) for name, port in sorted(platform.ports.items()) if name.startswith("ingress-tcp-")
+            str(port)
+            for name, port in sorted(platform.ports.items())
+            if is_for_one_route(name) and port not in platform.busy_ports
         ),
     }
 

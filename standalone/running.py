@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -57,7 +57,19 @@ async def _run(options: Options, settings: StandaloneSettings, tell: Tell) -> No
         ambient = ambient_environment()
         prepared = prepare(data_dir, options, settings, ambient=ambient, now=clock.now())
         tell(News(kind=Kind.STARTED, announcement=prepared.announcement))
+        _warn_of_busy_ports(prepared.platform.busy_ports, tell)
         await _supervise(prepared, tell, stop, clock)
+
+
+def _warn_of_busy_ports(busy: Sequence[int], tell: Tell) -> None:
+    if not busy:
+        return
+    text = (
+        f"port {', '.join(map(str, busy))} of public TCP addresses is in use by another program: a workload that has it cannot be reached "
+        "there until that program ends"
+    )
+    logger.warning(text)
+    tell(News(kind=Kind.PROGRESS, text=text))
 
 
 async def _clear_the_way(data_dir: DataDir) -> None:

@@ -20,6 +20,7 @@ class StandaloneSettings(BaseSettings):
     nats_server: Path | None = Field(None, description="another nats-server than the installed one")
     listen_host: str = Field("127.0.0.1", description="where the gateway and the bus listen; 0.0.0.0 for all")
     public_host: str = Field("127.0.0.1", description="the name or address by which other machines reach us")
+    port_range: str = Field("", description="ports to choose from: 28000-28999; default: all from 28000 on")
     apps_domain: str = Field("apps.localhost", description="public names of workloads are below it")
     apps_cert_file: Path | None = Field(
         None,

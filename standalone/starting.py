@@ -7,8 +7,9 @@ import time
 from lattice.errors import Conflict, LatticeError, Temporary
 from standalone import printing
 from standalone.announcement import Announcement, read_announcement
-from standalone.data_dir import DataDir, open_data_dir, read_ports
+from standalone.data_dir import DataDir, open_data_dir
 from standalone.detached import log_as_supervisor, start_detached, supervisor_log
+from standalone.ports import read_ports
 from standalone.preparation import Options
 from standalone.printing import say
 from standalone.reports import Kind, News

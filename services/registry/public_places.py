@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lattice.errors import Invalid
-
 
 @dataclass(frozen=True, slots=True)
 class PublicPlaces:
@@ -27,14 +25,3 @@ class PublicPlaces:
 
 
 NO_PLACES = PublicPlaces()
-
-
-def read_ports(text: str) -> tuple[int, ...]:
-    """The ports of `20000-20015,20100`, in order.  Raises Invalid."""
-    found: set[int] = set()
-    for part in filter(None, (each.strip() for each in text.split(","))):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
-            raise Invalid(f"{part!r} is no port and no range of ports")
-        found |= set(range(int(first), int(last or first) + 1))
-    return tuple(sorted(found))

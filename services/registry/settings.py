@@ -8,9 +8,10 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from lattice.port_numbers import read_port_numbers
 from lattice.settings import BusSettings, DatabaseSettings, ProcessSettings
 from services.registry.disk_watermark import DEFAULT_WATERMARK, Watermark
-from services.registry.public_places import PublicPlaces, read_ports
+from services.registry.public_places import PublicPlaces
 
 
 class RegistrySettings(ProcessSettings):
@@ -83,7 +84,7 @@ class RegistrySettings(ProcessSettings):
             secure_apps_url=self.secure_apps_url,
             tls_url=self.tls_url,
             tcp_host=self.tcp_host,
-            tcp_ports=read_ports(self.tcp_ports),
+            tcp_ports=read_port_numbers(self.tcp_ports),
         )
 
     @property

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from infra.setup.commands import run
+from standalone.data_dir import DataDir
+from standalone.ports import read_ports
 from standalone.processes import look_up
 from standalone.supervisor import SupervisorStatus, read_status
 from tests.fixtures.platform import Json, NewPlatform, Platform, platforms, until
@@ -181,6 +183,17 @@ def test_down_with_workloads_stops_them_for_good(new_platform: NewPlatform, imag
     assert platform.json("show", "steady")["state"] == "stopped" and platform.lives() == {}
     platform.ok("start", "steady")
     assert len(platform.lives()) == 1
+
+
+def test_a_public_port_that_another_program_has_keeps_nothing_else_away(new_platform: NewPlatform) -> None:
+    platform = new_platform()
+    platform.up("--no-agent")
+    platform.down()
+    port = read_ports(DataDir(platform.root, platform.cluster_id))["ingress-tcp-03"]
+    with socket.create_server(("127.0.0.1", port)):
+        ran = platform.run("up", "--detach", "--wait", "--no-agent")
+    assert ran.code == 0 and f"port {port} of public TCP addresses is in use by another program" in ran.err
+    assert status_of(platform)["ready"]
 
 
 def test_down_with_workloads_works_without_a_platform(new_platform: NewPlatform, image_test: str) -> None:

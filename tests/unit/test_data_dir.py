@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import socket
 import stat
 import subprocess
 import sys
@@ -108,58 +106,3 @@ def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
-
-
-# --- ports -------------------------------------------------------------------------------------------------
-
-
-def test_ports_are_chosen_once_and_kept(tmp_path: Path) -> None:
-    made = dirs.open_data_dir(tmp_path / "data")
-    first = dirs.keep_ports(made, ["gateway", "nats"])
-    more = dirs.keep_ports(made, ["gateway", "nats", "postgres"])
-    assert len(set(more.values())) == 3 and first.items() <= more.items()
-    assert dirs.read_ports(made) == more == json.loads(made.ports_file.read_text())
-
-
-def test_a_fixed_port_replaces_the_kept_one(tmp_path: Path) -> None:
-    made = dirs.open_data_dir(tmp_path / "data")
-    before = dirs.keep_ports(made, ["gateway", "nats"])
-    assert dirs.keep_ports(made, ["gateway", "nats"], fixed={"gateway": 8443}) == {**before, "gateway": 8443}
-    assert dirs.keep_ports(made, ["gateway"]) == {"gateway": 8443}
-
-
-def test_a_port_in_use_or_promised_is_passed_over() -> None:
-    used = {20000, 20003}
-    ports = dirs.choose_ports(
-        ["a", "b", "c"],
-        kept={"a": 20001, "other": 20002},
-        candidates=range(20000, 20010),
-        is_free=lambda port: port not in used,
-    )
-    assert ports == {"a": 20001, "b": 20004, "c": 20005}
-
-
-def test_no_free_port_is_said_so() -> None:
-    with pytest.raises(Conflict, match="no free port left for b"):
-        dirs.choose_ports(["a", "b"], kept={}, candidates=[20000], is_free=lambda _port: True)
-
-
-def test_ports_stay_below_those_of_outgoing_connections() -> None:
-    assert dirs.candidate_ports("32768\t60999\n") == range(20000, 32768)
-    assert dirs.candidate_ports("1024 65535") == range(20000, 65536)
-
-
-def test_a_listening_program_is_named_before_anything_starts() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(Conflict, match=rf"{port} \(nats\)"):
-            dirs.check_ports({"nats": port})
-    dirs.check_ports({"nats": port})
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"a": "80"}', '{"a": true}'])
-def test_a_damaged_ports_file_is_refused(tmp_path: Path, content: str) -> None:
-    made = dirs.open_data_dir(tmp_path / "data")
-    made.ports_file.write_text(content)
-    with pytest.raises(Invalid, match=r"ports\.json is damaged"):
-        dirs.keep_ports(made, ["gateway"])

@@ -22,7 +22,7 @@ from lattice.contracts.spec import PortProtocol, PortSpec
 from lattice.errors import Conflict, Invalid, NotFound
 from lattice.testing import MemoryBus
 from services.registry import credentials, reading, routes, workload_update, workloads
-from services.registry.public_places import PublicPlaces, read_ports
+from services.registry.public_places import PublicPlaces
 from services.registry.retention import KEPT
 from services.registry.sweep import Sweep
 from services.registry.tables import AuditRow, NodeRow, RouteRow
@@ -260,18 +260,6 @@ def test_plaintext_is_said_of_public_tcp_ports_only() -> None:
     for port in ({"protocol": "tcp"}, {"public": True}):
         with pytest.raises(ValueError, match="plaintext of port db says nothing"):
             PortSpec.model_validate({"name": "db", "port": 5432, "plaintext": True, **port})
-
-
-@pytest.mark.parametrize(
-    ("text", "ports"), [("", ()), ("20000", (20000,)), ("20000-20002,30000", (20000, 20001, 20002, 30000))]
-)
-def test_ranges_of_ports(text: str, ports: tuple[int, ...]) -> None:
-    assert read_ports(text) == ports
-
-
-def test_what_is_no_range() -> None:
-    with pytest.raises(Invalid, match="no port and no range"):
-        read_ports("20000-x")
 
 
 # --- taken down --------------------------------------------------------------------------------------------

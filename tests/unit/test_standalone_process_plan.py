@@ -25,6 +25,7 @@ from standalone.databases import Databases
 from standalone.postgres import PostgresConfig
 from standalone.process_plan import (
     PORT_NAMES,
+    TCP_PORTS,
     Platform,
     agent_environment,
     agent_spec,
@@ -158,6 +159,12 @@ def test_with_a_certificate_of_ones_own_people_are_told_https(platform: Platform
         "/etc/web.pem",
         "/etc/web.key",
     )
+
+
+def test_no_new_route_gets_a_port_that_another_program_has(platform: Platform) -> None:
+    busy = platform.ports["ingress-tcp-07"]
+    told = spec_of(replace(platform, busy_ports=(busy,)), "registry").env["LATTICE_REGISTRY_TCP_PORTS"]
+    assert len(told.split(",")) == TCP_PORTS - 1 and str(busy) not in told
 
 
 def test_the_order(platform: Platform) -> None:
