@@ -9,7 +9,15 @@ from aiodocker import DockerError
 
 from agent.last_exits import WRONG_PROGRAM
 from lattice.errors import Conflict, Invalid, LatticeError, NotFound, Temporary
-from lattice.runtime import EngineAway, EngineHangs, ImageDenied, ImageNotFound, NoSpace, PortTaken
+from lattice.runtime import (
+    EarlierRunLeft,
+    EngineAway,
+    EngineHangs,
+    ImageDenied,
+    ImageNotFound,
+    NoSpace,
+    PortTaken,
+)
 
 # aiodocker's own number for "no connection".
 _NO_CONNECTION = 900
@@ -19,6 +27,8 @@ class QuotasUnsupported(LatticeError):
     """A volume cannot be limited in size here: its disk needs project quotas (XFS or ext4, mounted with `prjquota`)."""
 
 
+# What containerd says where dockerd ended before it had put a container's end away; a new container has another id.
+_TASK_LEFT = re.compile(r"task [0-9a-f]{64}: already exists")
 BROKEN_LINK = (aiohttp.ClientError, OSError)
 ENGINE_ERRORS = (DockerError, TimeoutError, *BROKEN_LINK)
 
@@ -69,6 +79,8 @@ def _by_prose(message: str, what: str) -> LatticeError | None:
         return NoSpace(f"The node's disk is full ({what}): free some space on it.")
     if "port is already allocated" in text or "address already in use" in text:
         return PortTaken(f"A port is in use on the node by something else ({what}).")
+    if _TASK_LEFT.search(text):
+        return EarlierRunLeft(f"The Engine still holds an earlier run of the container ({what}).")
     if "exec format error" in text:
         return Invalid(f"What the container is to run is {WRONG_PROGRAM} ({what}).")
     if "no such image" in text:

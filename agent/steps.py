@@ -26,7 +26,7 @@ from agent.world import World
 from lattice.clock import Clock
 from lattice.contracts.messages import DesiredDocument, DesiredInstance, SealedValue
 from lattice.errors import Forbidden, Invalid, LatticeError, NotFound, Unauthenticated
-from lattice.runtime import Container, ImageNotFound, PortTaken, Runtime
+from lattice.runtime import Container, EarlierRunLeft, ImageNotFound, PortTaken, Runtime
 
 _DRAIN_TIMEOUT_S = 5.0
 # The Engine ends a log's stream some milliseconds after its container; a restart is not held up for more.
@@ -181,7 +181,9 @@ class StepTaker:
             await self._keep_last_words(name)
         made = self._world.get(name)
         if made is not None and not self._launcher.is_in_its_networks(instance, made):
-            await self._make_again(name, instance, NotFound(f"{name} is not in all its networks"))
+            await self._make_again(
+                name, instance, NotFound(f"{name} is not in all its networks"), restart=restart
+            )
             return
         if instance.run.files:  # a reboot empties the folder in memory
             await self._launcher.make_files(instance, self._sealed())
@@ -189,16 +191,16 @@ class StepTaker:
             if made is not None:
                 await self._links.listen(made)
         except NotFound as error:
-            await self._make_again(name, instance, error)
+            await self._make_again(name, instance, error, restart=restart)
             return
         try:
             await self._world.act(name, self._runtime.start(name))
         except PortTaken as error:
-            await self._move_port(name, instance, error)
+            await self._move_port(name, instance, error, restart=restart)
             return
-        except NotFound as error:
+        except (EarlierRunLeft, NotFound) as error:
             # Gone, or its network is: a network made anew under the same name is another one, and only a new container can join it.
-            await self._make_again(name, instance, error)
+            await self._make_again(name, instance, error, restart=restart)
             return
         self._made_again.pop(key_text(instance.key), None)
         started = self._world.get(name)
@@ -219,20 +221,27 @@ class StepTaker:
         if facts is not self._journal.facts:
             await self._journal.keep(facts)
 
-    async def _move_port(self, name: str, instance: DesiredInstance, error: PortTaken) -> None:
+    async def _move_port(
+        self, name: str, instance: DesiredInstance, error: PortTaken, *, restart: bool
+    ) -> None:
         """A container's ports are fixed when it is made, so it is made again with others; one with a fixed host port waits for that."""
         self._launcher.check_fixed_ports(instance, self._world.containers)
         self._events.tell("port_conflict", error.detail, key=instance.key)
         await self._journal.keep(self._journal.facts.with_ports(slot_of(instance.key), {}))
-        await self._make_again(name, instance, error)
+        await self._make_again(name, instance, error, restart=restart)
 
-    async def _make_again(self, name: str, instance: DesiredInstance, error: LatticeError) -> None:
+    async def _make_again(
+        self, name: str, instance: DesiredInstance, error: LatticeError, *, restart: bool
+    ) -> None:
         """Remove a container that cannot start as it is, so that it is made anew; nothing of it is lost, volumes stay."""
         text = key_text(instance.key)
         self._made_again[text] = self._made_again.get(text, 0) + 1
         self._launcher.doubt_networks(networks_of(instance))
+        if (made := self._world.get(name)) is not None:
+            await self._logs.drain(made, timeout_s=_DRAIN_TIMEOUT_S)
         await self._world.act(name, self._gone(name))
-        record = self._journal.facts.record(instance.key).model_copy(update={"was_made": False})
+        before = self._journal.facts.record(instance.key)
+        record = before.model_copy(update={"was_made": False, "restarts": before.restarts + restart})
         await self._journal.keep(self._journal.facts.with_record(record))
         if self._made_again[text] > _ATTEMPTS:
             raise error

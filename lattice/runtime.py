@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lattice.contracts.nouns import LocalImage
+from lattice.runtime_errors import EarlierRunLeft as EarlierRunLeft
 from lattice.runtime_errors import EngineAway as EngineAway
 from lattice.runtime_errors import EngineHangs as EngineHangs
 from lattice.runtime_errors import ImageDenied as ImageDenied

@@ -40,6 +40,13 @@ class NoSpace(Temporary):
     title = "No space left on the node"
 
 
+class EarlierRunLeft(Conflict):
+    """The Engine restarted while it ended this container and still holds its earlier run, so it never starts again."""
+
+    code = "earlier_run_left"
+    title = "An earlier run is still held"
+
+
 class PortTaken(Conflict):
     """Something on the node already listens on a port that was to be published."""
 

@@ -23,6 +23,7 @@ from lattice.contracts.nouns import DesiredState, Health, Phase
 from lattice.contracts.spec import BackoffSpec, ExecCheck, HealthSpec, PortProtocol, PullPolicy, RestartMode
 from lattice.runtime import (
     ContainerOptions,
+    EarlierRunLeft,
     EngineAway,
     EngineHangs,
     ImageNotFound,
@@ -441,6 +442,20 @@ async def test_a_taken_port_is_exchanged(node: Node, runtime: FakeRuntime) -> No
         assert seen.restarts == 0
         await eventually(lambda: node.told("port_conflict"))
     assert [call for call, _ in runtime.calls].count("create") == 2
+
+
+async def test_a_container_whose_earlier_run_the_engine_holds_is_made_again(
+    node: Node, runtime: FakeRuntime
+) -> None:
+    """Seen after an Engine's end in the middle of a container's: every further start of that container failed."""
+    async with node.run():
+        await node.want(instance_of(key_of()))
+        first = await node.until(key_of(), running)
+        for _ in range(2):
+            runtime.fail_next("start", EarlierRunLeft("the Engine still holds an earlier run"))
+        runtime.end(name(), exit_code=143)
+        again = await node.until(key_of(), lambda c: running(c) and c.restarts == 1)
+    assert again.container_id != first.container_id
 
 
 async def test_secrets_reach_files_and_only_the_variables_that_ask(node: Node, runtime: FakeRuntime) -> None:

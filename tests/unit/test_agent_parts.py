@@ -22,7 +22,15 @@ from agent.pull_progress import PullProgress
 from lattice.contracts.nouns import NAME_PATTERN, Health, LocalImage
 from lattice.contracts.spec import BackoffSpec, HealthSpec, RestartMode, TcpCheck
 from lattice.errors import Conflict, Invalid, LatticeError, NotFound, Temporary
-from lattice.runtime import EngineAway, EngineHangs, ImageDenied, ImageNotFound, NoSpace, PortTaken
+from lattice.runtime import (
+    EarlierRunLeft,
+    EngineAway,
+    EngineHangs,
+    ImageDenied,
+    ImageNotFound,
+    NoSpace,
+    PortTaken,
+)
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -146,6 +154,7 @@ def test_why_a_pull_failed(message: str, status: int, kind: type[LatticeError]) 
         (ConnectionResetError(), EngineAway),
         (DockerError(900, "Cannot connect"), EngineAway),
         (DockerError(500, "Bind for 127.0.0.1:80 failed: port is already allocated"), PortTaken),
+        (DockerError(500, f"task {'0a' * 32}: already exists: unknown"), EarlierRunLeft),
         (DockerError(404, "No such image: a:1"), ImageNotFound),
         (DockerError(404, "No such container: x"), NotFound),
         (DockerError(409, "Conflict"), Conflict),
