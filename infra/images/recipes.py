@@ -135,5 +135,13 @@ TEST = Recipe(
         *(Entry(f"usr/bin/{applet}", link="busybox") for applet in _APPLETS.split()),
     ),
 )
+TALK = Recipe(
+    name="talk",
+    packages=("python3.11",),
+    versioned_by=r"python3\.11",
+    tag="1",
+    based=False,
+    entries=_SKELETON,
+)
 
 TEMPLATES = (POSTGRES, REDIS, MINIO, WEB)

@@ -13,7 +13,7 @@ from typing import NoReturn
 from infra.docker.platform_image import build_platform_image
 from infra.images.build import build
 from infra.images.ensure import ensure_image
-from infra.images.recipes import TEMPLATES, TEST, Recipe
+from infra.images.recipes import TALK, TEMPLATES, TEST, Recipe
 from infra.images.registry import Registry
 from infra.setup.commands import SetupError
 from infra.setup.engine import ensure_engine, lend_engine, start_dockerd
@@ -56,7 +56,7 @@ def _ensure_templates() -> None:
 
 def _ensure_test_images() -> None:
     """Ensure these and the image that tests run."""
-    _ensure_images((*TEMPLATES, TEST))
+    _ensure_images((*TEMPLATES, TEST, TALK))
 
 
 def _ensure_images(recipes: tuple[Recipe, ...]) -> None:

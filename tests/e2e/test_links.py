@@ -32,9 +32,9 @@ def pair(
     folder = tmp_path_factory.mktemp("far") / "far"
     with (
         platforms() as make,
-        remote_machine(make, folder, name="far", images=(image_test, image_postgres)) as pair,
+        remote_machine(make, folder, name="far", images=(image_test, image_postgres)) as far,
     ):
-        yield pair
+        yield far.platform, far.member
 
 
 def say(platform: Platform, name: str, to: str, *, what: str = "hello") -> str:
