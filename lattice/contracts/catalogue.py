@@ -103,7 +103,7 @@ LOG_BLOCK: Channel[m.LogBlock] = Channel(
     publishers=(NODE,),
     subscribers=("logs", "gateway"),
     binary=True,
-    meaning="Lines of one container: zstd over NDJSON `[time_ns, stream, text]`.",
+    meaning='What one container wrote: zstd over the Engine\'s own records, `{"log", "stream", "time"}` per line.',
 )
 SESSION_OUT: Channel[m.SessionFrame] = Channel(
     name="session_out",

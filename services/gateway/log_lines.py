@@ -6,17 +6,13 @@ not in the same microsecond.  Whatever comes twice, from the store and from the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-import zstandard
-
+from lattice import log_records
 from lattice.contracts.messages import LogBlock, LogLine
 from lattice.errors import Invalid
 
-# A block is at most a few hundred KiB of text; what claims to be more is not from our agents.
-MAX_BLOCK_BYTES = 16 * 2**20
 _REMEMBERED = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,20 +30,19 @@ def time_ns_of(time: datetime) -> int:
 def decode(meta: LogBlock, body: bytes, *, workload: str, nodes: Mapping[str, str]) -> Iterator[LogLine]:
     """The lines of one block; `nodes` gives names for node ids.  Raises Invalid for a block that cannot be read."""
     try:
-        text = zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_BLOCK_BYTES)
-        rows = [json.loads(line) for line in text.splitlines()]
-        for number, (time_ns, stream, message) in enumerate(rows, start=meta.first):
-            yield LogLine(
-                time=time_of(time_ns),
-                node=nodes.get(meta.node_id, meta.node_id),
-                workload=workload,
-                instance=meta.instance_id,
-                stream=stream,
-                message=message,
-                number=number,
-            )
-    except (zstandard.ZstdError, ValueError, TypeError) as error:
+        records = log_records.unpack(body)
+    except Invalid as error:
         raise Invalid(f"A block of log lines from {meta.node_id} cannot be read: {error}") from error
+    for line in log_records.lines(records, meta.first):
+        yield LogLine(
+            time=time_of(line.time_ns),
+            node=nodes.get(meta.node_id, meta.node_id),
+            workload=workload,
+            instance=meta.instance_id,
+            stream=line.stream,
+            message=line.text,
+            number=line.number,
+        )
 
 
 class Seen:

@@ -8,7 +8,7 @@ A segment is a sequence of frames, each a block of log lines as it came from a n
     header check 4 bytes   CRC-32 of both sizes, the body check and the header
     body check   4 bytes   CRC-32 of the body
     header       JSON      a `FrameHeader`: whose lines, which numbers, from when to when
-    body         zstd      NDJSON, one line `[time_ns, stream, text]` per log line
+    body         zstd      the Engine's own records, one JSON object per line (`lattice/log_records.py`)
 
 A header that checks out tells where the next frame begins, so an index is built without reading bodies.  Where one does not, the next
 intact header is looked for: damage costs the frames that it touches and no others.

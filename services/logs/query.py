@@ -9,9 +9,10 @@ from heapq import heappush, heappushpop
 
 from loguru import logger
 
+from lattice import log_records
 from lattice.contracts.messages import LogLine, LogLines, QueryLogs
 from lattice.errors import Invalid
-from services.logs import blocks, metrics
+from services.logs import metrics
 from services.logs.index import StoredBlock
 from services.logs.segments import Damaged
 
@@ -91,9 +92,13 @@ def _matching(
 
 def _lines(
     block: StoredBlock, query: QueryLogs, read_body: Callable[[StoredBlock], bytes]
-) -> Iterator[blocks.Line]:
+) -> Iterator[log_records.Line]:
     try:
-        yield from blocks.newest_lines(read_body(block), block.header.block.first, query.grep)
+        about = block.header.block
+        records = log_records.unpack(read_body(block))
+        yield from log_records.newest_lines(
+            records, about.first, containing=query.grep, pieces=about.pieces > 0
+        )
     except FileNotFoundError:
         return
     except (Damaged, Invalid) as error:

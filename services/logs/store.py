@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lattice import log_records
 from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid, LatticeError, Temporary
-from services.logs import blocks, frames, segments
+from services.logs import frames, segments
 from services.logs.coverage import Covered, Range, covering, missing
 from services.logs.frames import Damage, Frame
 from services.logs.index import FrameHeader, Index, Segment, StoredBlock
@@ -138,7 +139,7 @@ class LogStore:
     def _new_pieces(self, incoming: Incoming, covered: dict[str, Covered]) -> Iterator[_Piece]:
         """What of a block is neither stored nor in this batch already."""
         block, lines = incoming.block, (incoming.block.first, incoming.block.last)
-        blocks.check(incoming.body, *lines)
+        check(incoming.body, *lines)
         gaps = [
             gap
             for fresh in self.index.missing(block.source, lines)
@@ -220,9 +221,18 @@ def _piece(incoming: Incoming, lines: Range) -> _Piece:
     block = incoming.block
     if lines == (block.first, block.last):
         return _Piece(incoming, block, incoming.body)
-    body = blocks.cut(incoming.body, block.first, lines)
-    first_at_ns, last_at_ns = blocks.times(body)
+    records = log_records.cut(log_records.unpack(incoming.body), block.first, lines)
+    first_at_ns, last_at_ns = log_records.first_and_last_ns(records)
     changes = {
         "first": lines[0], "last": lines[1], "first_at_ns": first_at_ns, "last_at_ns": last_at_ns,
+        "pieces": log_records.count_pieces(records),
     }  # fmt: skip
-    return _Piece(incoming, block.model_copy(update=changes), body)
+    return _Piece(incoming, block.model_copy(update=changes), log_records.pack(records))
+
+
+def check(body: bytes, first: int, last: int) -> None:
+    """Invalid unless the block has exactly the records that its description numbers."""
+    records = log_records.unpack(body)
+    found = log_records.count(records)
+    if first < 0 or found == 0 or found != last - first + 1 or not records.endswith(b"\n"):
+        raise Invalid(f"The block holds {found} whole records and is said to hold {first} to {last}.")

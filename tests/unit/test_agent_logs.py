@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.log_follower import BLOCK_BYTES
 from agent.log_frames import FrameReader
 from agent.log_lines import LONGEST_LINE, Line, LineReader, LogPosition
+from lattice import log_records
 from lattice.contracts.catalogue import LOG_BLOCK
 from lattice.contracts.nouns import Phase
 from lattice.messaging import Received
@@ -129,14 +128,13 @@ class Shelf:
         self.largest_raw = 0
 
     async def store(self, received: Received[Any]) -> None:
-        raw = zstandard.ZstdDecompressor().decompress(received.body, max_output_size=2**22)
-        rows = [json.loads(row) for row in raw.splitlines()]
-        self.largest_raw = max(self.largest_raw, sum(len(row[2]) for row in rows))
-        message = received.message
-        assert len(rows) == message.last - message.first + 1
-        assert (rows[0][0], rows[-1][0]) == (message.first_at_ns, message.last_at_ns)
-        for number, row in enumerate(rows, start=message.first):
-            assert self.lines.setdefault(number, row[2]) == row[2]
+        message, records = received.message, log_records.unpack(received.body)
+        rows = list(log_records.lines(records, message.first))
+        self.largest_raw = max(self.largest_raw, sum(len(row.text) for row in rows))
+        assert log_records.count(records) == message.last - message.first + 1
+        assert log_records.first_and_last_ns(records) == (message.first_at_ns, message.last_at_ns)
+        for row in rows:
+            assert self.lines.setdefault(row.number, row.text) == row.text
 
 
 async def shipped_node(tmp_path: Path) -> tuple[Node, FakeRuntime, Shelf]:

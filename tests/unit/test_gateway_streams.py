@@ -22,6 +22,7 @@ from services.gateway.log_lines import Seen, decode, time_ns_of, time_of
 from services.gateway.log_stream import LogQuery, follow
 from services.gateway.routes.logs import moment_ns
 from tests.fixtures.gateway import NODE, World, running_gateway
+from tests.fixtures.log_blocks import packed
 
 SOON_S = 10
 
@@ -227,14 +228,12 @@ def _block(
     workload: str = "wl-1",
     at_ns: int = 0,
 ) -> tuple[LogBlock, bytes]:
-    rows = "".join(
-        json.dumps([at_ns + 1_000 * (first + i), "stdout", text]) + "\n" for i, text in enumerate(texts)
-    )
+    lines = [(at_ns + 1_000 * (first + i), "stdout", text) for i, text in enumerate(texts)]
     meta = LogBlock(
         node_id=NODE, workload_id=workload, instance_id=instance, project="default", slot=0, epoch=1, source=source,
         first=first, last=first + len(texts) - 1, first_at_ns=first * 1000, last_at_ns=(first + len(texts)) * 1000,
     )  # fmt: skip
-    return meta, zstandard.ZstdCompressor().compress(rows.encode())
+    return meta, packed(lines)
 
 
 def _line(number: int, text: str) -> LogLine:
@@ -373,7 +372,7 @@ async def test_following_ends_when_it_is_told_to(world: World) -> None:
 
 def test_a_bomb_of_a_block_is_refused() -> None:
     meta, _ = _block(1, "x")
-    body = zstandard.ZstdCompressor().compress(b"0" * (64 * 2**20))
+    body = zstandard.ZstdCompressor().compress(b"0" * (64 * 2**20 + 1))
     with pytest.raises(Invalid):
         list(decode(meta, body, workload="web", nodes={}))
 

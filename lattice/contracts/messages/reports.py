@@ -88,9 +88,9 @@ class NodeEvent(Noun):
 
 
 class LogBlock(Noun):
-    """Describes a block of log lines (the channel carries the block itself, zstd over NDJSON `[time_ns, stream, text]`).
+    """Describes a block of log records (the channel carries the block itself, zstd over what `log_records` describes).
 
-    Lines of one container are numbered; `first` … `last` are the numbers in this block, so the store can tell a duplicate from a gap.
+    Records of one container are numbered; `first` … `last` are the numbers in this block, so the store can tell a duplicate from a gap.
     """
 
     node_id: NodeId
@@ -104,3 +104,4 @@ class LogBlock(Noun):
     last: int
     first_at_ns: int
     last_at_ns: int
+    pieces: int = Field(0, ge=0, description="how many records do not end a line")
