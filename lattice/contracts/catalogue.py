@@ -105,6 +105,22 @@ LOG_BLOCK: Channel[m.LogBlock] = Channel(
     binary=True,
     meaning='What one container wrote: zstd over the Engine\'s own records, `{"log", "stream", "time"}` per line.',
 )
+LOGS_HELD: Channel[m.LogsHeld] = Channel(
+    name="logs_held",
+    address=Address("lattice.node.{node_id}.logs-held"),
+    payload=m.LogsHeld,
+    publishers=(NODE,),
+    subscribers=("logs",),
+    meaning="What a node's spool holds of logs; the log store answers with what of it is stored.",
+)
+LOGS_STORED: Channel[m.LogsStored] = Channel(
+    name="logs_stored",
+    address=Address("lattice.node.{node_id}.logs-stored"),
+    payload=m.LogsStored,
+    publishers=("logs",),
+    subscribers=(NODE,),
+    meaning="Records that are on the log store's disk, so that the node's spool may let them go.",
+)
 SESSION_OUT: Channel[m.SessionFrame] = Channel(
     name="session_out",
     address=Address("lattice.node.{node_id}.session.{session_id}.out"),
@@ -194,6 +210,8 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     STATUS,
     NODE_EVENT,
     LOG_BLOCK,
+    LOGS_HELD,
+    LOGS_STORED,
     SESSION_OUT,
     SESSION_IN,
     FACT,

@@ -28,6 +28,14 @@ from lattice.contracts.messages.facts import (
     PlacementWanted,
 )
 from lattice.contracts.messages.links import LinkCall, LinkDocument
+from lattice.contracts.messages.log_blocks import (
+    GapCause,
+    LogBlock,
+    LogGap,
+    LogRange,
+    LogsHeld,
+    LogsStored,
+)
 from lattice.contracts.messages.log_queries import (
     InstanceOwners,
     KnownInstances,
@@ -77,7 +85,6 @@ from lattice.contracts.messages.project_requests import (
 )
 from lattice.contracts.messages.reports import (
     Heartbeat,
-    LogBlock,
     NodeEvent,
     ObservedDocument,
 )
@@ -151,6 +158,7 @@ __all__ = [
     "Fact",
     "FactsPage",
     "FileMount",
+    "GapCause",
     "GetByName",
     "GetCredentials",
     "GetEnrolment",
@@ -169,8 +177,12 @@ __all__ = [
     "ListNodes",
     "ListRuns",
     "LogBlock",
+    "LogGap",
     "LogLine",
     "LogLines",
+    "LogRange",
+    "LogsHeld",
+    "LogsStored",
     "NodeCommand",
     "NodeCredentials",
     "NodeEvent",

@@ -14,7 +14,6 @@ from lattice.contracts.nouns import (
     Id,
     Inventory,
     JobRun,
-    Name,
     NodeId,
     Noun,
     ObservedContainer,
@@ -85,23 +84,3 @@ class NodeEvent(Noun):
         if len(to_json(data)) > _MAX_EVENT_DATA_BYTES:
             raise ValueError(f"at most {_MAX_EVENT_DATA_BYTES} bytes")
         return data
-
-
-class LogBlock(Noun):
-    """Describes a block of log records (the channel carries the block itself, zstd over what `log_records` describes).
-
-    Records of one container are numbered; `first` … `last` are the numbers in this block, so the store can tell a duplicate from a gap.
-    """
-
-    node_id: NodeId
-    workload_id: Id
-    instance_id: Id
-    project: Name
-    slot: int
-    epoch: int
-    source: str = Field(description="container id: the numbering starts anew with each container")
-    first: int
-    last: int
-    first_at_ns: int
-    last_at_ns: int
-    pieces: int = Field(0, ge=0, description="how many records do not end a line")
