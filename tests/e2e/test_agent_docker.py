@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import socket
 import subprocess
@@ -19,7 +18,6 @@ from typing import Any
 
 import aiodocker
 import pytest
-import zstandard
 
 from agent.docker_runtime import DockerRuntime, open_docker
 from agent.image_collection import CollectionRules
@@ -29,6 +27,7 @@ from infra.images.ensure import ensure_image
 from infra.images.recipes import POSTGRES
 from infra.images.registry import Registry
 from infra.setup.places import workshop
+from lattice import log_records
 from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT, STATUS
 from lattice.contracts.messages import (
     DesiredInstance,
@@ -274,12 +273,11 @@ async def test_logs_survive_an_agent_restart_without_loss(node: Node, image_test
     lines: dict[int, tuple[str, str]] = {}
 
     async def stored(received: Received[Any]) -> None:
-        rows = zstandard.ZstdDecompressor().decompress(received.body, max_output_size=2**22).splitlines()
-        numbers = range(received.message.first, received.message.last + 1)
-        assert len(numbers) == len(rows)
-        for number, row in zip(numbers, rows, strict=True):
-            _, stream, text = json.loads(row)
-            assert lines.setdefault(number, (stream, text)) == (stream, text), "a number means one line"
+        records = log_records.unpack(received.body)
+        assert log_records.count(records) == received.message.last - received.message.first + 1
+        for line in log_records.lines(records, received.message.first):
+            said = (line.stream, line.text)
+            assert lines.setdefault(line.number, said) == said, "a number means one line"
 
     await node.bus.subscribe(LOG_BLOCK, stored, node_id=node.node_id)
     async with node.run():
