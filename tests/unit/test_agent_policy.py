@@ -73,6 +73,8 @@ def test_a_file_is_read() -> None:
         ("hours:\n  timezone: UTC\n  times:\n  - {from: '25:00', to: '02:00'}", 'line 4: hours.times.0.from: write a time as "08:30"'),
         ("hours:\n  timezone: UTC\n  times:\n  - {from: '02:00', to: '02:00'}", "line 4: hours.times.0: from and to are the same"),
         ("hours:\n  times: [{from: '01:00', to: '02:00'}]", "line 1: hours.timezone: Field required"),
+        ("{}: 1", "line 1: a key must be plain text"),
+        ("? [a]\n: 1", "line 1: a key must be plain text"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_told_with_its_line(text: str, problem: str) -> None:
