@@ -20,7 +20,8 @@ from cli.errors import CliError, Unreachable, from_problem, not_the_platform
 from cli.streams import ServerEvent, byte_lines, server_events
 
 Json = dict[str, Any]
-Query = Mapping[str, str | int | bool | None]
+QueryValue = str | int | bool | list[str] | None
+Query = Mapping[str, QueryValue]
 
 ATTEMPTS = 3
 _PAUSE_MAX_S = 5.0
@@ -34,6 +35,17 @@ def pause_s(attempt: int, retry_after: str | None) -> float:
     """How long to wait before the next attempt: what the platform asks for, else 0.2 s, 0.4 s, …"""
     asked = float(retry_after) if retry_after and retry_after.isdigit() else 0.2 * 2**attempt
     return min(asked, _PAUSE_MAX_S)
+
+
+class Lines:
+    """The lines of an answer that is being read, and its headers."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.headers: Mapping[str, str] = response.headers
+
+    def __iter__(self) -> Iterator[bytes]:
+        return byte_lines(self._response.iter_bytes())
 
 
 class Client:
@@ -148,14 +160,13 @@ class Client:
         except httpx.TransportError as error:
             raise unreachable(self.endpoint.url, error) from error
 
-    def lines(self, path: str, **query: str | int | bool | None) -> Iterator[bytes]:
-        """The lines of an NDJSON answer."""
+    @contextmanager
+    def lines(self, path: str, **query: QueryValue) -> Iterator[Lines]:
+        """The lines of an NDJSON answer, while the block lasts."""
         with self._stream(path, query, {"Accept": "application/x-ndjson"}) as response:
-            yield from byte_lines(response.iter_bytes())
+            yield Lines(response)
 
-    def events(
-        self, path: str, *, last_id: str = "", **query: str | int | bool | None
-    ) -> Iterator[ServerEvent]:
+    def events(self, path: str, *, last_id: str = "", **query: QueryValue) -> Iterator[ServerEvent]:
         """Server-sent events until the stream breaks (`Unreachable`) or the platform ends it."""
         resume = {"Last-Event-ID": last_id} if last_id else {}
         with self._stream(path, query, {"Accept": "text/event-stream", **resume}) as response:
@@ -167,11 +178,13 @@ def _condition(if_match: str | None) -> dict[str, str]:
     return {"If-Match": if_match} if if_match else {}
 
 
-def _given(query: Query | None) -> dict[str, str]:
+def _given(query: Query | None) -> dict[str, str | list[str]]:
     return {key: _query_text(value) for key, value in (query or {}).items() if value is not None}
 
 
-def _query_text(value: object) -> str:
+def _query_text(value: QueryValue) -> str | list[str]:
+    if isinstance(value, list):
+        return value
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""How log lines look: with several instances, each line begins with whose it is; what went to stderr is marked."""
+"""How log lines look: each line begins with whose it is; what went to stderr is marked, and so is where lines are missing."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Any
 from cli.output import OutputFormat, Screen, to_json, to_yaml
 from cli.sanitize import clean_line, clean_text
 
+GAP = "gap"
+_BARS = {"stderr": "red", GAP: "yellow"}
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 
 
 class LogPrinter:
     """Prints one line after another."""
 
-    def __init__(self, screen: Screen, *, timestamps: bool) -> None:
+    def __init__(self, screen: Screen, *, timestamps: bool, workloads: bool = False) -> None:
         self._screen = screen
-        self._timestamps = timestamps
+        self._timestamps, self._workloads = timestamps, workloads
+        self.shown = 0
         self._colour_of: dict[str, str] = {}
         self._console = screen.answer_console()
 
     def show(self, line: dict[str, Any]) -> None:
+        self.shown += 1
         if self._screen.output is OutputFormat.JSON:
             self._screen.write(to_json(line, indent=None))
         elif self._screen.output is OutputFormat.YAML:
@@ -38,7 +42,8 @@ class LogPrinter:
             return
         # Into a pipe without Rich: 10 times as fast, and `-n all` may be millions of lines.
         time = f"{clean_line(line['time'])} " if self._timestamps else ""
-        self._screen.write(f"{time}{short_instance(line)} │ {clean_text(str(line['message']))}")
+        bar = "┊" if line.get("stream") == GAP else "│"
+        self._screen.write(f"{time}{self._whose(line)} {bar} {clean_text(str(line['message']))}")
 
     def _show_coloured(self, line: dict[str, Any]) -> None:
         from rich.text import Text
@@ -46,11 +51,16 @@ class LogPrinter:
         text = Text()
         if self._timestamps:
             text.append(clean_line(line["time"]) + " ", style="dim")
-        instance = short_instance(line)
-        text.append(f"{instance} ", style=self._colour(instance))
-        text.append("│ ", style="red" if line.get("stream") == "stderr" else "dim")
-        text.append(clean_text(str(line["message"])))
+        whose, is_gap = self._whose(line), line.get("stream") == GAP
+        text.append(f"{whose} ", style=self._colour(whose))
+        text.append("┊ " if is_gap else "│ ", style=_BARS.get(str(line.get("stream")), "dim"))
+        text.append(clean_text(str(line["message"])), style="italic yellow" if is_gap else "")
         self._console.print(text)
+
+    def _whose(self, line: dict[str, Any]) -> str:
+        """The instance; where there are several workloads, which one too."""
+        instance = short_instance(line)
+        return f"{clean_line(str(line.get('workload') or '-'))}/{instance}" if self._workloads else instance
 
     def _colour(self, instance: str) -> str:
         return self._colour_of.setdefault(instance, _COLOURS[len(self._colour_of) % len(_COLOURS)])

@@ -9,13 +9,13 @@ only the last of them has the newline at the end of its text.  Records are what 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+import orjson
 import zstandard
 
 from lattice.errors import Invalid
@@ -146,8 +146,10 @@ def _all_records(records: bytes) -> Iterable[tuple[int, bytes]]:
 
 def _records_with(records: bytes, needle: bytes) -> Iterator[tuple[int, bytes]]:
     """Bytes are searched before anything is parsed: 20 times as fast."""
-    end, index = len(records), records.count(b"\n")
+    end, index = len(records), -1
     while (hit := records.rfind(needle, 0, end)) != -1:
+        if index < 0:
+            index = records.count(b"\n")  # most blocks have no hit at all
         start, stop = records.rfind(b"\n", 0, hit) + 1, records.find(b"\n", hit)
         index -= records.count(b"\n", start, end)
         yield index, records[start:stop]
@@ -157,7 +159,7 @@ def _records_with(records: bytes, needle: bytes) -> Iterator[tuple[int, bytes]]:
 def _parse(raw: bytes) -> tuple[str, str, int] | None:
     """Text, stream and time."""
     try:
-        found = json.loads(raw)
+        found = orjson.loads(raw)
         text, stream, time_ns = found["log"], found.get("stream", ""), _time_ns(found["time"])
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

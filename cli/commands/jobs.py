@@ -93,16 +93,14 @@ def logs(
         return
     wanted = log_pages.Wanted(
         path=path_of("workloads", name, "logs"),
-        project=session.project,
-        source=found["container_id"],
+        parameters={"project": session.project, "source": found["container_id"]},
         count=log_pages.read_count(lines),
     )
-    own = log_pages.newest(session.client, wanted)
     printer = log_text.LogPrinter(session.screen, timestamps=timestamps)
-    for line in own:
+    for line in log_pages.newest(session.client, wanted):
         printer.show(line)
     session.screen.flush()
-    if not own:
+    if not printer.shown:
         session.screen.note(f"Run {found['id']} of {name} has written nothing yet.")
 
 

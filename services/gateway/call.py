@@ -7,12 +7,13 @@ after the rule allowed it.  What the handler needs to know of the request is in 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 
 from fastapi import Depends
+from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection, Request
@@ -116,14 +117,16 @@ class GuardedRoute(APIRoute):
         """The framework's handler behind our guard."""
         [method] = sorted(self.methods or ())  # a route is made with exactly one
         rule = rule_for(method, self.path)
-        known = frozenset(_query_names(self.dependant))
+        parameters = list(_query_parameters(self.dependant))
+        known = frozenset(each.alias for each in parameters)
+        lists = frozenset(each.alias for each in parameters if _is_list(each.field_info.annotation))
         known |= {"project"} if rule.reads_project else set()
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             call = await admit(request, rule, authorization=request.headers.get("authorization"))
             body = await request.body()
-            requests.check_query(request.query_params, known)
+            requests.check_query(request.query_params, known, lists)
             requests.check_text(request.query_params, request.path_params.values(), body)
             call.caller = _caller(call, request, body)
             response = await handle(request)
@@ -133,10 +136,15 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
-def _query_names(dependant: Dependant) -> set[str]:
+def _query_parameters(dependant: Dependant) -> Iterator[ModelField]:
     """What a route takes from the query, itself and through what it depends on."""
-    own = {param.alias for param in dependant.query_params}
-    return own.union(*(_query_names(item) for item in dependant.dependencies))
+    yield from dependant.query_params
+    for each in dependant.dependencies:
+        yield from _query_parameters(each)
+
+
+def _is_list(annotation: Any) -> bool:
+    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
 
 
 async def admit(connection: HTTPConnection, rule: Rule, *, authorization: str | None) -> Call:

@@ -1,20 +1,41 @@
-"""Log lines out of the blocks that agents send, and the seam between stored and live lines.
+"""Log lines on their way to a reader, and the seam between stored and live ones.
 
-Lines of one container are numbered, so (instance, number, time) names a line for ever: numbers start anew with a restarted container, but
-not in the same microsecond.  Whatever comes twice, from the store and from the live subject, is shown once.  Pure.
+Records of one container are numbered, so (instance, container, number, time) names a line for ever.  Whatever comes twice, from the store and
+from the live subject, is shown once.  Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
 
 from lattice import log_records
-from lattice.contracts.messages import LogBlock, LogLine
-from lattice.errors import Invalid
+from lattice.contracts.messages import LogBlock, LogLines, LogPlace
+from lattice.errors import FieldError, Invalid
+from lattice.log_matching import LineMatcher
+from lattice.log_shown import gap_line, line_json, time_text
 
 _REMEMBERED = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLACE = re.compile(r"(\d{1,19}):([A-Za-z0-9-]{0,64}):([a-f0-9]{0,128}):(\d{1,15})")
+
+
+class Shown(NamedTuple):
+    """One line as JSON, and what tells it from all others."""
+
+    time: str
+    instance: str
+    source: str
+    number: int
+    json: str
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        return self[:4]
 
 
 def time_of(time_ns: int) -> datetime:
@@ -27,37 +48,70 @@ def time_ns_of(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def decode(meta: LogBlock, body: bytes, *, workload: str, nodes: Mapping[str, str]) -> Iterator[LogLine]:
-    """The lines of one block; `nodes` gives names for node ids.  Raises Invalid for a block that cannot be read."""
-    try:
-        records = log_records.unpack(body)
-    except Invalid as error:
-        raise Invalid(f"A block of log lines from {meta.node_id} cannot be read: {error}") from error
-    for line in log_records.lines(records, meta.first):
-        yield LogLine(
-            time=time_of(line.time_ns),
-            node=nodes.get(meta.node_id, meta.node_id),
-            workload=workload,
-            instance=meta.instance_id,
-            stream=line.stream,
-            message=line.text,
-            number=line.number,
+def time_ns_of_text(text: str) -> int:
+    """The same of a time as lines show it."""
+    return time_ns_of(datetime.fromisoformat(text))
+
+
+def decode(meta: LogBlock, body: bytes, matcher: LineMatcher, *, workload: str, node: str) -> Iterator[Shown]:
+    """The wanted lines of a live block; of a gap, what is shown for it.  Raises Invalid for a block that cannot be read."""
+    if meta.gap is not None:
+        lines: Iterator[log_records.Line] = iter((gap_line(meta),))
+    else:
+        lines = (
+            line for line in log_records.lines(_unpacked(meta, body), meta.first) if matcher.matches(line)
         )
+    for line in lines:
+        text = line_json(line, meta, workload=workload, node=node)
+        yield Shown(time_text(line.time_ns), meta.instance_id, meta.source, line.number, text)
+
+
+def stored_lines(answer: LogLines) -> tuple[Shown, ...]:
+    """What the store answered, line by line."""
+    return tuple(_shown(text) for text in answer.ndjson.splitlines())
+
+
+def place_token(place: LogPlace) -> str:
+    """A place in logs as a page token."""
+    return f"{place.time_ns}:{place.instance_id}:{place.source}:{place.number}"
+
+
+def read_place(token: str) -> LogPlace:
+    """The place in a page token.  Raises Invalid."""
+    found = _PLACE.fullmatch(token)
+    if found is None:
+        detail = "give the token that came with the page before"
+        raise Invalid(
+            "?page_token= is none of ours.", errors=[FieldError(pointer="/query/page_token", detail=detail)]
+        )
+    time_ns, instance_id, source, number = found.groups()
+    return LogPlace(time_ns=int(time_ns), instance_id=instance_id, source=source, number=int(number))
 
 
 class Seen:
     """Remembers the newest lines that were shown, so that none is shown twice."""
 
     def __init__(self, *, capacity: int = _REMEMBERED) -> None:
-        self._keys: dict[tuple[str, int, datetime], None] = {}
+        self._keys: dict[tuple[str, str, str, int], None] = {}
         self._capacity = capacity
 
-    def first_time(self, line: LogLine) -> bool:
+    def first_time(self, line: Shown) -> bool:
         """Whether this line was not shown yet; from now on it was."""
-        key = (line.instance, line.number, line.time)
-        if key in self._keys:
+        if line.key in self._keys:
             return False
-        self._keys[key] = None
+        self._keys[line.key] = None
         if len(self._keys) > self._capacity:
             del self._keys[next(iter(self._keys))]
         return True
+
+
+def _shown(text: str) -> Shown:
+    line: dict[str, Any] = orjson.loads(text)
+    return Shown(line["time"], line["instance"], line["source"], line["number"], text)
+
+
+def _unpacked(meta: LogBlock, body: bytes) -> bytes:
+    try:
+        return log_records.unpack(body)
+    except Invalid as error:
+        raise Invalid(f"A block of log lines from {meta.node_id} cannot be read: {error}") from error

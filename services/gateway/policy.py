@@ -153,7 +153,7 @@ POLICY: Mapping[Route, Rule] = dict(
         ),
         *_rules(Scope.PROJECT, Role.OPERATOR, "WS /v1/workloads/{id}/exec", "DELETE /v1/volumes/{id}"),
         *_rules(
-            Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/apps", "GET /v1/volumes", "GET /v1/secrets"
+            Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/apps", "GET /v1/volumes", "GET /v1/secrets", "GET /v1/logs"
         ),
         *_rules(Scope.WIDE, Role.VIEWER, "GET /v1/operations", "GET /v1/events"),
         *_rules(Scope.WIDE, Role.OPERATOR, "GET /v1/audit"),

@@ -49,15 +49,15 @@ def request_hash(method: str, path: str, query: str, body: bytes) -> str:
     return hashlib.sha256(asked).hexdigest()
 
 
-def check_query(query: QueryParams, known: frozenset[str]) -> None:
-    """Refuse parameters that the route does not know or that are given twice: a typo would silently mean something else."""
+def check_query(query: QueryParams, known: frozenset[str], lists: frozenset[str] = frozenset()) -> None:
+    """Refuse parameters that the route does not know, or that are given twice and are no lists: a typo would silently mean something else."""
     given = [name for name, _ in query.multi_items()]
     errors: list[FieldError] = [
         {"pointer": f"/query/{name}", "detail": _unknown(name, known)} for name in sorted(set(given) - known)
     ]
     errors += [
         {"pointer": f"/query/{name}", "detail": "given twice"}
-        for name in sorted({name for name in given if given.count(name) > 1} & known)
+        for name in sorted({name for name in given if given.count(name) > 1} & known - lists)
     ]
     if errors:
         raise Invalid(

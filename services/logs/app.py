@@ -21,6 +21,7 @@ from lattice.process import Checks
 from services.logs import metrics
 from services.logs.handlers import Handlers
 from services.logs.owners import Owners
+from services.logs.querying import Querying
 from services.logs.retention import Policy, removals
 from services.logs.settings import LogsSettings
 from services.logs.store import Limits, LogStore
@@ -40,6 +41,7 @@ class Logs:
         self._policy = Policy(settings.max_age_s, settings.max_bytes_per_project)
         self.store = LogStore(settings.data_dir, Limits(settings.segment_bytes, settings.segment_age_s))
         self._writer = Writer(self.store, self._clock)
+        self._querying = Querying(self.store.index, self._clock)
         self._subscriptions: list[Subscription] = []
         for found in self.store.damage:
             metrics.DAMAGED.inc()
@@ -50,10 +52,10 @@ class Logs:
 
     async def start(self, background: Background) -> None:
         """Take blocks, answer queries."""
-        handlers = Handlers(self.store, self._writer, Owners(self._bus, self._clock))
+        handlers = Handlers(self._writer, Owners(self._bus, self._clock))
         background.start("log-writer", self._writer.run)
         background.start("log-retention", self._retain)
-        self._subscriptions.append(await self._bus.serve(QUERY_LOGS, handlers.query))
+        self._subscriptions.append(await self._bus.serve(QUERY_LOGS, self._querying.query))
         taking = await self._bus.consume(
             LOGS_BY_LOGS, LOG_BLOCK, handlers.take_block, concurrency=_BLOCKS_AT_ONCE
         )
@@ -63,6 +65,7 @@ class Logs:
         """Take no more, finish what was begun, give the directory back."""
         for subscription in reversed(self._subscriptions):
             await subscription.stop()
+        self._querying.close()
         self.store.close()
 
     async def _retain(self) -> None:

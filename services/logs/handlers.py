@@ -1,32 +1,24 @@
-"""What the log store does with messages: takes blocks in, answers queries."""
+"""What the log store does with blocks that arrive."""
 
 from __future__ import annotations
 
-import asyncio
-
 from loguru import logger
 
-from lattice.contracts.messages import LogBlock, LogLines, QueryLogs
+from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid
 from lattice.messaging import Received
 from services.logs import metrics
 from services.logs.owners import Owner, Owners
-from services.logs.query import search
-from services.logs.segments import read_body
-from services.logs.store import Incoming, LogStore
+from services.logs.store import Incoming
 from services.logs.writer import Writer
-
-_QUERIES_AT_ONCE = 4
 
 
 class Handlers:
     """The handlers of one process."""
 
-    def __init__(self, store: LogStore, writer: Writer, owners: Owners) -> None:
-        self._store = store
+    def __init__(self, writer: Writer, owners: Owners) -> None:
         self._writer = writer
         self._owners = owners
-        self._places = asyncio.Semaphore(_QUERIES_AT_ONCE)
 
     async def take_block(self, received: Received[LogBlock]) -> None:
         """Store a block; it is acknowledged when it is on disk.  Of an instance that its node never had, nothing is stored."""
@@ -38,7 +30,7 @@ class Handlers:
                 "node {} sent lines of {}, which is not known there", block.node_id, block.instance_id
             )
             return
-        incoming = Incoming(_owned(block, owner), owner.workload_name, received.body)
+        incoming = Incoming(_owned(block, owner), owner.workload_name, received.body, owner.node_name)
         try:
             outcome = await self._writer.store(incoming)
         except Invalid:
@@ -48,13 +40,6 @@ class Handlers:
         for stored in outcome.stored:
             metrics.LINES.inc(stored.lines[1] - stored.lines[0] + 1)
             metrics.BYTES.inc(stored.body_size)
-
-    async def query(self, request: QueryLogs) -> LogLines:
-        """The newest matching lines of a workload, also of one that was removed."""
-        found = self._store.index.blocks(request.project, request.workload_id)
-        async with self._places:
-            with metrics.QUERY_SECONDS.time():
-                return await asyncio.to_thread(search, found, request, read_body)
 
     async def _owner(self, block: LogBlock, tokens: dict[str, str]) -> Owner | None:
         """The bus vouches for the subject, which carries the node; what the block says besides is checked against the registry."""

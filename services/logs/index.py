@@ -18,6 +18,7 @@ class FrameHeader(Noun):
 
     block: LogBlock
     workload_name: str
+    node_name: str = ""
     stored_at_ns: int
 
 
@@ -97,6 +98,11 @@ class Index:
         """The blocks of a workload, the one with the newest line last; a copy, so that it can be read in a thread."""
         log = self.logs.get((project, workload_id))
         return [] if log is None else list(log.blocks)
+
+    def name_of(self, project: str, workload_id: str) -> str:
+        """What a workload is, or was, called."""
+        log = self.logs.get((project, workload_id))
+        return log.blocks[-1].header.workload_name if log and log.blocks else ""
 
     def remove(self, segment: Segment) -> None:
         """Forget a segment.  Lines of a container that is still known stay covered: an old message cannot bring them back."""

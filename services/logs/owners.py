@@ -20,6 +20,7 @@ class Owner:
     project: str
     workload_id: str
     workload_name: str
+    node_name: str = ""
 
 
 class Owners:
@@ -38,7 +39,10 @@ class Owners:
             answer = await self._bus.ask(
                 KNOWN_INSTANCES, KnownInstances(node_id=node_id, instance_id=instance_id)
             )
-            self._known.update(((node_id, known), Owner(*owner)) for known, owner in answer.instances.items())
+            self._known.update(
+                ((node_id, known), Owner(*owner, answer.node_name))
+                for known, owner in answer.instances.items()
+            )
             if key not in self._known:
                 self._asked_s[key] = self._clock.monotonic_s()
         return self._known.get(key)

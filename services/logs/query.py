@@ -1,115 +1,147 @@
-"""Searching: from the newest block back, one block unpacked at a time, until there is nothing newer left to find."""
+"""Searching: from the newest block back, until there is nothing newer left to find or the search has taken its time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from heapq import heappush, heappushpop
 
 from loguru import logger
 
 from lattice import log_records
-from lattice.contracts.messages import LogLine, LogLines, QueryLogs
+from lattice.contracts.messages import LogLines, LogPlace, QueryLogs
 from lattice.errors import Invalid
+from lattice.log_matching import LineMatcher
+from lattice.log_records import Line
+from lattice.log_shown import gap_line, line_json
 from services.logs import metrics
 from services.logs.index import StoredBlock
 from services.logs.segments import Damaged
 
-# An answer is one message of at most 1 MiB; beyond this the oldest lines are left out.
+# An answer is one message of at most 1 MiB; beyond this the oldest lines are left for the next page.
 MOST_TEXT = 700_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_Key = tuple[int, str, int]  # time, instance, number: the order of lines
+Key = tuple[int, str, str, int]  # time, instance, container, number: the order of lines
+Records = Callable[[], bytes]
+IsOver = Callable[[], bool]
 
 
 @dataclass(slots=True)
-class _Newest:
+class Newest:
     """The newest lines so far, the oldest of them on top."""
 
     limit: int
-    heap: list[tuple[_Key, LogLine]] = field(default_factory=list)
+    before: Key | None
+    heap: list[tuple[Key, Line, StoredBlock]] = field(default_factory=list)
 
-    def add(self, key: _Key, line: LogLine) -> None:
+    def add(self, line: Line, block: StoredBlock) -> None:
+        """Keep a line if it is among the newest, and on this page."""
+        about = block.header.block
+        key = (line.time_ns, about.instance_id, about.source, line.number)
+        if self.before is not None and key >= self.before:
+            return
         if len(self.heap) < self.limit:
-            heappush(self.heap, (key, line))
+            heappush(self.heap, (key, line, block))
         else:
-            heappushpop(self.heap, (key, line))
+            heappushpop(self.heap, (key, line, block))
 
     def can_improve(self, time_ns: int) -> bool:
         """Whether a line of this time would be among them."""
         return len(self.heap) < self.limit or time_ns >= self.heap[0][0][0]
 
-
-def search(
-    found: Sequence[StoredBlock], query: QueryLogs, read_body: Callable[[StoredBlock], bytes]
-) -> LogLines:
-    """The newest matching lines, oldest first.  `found` is in the order of its last lines' times."""
-    newest = _Newest(query.limit)
-    for block in reversed(found):
-        if not newest.can_improve(block.header.block.last_at_ns):
-            break
-        if _overlaps(block, query):
-            for key, line in _matching(block, query, read_body):
-                if not newest.can_improve(key[0]):
-                    break
-                newest.add(key, line)
-    return _answer([line for _, line in sorted(newest.heap)])
+    def gets_further(self, time_ns: int) -> bool:
+        """Whether a page that goes on from this time would see less than this one."""
+        return self.before is None or time_ns + 1 < self.before[0]
 
 
-def _overlaps(block: StoredBlock, query: QueryLogs) -> bool:
+def may_have(block: StoredBlock, query: QueryLogs, matcher: LineMatcher) -> bool:
+    """Whether a block can have a wanted line, as far as that is known without reading it."""
     about = block.header.block
-    if query.source is not None and about.source != query.source:
-        return False
-    return (query.since_ns is None or about.last_at_ns >= query.since_ns) and (
-        query.until_ns is None or about.first_at_ns <= query.until_ns
+    return (
+        query.source in (None, about.source)
+        and (not query.instance_ids or about.instance_id in query.instance_ids)
+        and (not query.node_ids or _is_of(block, query.node_ids))
+        and matcher.may_match_between(about.first_at_ns, about.last_at_ns)
+        and (query.before is None or about.first_at_ns <= query.before.time_ns)
     )
 
 
-def _matching(
-    block: StoredBlock, query: QueryLogs, read_body: Callable[[StoredBlock], bytes]
-) -> Iterator[tuple[_Key, LogLine]]:
-    """The block's matching lines, newest first; none of a block that is damaged or was let go meanwhile."""
+def search(
+    found: Iterable[tuple[StoredBlock, Records]], query: QueryLogs, matcher: LineMatcher, is_over: IsOver
+) -> LogLines:
+    """The newest matching lines, oldest first.  `found` has the block with the newest line first, and how to get at its records.
+
+    Where `is_over` says so, only what is certainly newer than the blocks not looked at is answered, and from where to go on.
+    """
+    newest, has_looked = Newest(query.limit, _key_of(query.before)), False
+    for block, records in found:
+        last_ns = block.header.block.last_at_ns
+        if not newest.can_improve(last_ns):
+            break
+        if has_looked and newest.gets_further(last_ns) and is_over():
+            return _down_to(newest, last_ns)
+        for line in _matching(block, matcher, query.grep, records):
+            if not newest.can_improve(line.time_ns):
+                break
+            newest.add(line, block)
+        has_looked = True
+    return _answer(sorted(newest.heap), more=len(newest.heap) == query.limit)
+
+
+def _is_of(block: StoredBlock, nodes: tuple[str, ...]) -> bool:
+    return block.header.block.node_id in nodes or block.header.node_name in nodes
+
+
+def _key_of(place: LogPlace | None) -> Key | None:
+    return None if place is None else (place.time_ns, place.instance_id, place.source, place.number)
+
+
+def _matching(block: StoredBlock, matcher: LineMatcher, grep: str | None, records: Records) -> Iterator[Line]:
+    """The block's matching lines, newest first; none of a block that is damaged or was let go meanwhile.  A gap is told whatever is searched for."""
     about = block.header.block
-    for line in _lines(block, query, read_body):
-        if query.until_ns is not None and line.time_ns > query.until_ns:
-            continue
-        if query.since_ns is not None and line.time_ns < query.since_ns:
-            continue
-        yield (
-            (line.time_ns, about.instance_id, line.number),
-            LogLine(
-                time=_EPOCH + timedelta(microseconds=line.time_ns // 1000),
-                node=about.node_id,
-                workload=block.header.workload_name,
-                instance=about.instance_id,
-                stream=line.stream,
-                message=line.text,
-                number=line.number,
-            ),
-        )
-
-
-def _lines(
-    block: StoredBlock, query: QueryLogs, read_body: Callable[[StoredBlock], bytes]
-) -> Iterator[log_records.Line]:
+    if about.gap is not None:
+        yield gap_line(about)
+        return
     try:
-        about = block.header.block
-        records = log_records.unpack(read_body(block))
-        yield from log_records.newest_lines(
-            records, about.first, containing=query.grep, pieces=about.pieces > 0
-        )
+        data = records()
     except FileNotFoundError:
         return
     except (Damaged, Invalid) as error:
         metrics.DAMAGED.inc()
         logger.warning("a block is left out: {}", error)
+        return
+    lines = log_records.newest_lines(data, about.first, containing=grep, pieces=about.pieces > 0)
+    yield from (line for line in lines if matcher.matches(line))
 
 
-def _answer(lines: list[LogLine]) -> LogLines:
-    room = MOST_TEXT
-    for index in range(len(lines) - 1, -1, -1):
-        room -= len(lines[index].message.encode()) + 200
+def _down_to(newest: Newest, time_ns: int) -> LogLines:
+    """What is newer than a time; the next page begins there."""
+    certain = [item for item in sorted(newest.heap) if item[0][0] > time_ns]
+    return _answer(certain, more=True, place=LogPlace(time_ns=time_ns + 1))
+
+
+def _answer(
+    items: list[tuple[Key, Line, StoredBlock]], *, more: bool, place: LogPlace | None = None
+) -> LogLines:
+    room, chosen = MOST_TEXT, list[str]()
+    for _, line, block in reversed(items):
+        text = _shown(line, block)
+        room -= len(text) + 1
         if room < 0:
-            return LogLines(lines=tuple(lines[index + 1 :]), truncated=True)
-    return LogLines(lines=tuple(lines))
+            more, place = True, None
+            break
+        chosen.append(text)
+    if place is None and more and chosen:
+        place = _place_of(items[-len(chosen)][0])
+    return LogLines(ndjson="".join(f"{text}\n" for text in reversed(chosen)), count=len(chosen), next=place)
+
+
+def _shown(line: Line, block: StoredBlock) -> str:
+    header = block.header
+    node = header.node_name or header.block.node_id
+    return line_json(line, header.block, workload=header.workload_name, node=node)
+
+
+def _place_of(key: Key) -> LogPlace:
+    time_ns, instance_id, source, number = key
+    return LogPlace(time_ns=time_ns, instance_id=instance_id, source=source, number=number)

@@ -40,6 +40,7 @@ class Incoming:
     block: LogBlock
     workload_name: str
     body: bytes
+    node_name: str = ""
 
 
 @dataclass(slots=True)
@@ -161,7 +162,10 @@ class LogStore:
         chunks, stored, offset = [], [], segment.size_bytes
         for piece in pieces:
             header = FrameHeader(
-                block=piece.block, workload_name=piece.incoming.workload_name, stored_at_ns=now_ns
+                block=piece.block,
+                workload_name=piece.incoming.workload_name,
+                node_name=piece.incoming.node_name,
+                stored_at_ns=now_ns,
             )
             chunk = frames.encode(header.model_dump_json().encode(), piece.body)
             chunks.append(chunk)

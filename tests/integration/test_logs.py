@@ -26,7 +26,7 @@ from lattice.testing.broker import MemoryBroker
 from services.logs import segments
 from services.logs.app import Logs
 from services.logs.settings import LogsSettings
-from tests.fixtures.log_blocks import START_NS, a_block, numbered_body, text_of
+from tests.fixtures.log_blocks import START_NS, a_block, numbered_body, read_lines, text_of
 from tests.fixtures.nats import BusIdentity, NatsServer
 
 NOWHERE = BusSettings(
@@ -84,11 +84,11 @@ class World:
         )
 
     async def query(self, **asked: Any) -> LogLines:
-        values = {"project": "default", "workload_id": "wl-1", "limit": 10_000} | asked
+        values = {"project": "default", "workload_ids": ("wl-1",), "limit": 10_000} | asked
         return await self.bus.ask(QUERY_LOGS, QueryLogs(**values))
 
     async def numbers(self, **asked: Any) -> list[int]:
-        found = (await self.query(**asked)).lines
+        found = read_lines(await self.query(**asked))
         assert [line.message for line in found] == [text_of(line.number) for line in found]
         return [line.number for line in found]
 
@@ -117,7 +117,7 @@ async def test_lines_of_a_node_are_found(world: World) -> None:
         await world.send(0, 9)
         await world.bus.settle()
         assert await world.numbers() == list(range(10))
-        line = (await world.query(limit=1)).lines[0]
+        line = read_lines(await world.query(limit=1))[0]
         assert (line.workload, line.node, line.instance, line.message) == ("orders", "nd-a", "in-1", "line 9")
         assert line.time.timestamp() == START_NS / 10**9 + 9
 
@@ -206,7 +206,7 @@ async def test_the_registry_is_asked_once_and_again_only_for_the_unknown(world: 
             await world.send(0, 9, instance_id="in-9")
         await world.bus.settle()
         assert len(world.asked) <= 3 + 5
-        assert len((await world.query()).lines) == 40
+        assert len(read_lines(await world.query())) == 40
 
 
 async def test_blocks_wait_for_a_registry_that_is_away(world: World) -> None:
@@ -236,7 +236,7 @@ async def test_logs_of_a_removed_workload_stay_readable(world: World) -> None:
     world.owners.clear()
     async with world.logs():
         assert await world.numbers() == list(range(10))
-        assert (await world.query(limit=1)).lines[0].workload == "orders"
+        assert read_lines(await world.query(limit=1))[0].workload == "orders"
 
 
 async def test_what_is_too_old_is_let_go_in_the_background(world: World) -> None:
@@ -249,8 +249,9 @@ async def test_what_is_too_old_is_let_go_in_the_background(world: World) -> None
 
 async def test_a_wrong_query_is_answered_with_nothing(world: World) -> None:
     async with world.logs():
-        assert (await world.query(workload_id="wl-unknown")).lines == ()
-        assert (await world.query(project="unknown")).lines == ()
+        for asked in ({"workload_ids": ("wl-unknown",)}, {"project": "unknown"}):
+            answer = await world.query(**asked)
+            assert (answer.ndjson, answer.known) == ("", False)
 
 
 async def test_queries_and_blocks_at_the_same_time(world: World) -> None:
@@ -297,9 +298,9 @@ async def test_lines_of_a_node_are_found_on_nats(own_nats_server: NatsServer, tm
                 node_id="nd-a", workload_id="wl-1",
             )  # fmt: skip
         await until(lambda: len(logs.store.index.blocks("default", "wl-1")) == 20)
-        query = QueryLogs(project="default", workload_id="wl-1", limit=1000)
+        query = QueryLogs(project="default", workload_ids=("wl-1",), limit=1000)
         answer = await gateway_bus.ask(QUERY_LOGS, query)
-        assert [line.number for line in answer.lines] == list(range(200))
+        assert [line.number for line in read_lines(answer)] == list(range(200))
         await logs.stop()
 
 

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import zstandard
 
+from lattice.clock import SystemClock
 from lattice.contracts import catalogue
-from lattice.contracts.messages import Fact, LogBlock, LogLine
+from lattice.contracts.messages import Fact, LogBlock, LogLine, LogPlace, QueryLogs
 from lattice.contracts.nouns import Role
 from lattice.errors import Invalid
+from lattice.log_levels import LogLevel
+from lattice.log_matching import LineMatcher
 from services.gateway.fact_feed import FactFeed
-from services.gateway.log_lines import Seen, decode, time_ns_of, time_of
-from services.gateway.log_stream import LogQuery, follow
+from services.gateway.log_lines import Seen, Shown, decode, time_ns_of, time_of
+from services.gateway.log_stream import LogReader, follow
 from services.gateway.routes.logs import moment_ns
 from tests.fixtures.gateway import NODE, World, running_gateway
 from tests.fixtures.log_blocks import packed
@@ -238,7 +241,8 @@ def _block(
 
 def _line(number: int, text: str) -> LogLine:
     return LogLine(
-        time=time_of(1000 * number), node=NODE, workload="web", instance="in-1", stream="stdout", message=text, number=number,
+        time=time_of(1000 * number), node="one", workload="web", instance="in-1", stream="stdout", message=text, number=number,
+        source="c1",
     )  # fmt: skip
 
 
@@ -362,9 +366,10 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(world: World) -> No
 
 
 async def test_following_ends_when_it_is_told_to(world: World) -> None:
-    query = LogQuery(workload=world.registry.add_workload("web", instance_id="in-1"))
+    view = world.registry.add_workload("web", instance_id="in-1")
+    reader = LogReader(QueryLogs(project="default", workload_ids=(view.id,)), (view,))
     ended = asyncio.Event()
-    async with aclosing(follow(world.bus, query, ended=ended, quiet_s=0.01)) as lines:
+    async with aclosing(follow(world.bus, SystemClock(), reader, ended=ended, quiet_s=0.01)) as lines:
         assert await anext(lines) is None
         ended.set()
         assert [line async for line in lines] == []
@@ -374,15 +379,16 @@ def test_a_bomb_of_a_block_is_refused() -> None:
     meta, _ = _block(1, "x")
     body = zstandard.ZstdCompressor().compress(b"0" * (64 * 2**20 + 1))
     with pytest.raises(Invalid):
-        list(decode(meta, body, workload="web", nodes={}))
+        list(decode(meta, body, LineMatcher(QueryLogs()), workload="web", node="one"))
 
 
 def test_seen_forgets_the_oldest_only() -> None:
     seen = Seen(capacity=2)
-    assert all(seen.first_time(_line(number, "")) for number in (1, 2, 3))
-    assert not seen.first_time(_line(3, ""))
-    assert not seen.first_time(_line(2, ""))
-    assert seen.first_time(_line(1, ""))
+    one, two, three = (Shown("", "in-1", "c1", number, "") for number in (1, 2, 3))
+    assert all(seen.first_time(line) for line in (one, two, three))
+    assert not seen.first_time(three)
+    assert not seen.first_time(two)
+    assert seen.first_time(one)
 
 
 def test_times_keep_their_microseconds() -> None:
@@ -411,3 +417,90 @@ async def test_a_day_that_does_not_exist_is_refused(world: World) -> None:
     answer = await world.get("/v1/workloads/web/logs?since=2030-02-31T00:00:00Z")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/query/since"
+
+
+# --- many workloads, pages, what was removed ---------------------------------------------------------------
+
+
+async def test_everything_that_can_be_asked_reaches_the_store(world: World) -> None:
+    asked = (
+        "workload=web&workload=db&node=attic&instance=in-1&stream=stderr&level=warn&regex=a%2Bb&field=status%3D500"
+        "&grep=x&since=1h&limit=7&page_token=12:in-1:c0ffee:3"
+    )
+    assert (await world.get(f"/v1/logs?{asked}")).status_code == 200
+    (query,) = world.registry.log_queries
+    assert query.project == "default" and query.workload_names == query.workload_ids == ("web", "db")
+    assert (query.node_ids, query.instance_ids, query.stream) == (("attic",), ("in-1",), "stderr")
+    assert (query.level, query.regex, query.fields, query.grep) == (
+        LogLevel.WARN,
+        "a+b",
+        {"status": "500"},
+        "x",
+    )
+    assert (query.limit, query.before) == (
+        7,
+        LogPlace(time_ns=12, instance_id="in-1", source="c0ffee", number=3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("regex=(", "no regular expression"),
+        ("page_token=nonsense", "page_token"),
+        ("field=nothing", "field"),
+        ("level=loud", "level"),
+        ("since=999999d", "since"),
+        ("stream=stdin", "stream"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused(world: World, asked: str, said: str) -> None:
+    world.registry.add_workload("web", instance_id="in-1")
+    for path in ("/v1/logs", "/v1/workloads/web/logs"):
+        for more in ("", "&follow=true"):
+            answer = await world.get(f"{path}?{asked}{more}")
+            assert answer.status_code == 422 and said in answer.text
+    assert world.registry.log_queries == []
+
+
+async def test_the_place_of_the_next_page_is_told(world: World) -> None:
+    world.registry.log_next = LogPlace(time_ns=5, instance_id="in-1", source="c1", number=2)
+    answer = await world.get("/v1/logs")
+    assert answer.headers["Next-Page-Token"] == "5:in-1:c1:2"
+    again = await world.get("/v1/logs?page_token=5:in-1:c1:2")
+    assert again.status_code == 200
+    assert world.registry.log_queries[-1].before == world.registry.log_next
+
+
+async def test_lines_of_a_removed_workload_are_found_by_its_name(world: World) -> None:
+    world.registry.log_lines = [_line(1, "last words")]
+    assert "last words" in (await world.get("/v1/workloads/gone/logs")).text
+    assert world.registry.log_queries[-1].workload_names == ("gone",)
+    world.registry.logs_known = False
+    assert (await world.get("/v1/workloads/never/logs")).status_code == 404
+
+
+async def test_many_workloads_are_followed_in_the_order_of_time(world: World) -> None:
+    web = world.registry.add_workload("web", instance_id="in-1")
+    db = world.registry.add_workload("db", instance_id="in-2")
+    stream = Stream(world, "/v1/logs?follow=true")
+    await _eventually(lambda: stream.comments)
+    await _say(world, web.id, 1, "first of web")
+    await _say(world, db.id, 2, "first of db", instance="in-2", source="c2")
+    assert _messages(await stream.take(2)) == ["first of web", "first of db"]
+    for first, workload, instance, source in ((8, db, "in-2", "c2"), (5, web, "in-1", "c1")):
+        meta, body = _block(first, f"at {first}", instance=instance, source=source, workload=workload.id)
+        await world.bus.publish(catalogue.LOG_BLOCK, meta, body=body, node_id=NODE, workload_id=workload.id)
+    assert _messages(await stream.take(2)) == ["at 5", "at 8"]
+    await stream.close()
+
+
+async def test_of_another_project_nothing_is_followed(world: World) -> None:
+    web = world.registry.add_workload("web", instance_id="in-1")
+    other = world.registry.add_workload("web", project="other", instance_id="in-2")
+    stream = Stream(world, "/v1/logs?follow=true")
+    await _eventually(lambda: stream.comments)
+    await _say(world, other.id, 1, "not yours", instance="in-2", source="c2")
+    await _say(world, web.id, 1, "yours")
+    assert _messages(await stream.take(1)) == ["yours"]
+    await stream.close()

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lattice.contracts.messages import LogLine, QueryLogs
+from lattice import log_records
+from lattice.contracts.messages import LogLine, LogLines, QueryLogs
 from lattice.errors import Invalid, LatticeError, Temporary
+from lattice.log_matching import LineMatcher
+from services.logs.candidates import blocks_of, newest_first
 from services.logs.index import StoredBlock
-from services.logs.query import search
+from services.logs.query import may_have, search
 from services.logs.retention import Policy, removals
 from services.logs.segments import read_body
 from services.logs.store import Incoming, Limits, LogStore, Outcome
-from tests.fixtures.log_blocks import SECOND_NS, START_NS, a_block, incoming, packed, text_of
+from tests.fixtures.log_blocks import SECOND_NS, START_NS, a_block, incoming, packed, read_lines, text_of
 
 ROOMY = Limits(segment_bytes=2**30, segment_age_s=10**9)
 NOW_NS = START_NS + 10**6 * SECOND_NS
@@ -47,8 +52,22 @@ def put(store: LogStore, *batch: Incoming, now_ns: int = NOW_NS) -> list[Outcome
 
 
 def lines(store: LogStore, workload_id: str = "wl-1", limit: int = 10_000) -> tuple[LogLine, ...]:
-    query = QueryLogs(project="default", workload_id=workload_id, limit=limit)
-    return search(store.index.blocks("default", workload_id), query, read_body).lines
+    return tuple(read_lines(ask(store, workload_ids=(workload_id,), limit=limit)))
+
+
+def ask(store: LogStore, read: Callable[[StoredBlock], bytes] = read_body, **asked: Any) -> LogLines:
+    """As the service asks, but in this thread."""
+    query = QueryLogs(**{"project": "default", "workload_ids": ("wl-1",), **asked})
+    matcher = LineMatcher(query)
+    wanted = (
+        block for block in newest_first(blocks_of(store.index, query)) if may_have(block, query, matcher)
+    )
+    found = ((block, partial(_records, block, read)) for block in wanted)
+    return search(found, query, matcher, lambda: False)
+
+
+def _records(block: StoredBlock, read: Callable[[StoredBlock], bytes]) -> bytes:
+    return log_records.unpack(read(block))
 
 
 def numbers(store: LogStore) -> list[int]:
@@ -277,9 +296,8 @@ def test_what_was_let_go_is_gone_from_disk_and_queries(open_store: Open, tmp_pat
 # ---------------------------------------------------------------- queries
 
 
-def ask(store: LogStore, **asked: object) -> list[int]:
-    query = QueryLogs.model_validate({"project": "default", "workload_id": "wl-1", **asked})
-    return [line.number for line in search(store.index.blocks("default", "wl-1"), query, read_body).lines]
+def asked_numbers(store: LogStore, **asked: Any) -> list[int]:
+    return [line.number for line in read_lines(ask(store, **asked))]
 
 
 @pytest.fixture
@@ -290,24 +308,23 @@ def hundred(open_store: Open) -> LogStore:
 
 
 def test_the_newest_lines_oldest_first(hundred: LogStore) -> None:
-    assert ask(hundred, limit=5) == [95, 96, 97, 98, 99]
-    assert ask(hundred, limit=15) == list(range(85, 100))
+    assert asked_numbers(hundred, limit=5) == [95, 96, 97, 98, 99]
+    assert asked_numbers(hundred, limit=15) == list(range(85, 100))
 
 
 def test_since_and_until_are_included(hundred: LogStore) -> None:
     def at(number: int) -> int:
         return START_NS + number * SECOND_NS
 
-    assert ask(hundred, since_ns=at(97)) == [97, 98, 99]
-    assert ask(hundred, until_ns=at(12), limit=3) == [10, 11, 12]
-    assert ask(hundred, since_ns=at(38), until_ns=at(41)) == [38, 39, 40, 41]
-    assert ask(hundred, since_ns=at(200)) == []
+    assert asked_numbers(hundred, since_ns=at(97)) == [97, 98, 99]
+    assert asked_numbers(hundred, until_ns=at(12), limit=3) == [10, 11, 12]
+    assert asked_numbers(hundred, since_ns=at(38), until_ns=at(41)) == [38, 39, 40, 41]
+    assert asked_numbers(hundred, since_ns=at(200)) == []
 
 
 def test_grep_with_a_limit(hundred: LogStore) -> None:
-    assert ask(hundred, grep="7", limit=3) == [79, 87, 97]
-    assert ask(hundred, grep="line 3", limit=100) == [3, *range(30, 40)]
-    assert ask(hundred, grep="", limit=1) == [99]
+    assert asked_numbers(hundred, grep="7", limit=3) == [79, 87, 97]
+    assert asked_numbers(hundred, grep="line 3", limit=100) == [3, *range(30, 40)]
 
 
 def test_lines_of_several_instances_are_merged_by_time(open_store: Open) -> None:
@@ -327,8 +344,7 @@ def test_lines_of_several_instances_are_merged_by_time(open_store: Open) -> None
         "even 18",
         "odd 19",
     ]
-    one = QueryLogs(project="default", workload_id="wl-1", source="other", limit=2)
-    found = search(store.index.blocks("default", "wl-1"), one, read_body).lines
+    found = read_lines(ask(store, source="other", limit=2))
     assert [line.message for line in found] == ["odd 17", "odd 19"]
 
 
@@ -339,24 +355,22 @@ def test_a_query_reads_no_more_blocks_than_it_needs(hundred: LogStore) -> None:
         reads.append(block)
         return read_body(block)
 
-    query = QueryLogs(project="default", workload_id="wl-1", limit=15)
-    search(hundred.index.blocks("default", "wl-1"), query, counted)
+    ask(hundred, counted, limit=15)
     assert len(reads) == 2
 
 
-def test_an_answer_that_would_be_too_big_leaves_out_the_oldest(open_store: Open) -> None:
+def test_an_answer_that_would_be_too_big_leaves_the_oldest_for_the_next_page(open_store: Open) -> None:
     store = open_store()
     body = packed((START_NS + n, "stdout", "x" * 10_000) for n in range(200))
     put(store, Incoming(a_block(0, 199, first_at_ns=START_NS, last_at_ns=START_NS + 199), "orders", body))
-    query = QueryLogs(project="default", workload_id="wl-1", limit=200)
-    answer = search(store.index.blocks("default", "wl-1"), query, read_body)
-    assert answer.truncated
-    assert 50 < len(answer.lines) < 100
-    assert answer.lines[-1].number == 199
+    answer = ask(store, limit=200)
+    assert 50 < answer.count < 100 and answer.next is not None
+    assert read_lines(answer)[-1].number == 199
     assert len(answer.model_dump_json()) < 2**20
+    assert read_lines(ask(store, limit=200, before=answer.next))[-1].number == 199 - answer.count
 
 
 def test_a_segment_that_is_let_go_during_a_query_is_left_out(hundred: LogStore, tmp_path: Path) -> None:
     for path in segment_files(tmp_path):
         path.unlink()
-    assert ask(hundred) == []
+    assert asked_numbers(hundred) == []

@@ -41,6 +41,7 @@ from lattice.contracts.messages.log_queries import (
     KnownInstances,
     LogLine,
     LogLines,
+    LogPlace,
     PhaseReached,
     QueryLogs,
 )
@@ -180,6 +181,7 @@ __all__ = [
     "LogGap",
     "LogLine",
     "LogLines",
+    "LogPlace",
     "LogRange",
     "LogsHeld",
     "LogsStored",

@@ -7,7 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lattice.contracts.messages.log_blocks import LogGap
 from lattice.contracts.nouns import Id, NodeId, Noun, Phase
+from lattice.log_levels import LogLevel
+
+MOST_WORKLOADS = 200
+MOST_LINES = 10_000
+SearchText = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class KnownInstances(Noun):
@@ -21,16 +27,40 @@ class InstanceOwners(Noun):
     """instance_id -> (project, workload_id, workload_name); empty if the node never had it."""
 
     instances: dict[str, tuple[str, str, str]]
+    node_name: str = Field(
+        "", description="the node's, so that its lines can be shown with it also when it is gone"
+    )
+
+
+class LogPlace(Noun):
+    """Before which line a page of older ones goes on: lines are in the order of time, then instance, container and number."""
+
+    time_ns: int
+    instance_id: str = ""
+    source: str = ""
+    number: int = 0
 
 
 class QueryLogs(Noun):
-    project: str
-    workload_id: Id
+    """The newest lines that match; what is not set restricts nothing.  Workloads are known by id or by name, also those that were removed."""
+
+    project: str | None = Field(None, description="None: every project")
+    workload_ids: tuple[Id, ...] = Field((), max_length=MOST_WORKLOADS)
+    workload_names: tuple[str, ...] = Field((), max_length=MOST_WORKLOADS)
+    instance_ids: tuple[Id, ...] = Field((), max_length=MOST_WORKLOADS)
+    node_ids: tuple[str, ...] = Field((), max_length=MOST_WORKLOADS, description="nodes by id or name")
+    source: str | None = Field(None, max_length=128, description="lines of this container only, by its id")
+    stream: str | None = Field(None, max_length=16)
     since_ns: int | None = None
     until_ns: int | None = None
-    grep: str | None = Field(None, max_length=1024, description="lines that contain this text")
-    source: str | None = Field(None, max_length=128, description="lines of this container only, by its id")
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+    grep: SearchText | None = Field(None, description="lines that contain this text")
+    regex: SearchText | None = Field(None, description="lines in which this RE2 expression is found")
+    level: LogLevel | None = Field(None, description="lines that are at least so grave")
+    fields: dict[str, str] = Field(
+        {}, max_length=16, description="lines that are JSON objects with these fields"
+    )
+    before: LogPlace | None = None
+    limit: Annotated[int, Field(ge=1, le=MOST_LINES)] = 100
 
 
 class LogLine(Noun):
@@ -40,17 +70,27 @@ class LogLine(Noun):
     node: str
     workload: str
     instance: str
-    stream: str
+    stream: str = Field(description="stdout, stderr, or gap where lines are missing")
     message: str
     number: int = 0
     source: str = Field("", description="container id: `number` starts anew with each container")
+    project: str = ""
+    level: LogLevel | None = Field(None, description="as the text says it; None where it says nothing")
+    gap: LogGap | None = None
 
 
 class LogLines(Noun):
-    """The newest matching lines, oldest first."""
+    """Matching lines, oldest first, as JSON lines of `LogLine`; with `next`, there may be older ones before that place.
 
-    lines: tuple[LogLine, ...]
-    truncated: bool = Field(False, description="older ones were left out: the answer would have been too big")
+    A search ends when it has enough or has taken long enough; then there may be fewer lines than asked for, and still `next`.
+    """
+
+    known: bool = Field(
+        True, description="whether anything at all is stored of the workloads that were asked for"
+    )
+    ndjson: str = ""
+    count: int = 0
+    next: LogPlace | None = None
 
 
 class PhaseReached(Noun):

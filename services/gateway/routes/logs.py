@@ -1,4 +1,4 @@
-"""A workload's log lines: stored ones as JSON lines, or followed as an event stream."""
+"""Log lines: stored ones as JSON lines, or followed as an event stream; of one workload, or of a project's."""
 
 from __future__ import annotations
 
@@ -6,82 +6,160 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
-from lattice.contracts.messages import LogLine
-from lattice.contracts.quantities import parse_duration_s
-from lattice.errors import Invalid, LatticeError
+from lattice.contracts.messages import QueryLogs
+from lattice.errors import FieldError, Invalid, LatticeError, NotFound
+from lattice.log_levels import LogLevel
+from lattice.log_matching import LineMatcher
 from services.gateway import sse
 from services.gateway.call import Call, CurrentCall, GuardedRoute
-from services.gateway.log_lines import time_ns_of
-from services.gateway.log_stream import LogQuery, follow, stored
+from services.gateway.log_lines import Shown, place_token, read_place, time_ns_of
+from services.gateway.log_stream import LogReader, follow, stored
 from services.gateway.names import Ref
 from services.gateway.routes.workloads import load
-from services.gateway.schemas import Flag
+from services.gateway.schemas import Flag, PageToken
 
-router = APIRouter(route_class=GuardedRoute, tags=["workloads"])
+router = APIRouter(route_class=GuardedRoute, tags=["logs"])
 
 NDJSON = "application/x-ndjson"
-_TIME_PATTERN = r"^(\d{1,6}[smh]|\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2}))$"
-_AGO = re.compile(r"^\d{1,6}[smh]$")
-Moment = Annotated[
-    str | None, Query(pattern=_TIME_PATTERN, description="RFC 3339, or so long ago: `15m`, `1h`")
-]
-Grep = Annotated[str | None, Query(min_length=1, max_length=1024, description="lines that contain this text")]
-Source = Annotated[
-    str | None,
-    Query(
-        pattern=r"^[a-f0-9]{1,128}$", description="a container's id: only its lines, such as those of one run"
-    ),
-]
+NEXT_PAGE = "Next-Page-Token"
+_TIME_PATTERN = r"^(\d{1,6}[smhd]|\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2}))$"
+_AGO = re.compile(r"^\d{1,6}[smhd]$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_FIELD = re.compile(r"[^=]{1,128}=.{0,512}", re.DOTALL)
 _LINES = {"schema": {"$ref": "#/components/schemas/LogLine"}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One JSON object per line, oldest first",
+        "content": {NDJSON: _LINES, sse.MEDIA_TYPE: _LINES},
+        "headers": {
+            NEXT_PAGE: {
+                "description": "there may be older lines: give this as `page_token`",
+                "schema": {"type": "string"},
+            }
+        },
+    }
+}
+Moment = Annotated[
+    str | None, Query(pattern=_TIME_PATTERN, description="RFC 3339, or so long ago: `15m`, `1h`, `2d`")
+]
+Name = Annotated[str, Query(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
 
-@router.get(
-    "/v1/workloads/{id}/logs",
-    response_class=Response,
-    responses={
-        200: {"description": "One JSON object per line", "content": {NDJSON: _LINES, sse.MEDIA_TYPE: _LINES}}
-    },
-)
-async def logs(
+def log_query(
     call: CurrentCall,
-    ref: Ref,
+    *,
     since: Moment = None,
     until: Moment = None,
-    grep: Grep = None,
-    source: Source = None,
+    grep: Annotated[
+        str | None, Query(min_length=1, max_length=1024, description="lines that contain this text")
+    ] = None,
+    regex: Annotated[
+        str | None,
+        Query(min_length=1, max_length=1024, description="lines in which this RE2 expression is found"),
+    ] = None,
+    level: Annotated[
+        LogLevel | None, Query(description="lines that say that they are at least so grave")
+    ] = None,
+    stream: Annotated[str | None, Query(pattern=r"^(stdout|stderr)$")] = None,
+    instance: Annotated[list[Name] | None, Query(max_length=200, description="instances, by id")] = None,
+    node: Annotated[list[Name] | None, Query(max_length=200, description="nodes, by id or name")] = None,
+    field: Annotated[
+        list[str] | None, Query(max_length=16, description="`name=value` of lines that are JSON objects")
+    ] = None,
+    source: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[a-f0-9]{1,128}$", description="a container's id: only its lines, as those of one run"
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
-    follow: Flag | None = None,
-    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
-) -> Response:
-    """The newest lines, oldest first, as JSON lines; with `follow=true`, or where an event stream is asked for, what comes after them too."""
+    page_token: PageToken = None,
+) -> QueryLogs:
+    """What the parameters ask for, of the call's project."""
     now = call.gateway.clock.now()
-    query = LogQuery(
-        workload=await load(call, ref),
+    return QueryLogs(
+        project=call.project_or_all,
         since_ns=moment_ns(since, now, "since"),
         until_ns=moment_ns(until, now, "until"),
         grep=grep,
+        regex=regex,
+        level=level,
+        stream=stream,
+        instance_ids=tuple(instance or ()),
+        node_ids=tuple(node or ()),
+        fields=dict(_read_field(text) for text in field or ()),
         source=source,
         limit=limit,
+        before=read_place(page_token) if page_token else None,
     )
-    if follow or (follow is None and sse.MEDIA_TYPE in accept):
-        return sse.EventStream(_followed(call, query))
-    lines = await stored(call.gateway.bus, query)
-    body = "".join(line.model_dump_json() + "\n" for line in lines)
-    return Response(body, media_type=NDJSON)
+
+
+Asked = Annotated[QueryLogs, Depends(log_query)]
+Accept = Annotated[str, Header(include_in_schema=False)]
+
+
+@router.get("/v1/workloads/{id}/logs", response_class=Response, responses=_ANSWERS)
+async def workload_logs(
+    call: CurrentCall, ref: Ref, asked: Asked, *, follow: Flag | None = None, accept: Accept = "*/*"
+) -> Response:
+    """The newest lines of a workload, also of one that was removed, oldest first; with `follow=true`, or where an event stream is asked for,
+    what comes after them too."""
+    try:
+        workload = await load(call, ref)
+    except NotFound as gone:
+        return await _of_removed(call, ref, asked, gone)
+    reader = LogReader(asked.model_copy(update={"workload_ids": (workload.id,)}), (workload,))
+    return await _answer(call, reader, follows=_is_followed(follow=follow, accept=accept))
+
+
+@router.get("/v1/logs", response_class=Response, responses=_ANSWERS)
+async def logs(
+    call: CurrentCall,
+    asked: Asked,
+    *,
+    workload: Annotated[list[Name] | None, Query(max_length=200, description="by id or name")] = None,
+    follow: Flag | None = None,
+    accept: Accept = "*/*",
+) -> Response:
+    """The newest lines of several workloads, or of all of a project, in the order of time."""
+    names = tuple(workload or ())
+    reader = LogReader(asked.model_copy(update={"workload_ids": names, "workload_names": names}))
+    return await _answer(call, reader, follows=_is_followed(follow=follow, accept=accept))
+
+
+def _is_followed(*, follow: bool | None, accept: str) -> bool:
+    return bool(follow) or (follow is None and sse.MEDIA_TYPE in accept)
+
+
+async def _of_removed(call: Call, ref: str, asked: QueryLogs, gone: NotFound) -> Response:
+    """What a workload wrote that is no more; raises `gone` if the store never heard of it."""
+    query = asked.model_copy(update={"workload_ids": (ref,), "workload_names": (ref,)})
+    if not (await stored(call.gateway.bus, query.model_copy(update={"limit": 1}))).known:
+        raise gone
+    return await _answer(call, LogReader(query), follows=False)
+
+
+async def _answer(call: Call, reader: LogReader, *, follows: bool) -> Response:
+    LineMatcher(reader.query)  # an expression that is none is refused before a stream begins
+    if follows:
+        return sse.EventStream(_followed(call, reader))
+    answer = await stored(call.gateway.bus, reader.query)
+    headers = {NEXT_PAGE: place_token(answer.next)} if answer.next else None
+    return Response(answer.ndjson, media_type=NDJSON, headers=headers)
 
 
 def moment_ns(text: str | None, now: datetime, name: str) -> int | None:
     """Nanoseconds since 1970 of a time or of so long ago; Invalid for a day that does not exist."""
     if text is None:
         return None
-    if _AGO.fullmatch(text):
-        return time_ns_of(now - timedelta(seconds=parse_duration_s(text)))
     try:
+        if _AGO.fullmatch(text):
+            return time_ns_of(now - timedelta(**{_UNITS[text[-1]]: int(text[:-1])}))
         return time_ns_of(datetime.fromisoformat(_six_digits(text)).astimezone(UTC))
     except (ValueError, OverflowError) as error:
         raise Invalid(
@@ -93,12 +171,23 @@ def _six_digits(text: str) -> str:
     return re.sub(r"\.(\d+)", lambda match: "." + match[1][:6].ljust(6, "0"), text)
 
 
-async def _followed(call: Call, query: LogQuery) -> AsyncGenerator[bytes, None]:
+def _read_field(text: str) -> tuple[str, str]:
+    if not _FIELD.fullmatch(text):
+        detail = "write name=value"
+        raise Invalid(
+            f"?field={text} is no field.", errors=[FieldError(pointer="/query/field", detail=detail)]
+        )
+    name, _, value = text.partition("=")
+    return name, value
+
+
+async def _followed(call: Call, reader: LogReader) -> AsyncGenerator[bytes, None]:
     gateway = call.gateway
     with gateway.streams.opened(call.me.credential_id) as ended:
         try:
             quiet_s = gateway.settings.stream_keepalive_s
-            async with aclosing(follow(gateway.bus, query, ended=ended, quiet_s=quiet_s)) as lines:
+            following = follow(gateway.bus, gateway.clock, reader, ended=ended, quiet_s=quiet_s)
+            async with aclosing(following) as lines:
                 async for line in lines:
                     yield _event(line)
         except LatticeError as error:
@@ -106,5 +195,5 @@ async def _followed(call: Call, query: LogQuery) -> AsyncGenerator[bytes, None]:
             yield sse.event(f'{{"code":"{error.code}"}}', name="problem")
 
 
-def _event(line: LogLine | None) -> bytes:
-    return sse.KEEPALIVE if line is None else sse.event(line.model_dump_json(), name="line")
+def _event(line: Shown | None) -> bytes:
+    return sse.KEEPALIVE if line is None else sse.event(line.json, name="line")

@@ -1,0 +1,65 @@
+"""Which lines are wanted: the same rules for stored lines and for live ones.  Pure.
+
+Regular expressions are RE2's, whose time grows with the text and never with the expression: a person's search cannot hold the platform up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import re2
+
+from lattice.contracts.messages import QueryLogs
+from lattice.errors import Invalid
+from lattice.log_levels import at_least, field_text, fields_of, level_of
+from lattice.log_records import Line
+
+_MOST_MEMORY_BYTES = 8 * 2**20
+
+
+class LineMatcher:
+    """Made once for a query.  Raises Invalid for an expression that is none."""
+
+    def __init__(self, query: QueryLogs) -> None:
+        self._wanted = query
+        self._expression = _compiled(query.regex) if query.regex is not None else None
+
+    def matches(self, line: Line) -> bool:
+        """Whether a line is wanted; what is cheap to know is asked first."""
+        wanted = self._wanted
+        return (
+            _is_in_time(line.time_ns, wanted)
+            and wanted.stream in (None, line.stream)
+            and (wanted.grep is None or wanted.grep in line.text)
+            and (self._expression is None or self._expression.search(line.text) is not None)
+            and (wanted.level is None or at_least(level_of(line.text), wanted.level))
+            and (not wanted.fields or _has_fields(line.text, wanted.fields))
+        )
+
+    def may_match_between(self, first_ns: int, last_ns: int) -> bool:
+        """Whether a block whose lines are of this time can have a wanted one."""
+        since_ns, until_ns = self._wanted.since_ns, self._wanted.until_ns
+        return (since_ns is None or last_ns >= since_ns) and (until_ns is None or first_ns <= until_ns)
+
+
+def _is_in_time(time_ns: int, wanted: QueryLogs) -> bool:
+    return (wanted.since_ns is None or time_ns >= wanted.since_ns) and (
+        wanted.until_ns is None or time_ns <= wanted.until_ns
+    )
+
+
+def _has_fields(text: str, wanted: Mapping[str, str]) -> bool:
+    fields = fields_of(text)
+    return fields is not None and all(field_text(fields, path) == value for path, value in wanted.items())
+
+
+def _compiled(expression: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MOST_MEMORY_BYTES
+    try:
+        return re2.compile(expression, options=options)
+    except re2.error as error:
+        said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise Invalid(f"{expression!r} is no regular expression (RE2): {said}") from error

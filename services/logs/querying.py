@@ -1,0 +1,52 @@
+"""Answers queries: a few at once, each in a thread of its own and for a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from lattice import log_records
+from lattice.clock import Clock
+from lattice.contracts.messages import LogLines, QueryLogs
+from lattice.log_matching import LineMatcher
+from services.logs import metrics
+from services.logs.candidates import blocks_of, newest_first, read_ahead
+from services.logs.index import Index, StoredBlock
+from services.logs.query import may_have, search
+from services.logs.segments import read_body
+
+_QUERIES_AT_ONCE = 4
+_UNPACK_AT_ONCE = 2
+# So long a search looks before it answers what it has and from where to go on: who went away is searched for no longer than this.
+SEARCH_S = 2.0
+
+
+class Querying:
+    """Answers from an index; `close` ends its threads."""
+
+    def __init__(self, index: Index, clock: Clock) -> None:
+        self._index, self._clock = index, clock
+        self._places = asyncio.Semaphore(_QUERIES_AT_ONCE)
+        self._pool = ThreadPoolExecutor(_UNPACK_AT_ONCE, thread_name_prefix="unpack")
+
+    async def query(self, request: QueryLogs) -> LogLines:
+        """The newest matching lines, also of workloads that were removed."""
+        matcher, logs = LineMatcher(request), blocks_of(self._index, request)
+        async with self._places:
+            with metrics.QUERY_SECONDS.time():
+                answer = await asyncio.to_thread(self._search, logs, request, matcher)
+        return answer.model_copy(update={"known": bool(logs)})
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _search(self, logs: list[list[StoredBlock]], request: QueryLogs, matcher: LineMatcher) -> LogLines:
+        until_s = self._clock.monotonic_s() + SEARCH_S
+        wanted = (block for block in newest_first(logs) if may_have(block, request, matcher))
+        with closing(read_ahead(wanted, _unpacked, self._pool)) as found:
+            return search(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
+
+
+def _unpacked(block: StoredBlock) -> bytes:
+    return b"" if block.header.block.gap else log_records.unpack(read_body(block))
