@@ -20,6 +20,7 @@ from lattice.bus import NatsBus
 from lattice.clock import SystemClock
 from lattice.contracts.messages import NodeCredentials
 from lattice.errors import Invalid
+from lattice.own_logs import OwnLogs
 from lattice.pki_files import client_context
 from lattice.process import Checks
 from lattice.settings import BusSettings
@@ -53,6 +54,7 @@ async def _joined_and_running(settings: AgentSettings) -> AsyncIterator[Checks]:
             NatsBus(store.bus_settings(credentials), identity=who.node_id) as bus,
             open_agent(who, config, bus=bus, runtime=runtime) as agent,
         ):
+            background.start("own-logs", OwnLogs.of_agent(who.node_id, bus).run)
             background.start("credentials", enrolment.keep_fresh)
             bus.on_refused(enrolment.renew_soon)
             yield {"docker": agent.ready, "bus": bus.ready, "membership": enrolment.ready}

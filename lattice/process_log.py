@@ -79,8 +79,13 @@ def _text_format(record: Record) -> str:
 
 
 def _write_json(out: TextIO, message: Message) -> None:
-    out.write(json.dumps(_as_json(message.record), default=str) + "\n")
+    out.write(json_line(message.record) + "\n")
     out.flush()
+
+
+def json_line(record: Record) -> str:
+    """A record as one JSON object."""
+    return json.dumps(_as_json(record), default=str)
 
 
 def _as_json(record: Record) -> dict[str, Any]:

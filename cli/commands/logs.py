@@ -18,7 +18,8 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "logs",
-        example="lattice logs orders-db -f\nlattice logs orders-db --since 1h --grep ERROR -n all\nlattice logs shop worker -f --level warn",
+        example="lattice logs orders-db -f\nlattice logs orders-db --since 1h --grep ERROR -n all\n"
+        "lattice logs shop worker -f --level warn\nlattice logs --platform --level error --since 1d",
     )(logs)
 
 
@@ -56,6 +57,13 @@ def logs(
     stream: Annotated[str | None, typer.Option(metavar="stdout|stderr", help="Only this stream.")] = None,
     node: Annotated[Texts, typer.Option(metavar="NODE", help="Only lines from this node.")] = None,
     instance: Annotated[Texts, typer.Option(metavar="ID", help="Only lines of this instance.")] = None,
+    platform: Annotated[
+        bool,
+        typer.Option(
+            "--platform",
+            help="What the platform says of itself; then NAME is registry, agent or another part.",
+        ),
+    ] = False,
     lines: LinesOption = "100",
     timestamps: TimestampsOption = False,
 ) -> None:
@@ -79,8 +87,10 @@ def logs(
         "node": node,
         "instance": instance,
     }
-    wanted = log_pages.Wanted(*_place(chosen, parameters), log_pages.read_count(lines))
-    printer = log_text.LogPrinter(session.screen, timestamps=timestamps, workloads=len(chosen) != 1)
+    wanted = log_pages.Wanted(*_place(chosen, parameters, platform=platform), log_pages.read_count(lines))
+    printer = log_text.LogPrinter(
+        session.screen, timestamps=timestamps, workloads=platform or len(chosen) != 1
+    )
     past = deque[log_pages.Line](maxlen=log_pages.REMEMBERED)
     for line in log_pages.newest(session.client, wanted):
         printer.show(line)
@@ -92,8 +102,10 @@ def logs(
         session.screen.note(_nothing(chosen, parameters))
 
 
-def _place(names: list[str], parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _place(names: list[str], parameters: dict[str, Any], *, platform: bool) -> tuple[str, dict[str, Any]]:
     """Where to ask: one workload has its own place, which knows whether there is, or was, such a workload."""
+    if platform:
+        return path_of("platform", "logs"), {**parameters, "project": None, "part": names or None}
     if len(names) == 1:
         return path_of("workloads", names[0], "logs"), parameters
     return path_of("logs"), {**parameters, "workload": names or None}

@@ -33,6 +33,7 @@ _PLACES = {
     "workload_id": "id of a workload",
     "route_id": "id of a route",
     "link_id": "id of a workload's name to which others have links",
+    "service": "name of a service of the platform",
     "session_id": "id of an interactive session",
     "project": "name of a project; `_platform` for nodes and the platform itself",
     "entity": "kind of thing that the fact is about",

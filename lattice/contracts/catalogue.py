@@ -105,6 +105,16 @@ LOG_BLOCK: Channel[m.LogBlock] = Channel(
     binary=True,
     meaning='What one container wrote: zstd over the Engine\'s own records, `{"log", "stream", "time"}` per line.',
 )
+SERVICE_LOG: Channel[m.LogBlock] = Channel(
+    name="service_log",
+    address=Address("lattice.logs.platform.{service}"),
+    payload=m.LogBlock,
+    stream=streams.LOGS,
+    publishers=("registry", "scheduler", "logs", "gateway", "ingress"),
+    subscribers=("logs", "gateway"),
+    binary=True,
+    meaning="What a service of the platform logs itself; an agent's own log is a `log_block` of its node in place of the workload `agent`.",
+)
 LOGS_HELD: Channel[m.LogsHeld] = Channel(
     name="logs_held",
     address=Address("lattice.node.{node_id}.logs-held"),
@@ -210,6 +220,7 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     STATUS,
     NODE_EVENT,
     LOG_BLOCK,
+    SERVICE_LOG,
     LOGS_HELD,
     LOGS_STORED,
     SESSION_OUT,

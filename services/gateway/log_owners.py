@@ -7,18 +7,41 @@ workload's subject under its own name.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from loguru import logger
 
 from lattice.clock import Clock
 from lattice.contracts import catalogue
-from lattice.contracts.messages import GetByName, LogBlock
+from lattice.contracts.messages import AGENT_LOG, PLATFORM_NODE, GetByName, LogBlock
 from lattice.contracts.views import InstanceView, WorkloadView
 from lattice.errors import LatticeError, NotFound
 from lattice.messaging import Bus, Received
 
 # A node that sends lines of an instance it does not have makes us ask no more often than this, for each workload.
 ASK_AGAIN_S = 1.0
+
+
+class Whose(NamedTuple):
+    """The workload, or the part of the platform, that wrote a block, and its node by name."""
+
+    workload_id: str
+    workload_name: str
+    node: str
+
+
+class PartOwners:
+    """For who reads what the platform says of itself: the subject vouches for the part, since no id of a node or workload looks like that."""
+
+    async def find(self, received: Received[LogBlock]) -> Whose | None:
+        """The part that wrote a block; None for one of a workload."""
+        tokens = received.tokens
+        node_id, part = tokens["node_id"], tokens["workload_id"]
+        is_own = node_id == PLATFORM_NODE or part == AGENT_LOG
+        return Whose(part, part, node_id) if is_own and received.message.node_id == node_id else None
+
+    def may_be_ours(self, _block: LogBlock) -> bool:
+        return False
 
 
 class LogOwners:
@@ -30,8 +53,8 @@ class LogOwners:
         self._asked_s: dict[str, float] = {}
         self._foreign: set[str] = set()
 
-    async def find(self, received: Received[LogBlock]) -> tuple[WorkloadView, str] | None:
-        """The workload of a block and its node's name; None for a block that is not for this reader, or not of its node."""
+    async def find(self, received: Received[LogBlock]) -> Whose | None:
+        """The workload of a block and its node; None for a block that is not for this reader, or not of its node."""
         block, tokens = received.message, received.tokens
         if (block.workload_id, block.node_id) != (tokens["workload_id"], tokens["node_id"]):
             return None
@@ -45,10 +68,10 @@ class LogOwners:
         """Whether a block that `find` did not know may still be for this reader: nobody could be asked, or not again so soon."""
         return block.workload_id not in self._foreign
 
-    def _known(self, block: LogBlock) -> tuple[WorkloadView, str] | None:
+    def _known(self, block: LogBlock) -> Whose | None:
         workload = self._workloads.get(block.workload_id)
         item = _instance(workload, block) if workload else None
-        return (workload, item.node or block.node_id) if workload and item else None
+        return Whose(workload.id, workload.name, item.node or block.node_id) if workload and item else None
 
     def _may_ask(self, workload_id: str) -> bool:
         now_s = self._clock.monotonic_s()

@@ -16,13 +16,13 @@ from loguru import logger
 
 from lattice.clock import Clock
 from lattice.contracts import catalogue
-from lattice.contracts.messages import LogBlock, LogLines, QueryLogs
+from lattice.contracts.messages import PLATFORM, LogBlock, LogLines, QueryLogs
 from lattice.contracts.views import WorkloadView
 from lattice.errors import Invalid, Temporary
 from lattice.log_matching import LineMatcher
 from lattice.messaging import Bus, Received
 from services.gateway.log_lines import Seen, Shown, decode, stored_lines, time_ns_of_text
-from services.gateway.log_owners import LogOwners
+from services.gateway.log_owners import LogOwners, PartOwners, Whose
 
 SECOND_LOOK_S = 2.0
 # Blocks of different nodes that arrive within this are put in the order of their lines' times.
@@ -38,15 +38,21 @@ class LogReader:
     query: QueryLogs
     workloads: tuple[WorkloadView, ...] = ()
 
-    def wants(self, block: LogBlock, workload: WorkloadView, node: str) -> bool:
+    def owners(self, bus: Bus, clock: Clock) -> LogOwners | PartOwners:
+        """Who tells whose live lines are for this reader."""
+        if self.query.project == PLATFORM:
+            return PartOwners()
+        return LogOwners(bus, clock, self.query.project, self.workloads)
+
+    def wants(self, block: LogBlock, whose: Whose) -> bool:
         """Whether a live block is one of those that were asked for."""
         query = self.query
-        named = workload.id in query.workload_ids or workload.name in query.workload_names
+        named = whose.workload_id in query.workload_ids or whose.workload_name in query.workload_names
         return (
             (named or not (query.workload_ids or query.workload_names))
             and query.source in (None, block.source)
             and (not query.instance_ids or block.instance_id in query.instance_ids)
-            and (not query.node_ids or block.node_id in query.node_ids or node in query.node_ids)
+            and (not query.node_ids or block.node_id in query.node_ids or whose.node in query.node_ids)
         )
 
 
@@ -80,7 +86,7 @@ class _Tail:
     def __init__(self, bus: Bus, clock: Clock, reader: LogReader) -> None:
         self._bus, self._reader = bus, reader
         self._matcher = LineMatcher(reader.query)
-        self._owners = LogOwners(bus, clock, reader.query.project, reader.workloads)
+        self._owners = reader.owners(bus, clock)
         self._queue: asyncio.Queue[tuple[Shown, ...]] = asyncio.Queue(_BLOCKS_WAITING)
         self._last: dict[tuple[str, str], LogBlock] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -143,16 +149,17 @@ class _Tail:
 
     async def _heard(self, received: Received[LogBlock]) -> None:
         block = received.message
-        found = await self._owners.find(received)
-        if found is None:
+        whose = await self._owners.find(received)
+        if whose is None:
             if self._owners.may_be_ours(block):
                 self._look_since(block.first_at_ns)
             return
-        workload, node = found
-        if not self._reader.wants(block, workload, node):
+        if not self._reader.wants(block, whose):
             return
         try:
-            decoded = decode(block, received.body, self._matcher, workload=workload.name, node=node)
+            decoded = decode(
+                block, received.body, self._matcher, workload=whose.workload_name, node=whose.node
+            )
             lines = tuple(decoded)
         except Invalid as error:
             logger.warning("{}", error)

@@ -95,6 +95,7 @@ POLICY: Mapping[Route, Rule] = dict(
         *_rules(
             Scope.PLATFORM,
             Role.OPERATOR,
+            "GET /v1/platform/logs",
             "POST /v1/nodes/{id}/cordon",
             "POST /v1/nodes/{id}/uncordon",
             "POST /v1/nodes/{id}/drain",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import SystemClock
 from lattice.migrations import upgrade_when_there
+from lattice.own_logs import OwnLogs
 from lattice.postgres import PostgresStore
 from lattice.process import Checks
 from services.gateway.app import create_app
@@ -24,7 +26,8 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Checks]:
     await upgrade_when_there(settings.database.url, MIGRATIONS)
     store = PostgresStore(settings.database)
     try:
-        async with NatsBus(settings.bus, identity="gateway") as bus:
+        async with NatsBus(settings.bus, identity="gateway") as bus, Background() as background:
+            background.start("own-logs", OwnLogs.of_service("gateway", bus).run)
             app = create_app(settings, bus, store, SystemClock())
             # Before the port opens: who finds it open also finds the operator's token valid.
             gateway: Gateway = app.state.gateway

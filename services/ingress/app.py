@@ -20,6 +20,7 @@ from lattice.bus import NatsBus
 from lattice.contracts.catalogue import LINK, ROUTE
 from lattice.contracts.messages import LinkDocument, RouteDocument
 from lattice.messaging import Bus, Received, Subscription
+from lattice.own_logs import OwnLogs
 from lattice.pki_files import website_context
 from lattice.process import Checks
 from lattice.renewing_tls import RenewingTls
@@ -165,6 +166,7 @@ async def build(settings: IngressSettings) -> AsyncIterator[Checks]:
     tls = RenewingTls(settings.tls_cert_file, settings.tls_key_file, client_ca_file=settings.ca_file)
     web_tls = _web_tls(settings)
     async with NatsBus(settings.bus, identity="ingress") as bus, Background() as background:
+        background.start("own-logs", OwnLogs.of_service("ingress", bus).run)
         ingress = Ingress(settings, bus)
         background.start("certificate", partial(tls.follow, _LOOK_AT_FILES_S))
         if web_tls is not None:

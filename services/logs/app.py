@@ -17,6 +17,7 @@ from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import LOG_BLOCK, QUERY_LOGS
 from lattice.contracts.streams import LOGS_BY_LOGS
 from lattice.messaging import Bus, Subscription
+from lattice.own_logs import OwnLogs
 from lattice.process import Checks
 from services.logs import metrics
 from services.logs.handlers import Handlers
@@ -88,6 +89,7 @@ class Logs:
 async def build(settings: LogsSettings) -> AsyncIterator[Checks]:
     """The log store on NATS."""
     async with NatsBus(settings.bus, identity="logs") as bus, Background() as background:
+        background.start("own-logs", OwnLogs.of_service("logs", bus).run)
         logs = Logs(settings, bus)
         await logs.start(background)
         try:

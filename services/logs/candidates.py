@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future
 from heapq import merge
 from itertools import islice
 
-from lattice.contracts.messages import QueryLogs
+from lattice.contracts.messages import PLATFORM, QueryLogs
 from services.logs.index import Index, StoredBlock
 from services.logs.query import Records
 
@@ -24,7 +24,7 @@ def blocks_of(index: Index, query: QueryLogs) -> list[list[StoredBlock]]:
     return [
         index.blocks(project, workload_id)
         for project, workload_id in list(index.logs)
-        if query.project in (None, project) and _is_asked_for(index, project, workload_id, query)
+        if _is_in_project(project, query) and _is_asked_for(index, project, workload_id, query)
     ]
 
 
@@ -51,6 +51,11 @@ def read_ahead(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+def _is_in_project(project: str, query: QueryLogs) -> bool:
+    """What the platform says of itself is in no project, and not in all of them either."""
+    return project == query.project or (query.project is None and project != PLATFORM)
 
 
 def _is_asked_for(index: Index, project: str, workload_id: str, query: QueryLogs) -> bool:

@@ -8,7 +8,7 @@ from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid
 from lattice.messaging import Received
 from services.logs import metrics
-from services.logs.owners import Owner, Owners
+from services.logs.owners import Owner, Owners, is_own_log
 from services.logs.store import Incoming
 from services.logs.writer import Writer
 
@@ -45,6 +45,8 @@ class Handlers:
         """The bus vouches for the subject, which carries the node; what the block says besides is checked against the registry."""
         if (block.node_id, block.workload_id) != (tokens["node_id"], tokens["workload_id"]):
             return None
+        if is_own_log(block):
+            return await self._owners.of_own_log(block)
         owner = await self._owners.owner(block.node_id, block.instance_id)
         return owner if owner is not None and owner.workload_id == block.workload_id else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lattice.clock import Clock
 from lattice.contracts.catalogue import KNOWN_INSTANCES
-from lattice.contracts.messages import KnownInstances
+from lattice.contracts.messages import AGENT_LOG, PLATFORM, PLATFORM_NODE, KnownInstances, LogBlock
 from lattice.messaging import Bus
 
 # A node that sends lines of an instance it never had makes us ask no more often than this.
@@ -23,6 +23,11 @@ class Owner:
     node_name: str = ""
 
 
+def is_own_log(block: LogBlock) -> bool:
+    """Whether a service of the platform, or an agent, speaks of itself; the subject vouches for it, since no id looks like that."""
+    return block.node_id == PLATFORM_NODE or block.workload_id == AGENT_LOG
+
+
 class Owners:
     """The instances that each node has or had, as the registry told; an unknown one makes us ask again."""
 
@@ -30,6 +35,7 @@ class Owners:
         self._bus = bus
         self._clock = clock
         self._known: dict[tuple[str, str], Owner] = {}
+        self._node_names: dict[str, str] = {}
         self._asked_s: dict[tuple[str, str], float] = {}
 
     async def owner(self, node_id: str, instance_id: str) -> Owner | None:
@@ -46,6 +52,17 @@ class Owners:
             if key not in self._known:
                 self._asked_s[key] = self._clock.monotonic_s()
         return self._known.get(key)
+
+    async def of_own_log(self, block: LogBlock) -> Owner:
+        """The owner of what the platform says of itself: the part, with its node's name where it is an agent."""
+        if block.node_id == PLATFORM_NODE:
+            return Owner(PLATFORM, block.workload_id, block.workload_id, PLATFORM_NODE)
+        if block.node_id not in self._node_names:
+            answer = await self._bus.ask(
+                KNOWN_INSTANCES, KnownInstances(node_id=block.node_id, instance_id=block.instance_id)
+            )
+            self._node_names[block.node_id] = answer.node_name
+        return Owner(PLATFORM, block.workload_id, block.workload_id, self._node_names[block.node_id])
 
     def _may_ask(self, key: tuple[str, str]) -> bool:
         asked_s = self._asked_s.get(key)

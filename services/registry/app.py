@@ -28,6 +28,7 @@ from lattice.errors import LatticeError, Temporary
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
 from lattice.migrations import upgrade_when_there
+from lattice.own_logs import OwnLogs
 from lattice.postgres import open_store
 from lattice.process import Checks
 from lattice.storage import Store
@@ -216,6 +217,7 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
         open_system_bus(system_account, account=keys.issuer.tickets.account.public) as system,
         Background() as background,
     ):
+        background.start("own-logs", OwnLogs.of_service("registry", bus).run)
         doorkeeper = _doorkeeper(settings, keys, store, system)
         node_settings = NodeSettings(credential_ttl_s=settings.credential_ttl_s)
         registry = Registry(

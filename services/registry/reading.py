@@ -270,7 +270,7 @@ async def known_instances(deps: Deps, request: KnownInstances) -> InstanceOwners
     """The instance if the node has or had it: logs of others are refused."""
     async with deps.store.transaction() as tx:
         rows = await tx.find(InstanceRow, id=request.instance_id, node_id=request.node_id)
-        node = await tx.get(NodeRow, request.node_id) if rows else None
+        node = await tx.get(NodeRow, request.node_id)
     return InstanceOwners(
         instances={row.id: (row.project, row.workload_id, row.workload_name) for row in rows},
         node_name=node.name if node else "",

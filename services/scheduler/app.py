@@ -22,6 +22,7 @@ from lattice.contracts.messages import SchedulingQuery, TriedPlacements, TryPlac
 from lattice.contracts.streams import SCHED_BY_SCHEDULER
 from lattice.errors import Temporary
 from lattice.messaging import Bus, Lease
+from lattice.own_logs import OwnLogs
 from lattice.process import Checks
 from services.scheduler import metrics
 from services.scheduler.handlers import Handlers
@@ -104,6 +105,7 @@ class Scheduler:
 async def build(settings: SchedulerSettings) -> AsyncIterator[Checks]:
     """The scheduler on NATS."""
     async with NatsBus(settings.bus, identity="scheduler") as bus, Background() as background:
+        background.start("own-logs", OwnLogs.of_service("scheduler", bus).run)
         scheduler = Scheduler(
             bus,
             holder=f"{socket.gethostname()}-{os.getpid()}",

@@ -476,6 +476,7 @@ _PLACES = (
     "workload_id",
     "route_id",
     "link_id",
+    "service",
     "session_id",
     "type",
     "project",

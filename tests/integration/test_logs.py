@@ -14,7 +14,7 @@ import pytest
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import SystemClock
-from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, QUERY_LOGS
+from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, QUERY_LOGS, SERVICE_LOG
 from lattice.contracts.messages import InstanceOwners, KnownInstances, LogLines, QueryLogs
 from lattice.contracts.permissions import service_permissions
 from lattice.contracts.streams import CONSUMERS, STREAMS
@@ -53,7 +53,9 @@ class World:
         if self.registry_away:
             raise Temporary("The registry is away.")
         known = self.owners.get(request.node_id, {}).items()
-        return InstanceOwners(instances={id_: owner for id_, owner in known if id_ == request.instance_id})
+        return InstanceOwners(
+            instances={id_: owner for id_, owner in known if id_ == request.instance_id}, node_name="attic"
+        )
 
     def settings(self, **changes: Any) -> LogsSettings:
         return LogsSettings(bus=NOWHERE, data_dir=self.folder / "logs", **changes)
@@ -118,7 +120,7 @@ async def test_lines_of_a_node_are_found(world: World) -> None:
         await world.bus.settle()
         assert await world.numbers() == list(range(10))
         line = read_lines(await world.query(limit=1))[0]
-        assert (line.workload, line.node, line.instance, line.message) == ("orders", "nd-a", "in-1", "line 9")
+        assert (line.workload, line.node, line.instance, line.message) == ("orders", "attic", "in-1", "line 9")
         assert line.time.timestamp() == START_NS / 10**9 + 9
 
 
@@ -313,3 +315,26 @@ async def on_nats(server: NatsServer, who: BusIdentity) -> AsyncIterator[NatsBus
     async with NatsBus(settings, identity=who.name) as bus:
         await until(lambda: bus.connected)
         yield bus
+
+
+async def test_what_the_platform_says_of_itself_is_kept_apart(world: World) -> None:
+    said: dict[str, Any] = {"project": "_platform", "source": "ab", "instance_id": "platform"}
+    async with world.logs():
+        await world.send(0, 9)
+        meta = a_block(1, 3, node_id="platform", workload_id="registry", **said)
+        await world.bus.append(
+            SERVICE_LOG, meta, msg_id="own-1", body=numbered_body(1, 3), service="registry"
+        )
+        await world.send(5, 6, workload_id="agent", **{**said, "source": "cd", "instance_id": "nd-a"})
+        await world.bus.settle()
+        own = read_lines(await world.query(project="_platform", workload_ids=()))
+        assert [(line.workload, line.node) for line in own] == [("registry", "platform")] * 3 + [
+            ("agent", "attic")
+        ] * 2
+        assert await world.numbers(project=None, workload_ids=()) == list(range(10))
+        forged = a_block(1, 1, node_id="platform", workload_id="registry", project="default", source="ef")
+        await world.bus.append(
+            SERVICE_LOG, forged, msg_id="own-2", body=numbered_body(1, 1), service="registry"
+        )
+        await world.bus.settle()
+        assert len(await world.numbers(project="_platform", workload_ids=())) == 6

@@ -504,3 +504,29 @@ async def test_of_another_project_nothing_is_followed(world: World) -> None:
     await _say(world, web.id, 1, "yours")
     assert _messages(await stream.take(1)) == ["yours"]
     await stream.close()
+
+
+async def test_what_the_platform_says_of_itself_is_for_its_operators(world: World) -> None:
+    world.registry.log_lines = [_line(1, "leading in term 3")]
+    answer = await world.get("/v1/platform/logs?part=scheduler&part=agent&level=info")
+    assert "leading in term 3" in answer.text
+    (query,) = world.registry.log_queries
+    assert (query.project, query.workload_names) == ("_platform", ("scheduler", "agent"))
+    for role in (Role.VIEWER, Role.DEPLOYER):
+        await world.add_user(role.value, {"*": role})
+        assert (await world.get("/v1/platform/logs", as_=role.value)).status_code == 403
+    assert (await world.get("/v1/logs?project=_platform")).status_code == 422
+
+
+async def test_services_and_agents_are_followed_and_workloads_are_not(world: World) -> None:
+    web = world.registry.add_workload("web", instance_id="in-1")
+    stream = Stream(world, "/v1/platform/logs?follow=true")
+    await _eventually(lambda: stream.comments)
+    await _say(world, web.id, 1, "of a workload")
+    meta, body = _block(1, "of a service", workload="registry")
+    meta = meta.model_copy(update={"node_id": "platform", "project": "_platform"})
+    await world.bus.publish(catalogue.SERVICE_LOG, meta, body=body, service="registry")
+    assert _messages(await stream.take(1)) == ["of a service"]
+    await _say(world, "agent", 1, "of an agent", source="c3")
+    assert _messages(await stream.take(1)) == ["of an agent"]
+    await stream.close()

@@ -29,6 +29,8 @@ from lattice.contracts.messages.facts import (
 )
 from lattice.contracts.messages.links import LinkCall, LinkDocument
 from lattice.contracts.messages.log_blocks import (
+    AGENT_LOG,
+    PLATFORM_NODE,
     GapCause,
     LogBlock,
     LogGap,
@@ -135,7 +137,9 @@ from lattice.contracts.messages.sessions import (
 )
 
 __all__ = [
+    "AGENT_LOG",
     "PLATFORM",
+    "PLATFORM_NODE",
     "ApplyApp",
     "Caller",
     "CommitPlacements",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from lattice.contracts.nouns import Id, Name, NodeId, Noun
 
+# What the platform's own services write goes by this in place of a node, and what an agent writes by this in place of a workload: ids of neither
+# look like that.
+PLATFORM_NODE, AGENT_LOG = "platform", "agent"
 # Well below the server's 1 MiB per message.
 MOST_RANGES = 2_000
 Source = Annotated[
@@ -45,7 +48,7 @@ class LogBlock(Noun):
     node_id: NodeId
     workload_id: Id
     instance_id: Id
-    project: Name
+    project: Name | Literal["_platform"]
     slot: int
     epoch: int
     source: Source

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
-from lattice.contracts.messages import QueryLogs
+from lattice.contracts.messages import PLATFORM, QueryLogs
 from lattice.errors import FieldError, Invalid, LatticeError, NotFound
 from lattice.log_levels import LogLevel
 from lattice.log_matching import LineMatcher
@@ -130,6 +130,24 @@ async def logs(
     names = tuple(workload or ())
     reader = LogReader(asked.model_copy(update={"workload_ids": names, "workload_names": names}))
     return await _answer(call, reader, follows=_is_followed(follow=follow, accept=accept))
+
+
+@router.get("/v1/platform/logs", response_class=Response, responses=_ANSWERS)
+async def platform_logs(
+    call: CurrentCall,
+    asked: Asked,
+    *,
+    part: Annotated[
+        list[Name] | None,
+        Query(max_length=16, description="registry, scheduler, logs, gateway, ingress, agent"),
+    ] = None,
+    follow: Flag | None = None,
+    accept: Accept = "*/*",
+) -> Response:
+    """What the platform says of itself: its services, and the agents of its nodes."""
+    parts = tuple(part or ())
+    query = asked.model_copy(update={"project": PLATFORM, "workload_names": parts, "workload_ids": parts})
+    return await _answer(call, LogReader(query), follows=_is_followed(follow=follow, accept=accept))
 
 
 def _is_followed(*, follow: bool | None, accept: str) -> bool:
