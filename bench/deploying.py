@@ -55,9 +55,20 @@ class Platform:
 @asynccontextmanager
 async def platform() -> AsyncIterator[Platform]:
     """Bring a platform up in a folder of its own, and remove everything of it at the end."""
+    async with stored_platform(None) as found:
+        yield found
+
+
+@asynccontextmanager
+async def stored_platform(fill: Callable[[Path], None] | None) -> AsyncIterator[Platform]:
+    """The same with something in its data directory, put there between a first start and a second."""
     with tempfile.TemporaryDirectory(prefix="lattice-bench-") as folder:
         lattice = [str(Path(sys.executable).with_name("lattice"))]
         place = ["--data-dir", f"{folder}/data"]
+        if fill is not None:
+            await asyncio.to_thread(_run, [*lattice, "up", *place, "--detach", "--wait"])
+            await asyncio.to_thread(_run, [*lattice, "down", *place])
+            await asyncio.to_thread(fill, Path(folder) / "data")
         up = await asyncio.to_thread(_run, [*lattice, "up", *place, "--detach", "--wait", "-o", "json"])
         try:
             told = json.loads(up)

@@ -24,6 +24,9 @@ class LineMatcher:
     def __init__(self, query: QueryLogs) -> None:
         self._wanted = query
         self._expression = _compiled(query.regex) if query.regex is not None else None
+        restrictions = (query.since_ns, query.until_ns, query.stream, query.grep, query.regex, query.level)
+        self.wants_all = not query.fields and all(each is None for each in restrictions)
+        """Whether no line needs to be looked at."""
 
     def matches(self, line: Line) -> bool:
         """Whether a line is wanted; what is cheap to know is asked first."""

@@ -17,7 +17,7 @@ from lattice import log_records
 from lattice.contracts.messages import LogBlock, LogLines, LogPlace
 from lattice.errors import FieldError, Invalid
 from lattice.log_matching import LineMatcher
-from lattice.log_shown import gap_line, line_json, time_text
+from lattice.log_shown import LineWriter, gap_line, time_text
 
 _REMEMBERED = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,7 +53,9 @@ def time_ns_of_text(text: str) -> int:
     return time_ns_of(datetime.fromisoformat(text))
 
 
-def decode(meta: LogBlock, body: bytes, matcher: LineMatcher, *, workload: str, node: str) -> Iterator[Shown]:
+def decode(
+    meta: LogBlock, body: bytes, matcher: LineMatcher, *, workload: str, node: str, levels: bool
+) -> Iterator[Shown]:
     """The wanted lines of a live block; of a gap, what is shown for it.  Raises Invalid for a block that cannot be read."""
     if meta.gap is not None:
         lines: Iterator[log_records.Line] = iter((gap_line(meta),))
@@ -61,9 +63,9 @@ def decode(meta: LogBlock, body: bytes, matcher: LineMatcher, *, workload: str, 
         lines = (
             line for line in log_records.lines(_unpacked(meta, body), meta.first) if matcher.matches(line)
         )
+    writer = LineWriter(meta, workload=workload, node=node, levels=levels)
     for line in lines:
-        text = line_json(line, meta, workload=workload, node=node)
-        yield Shown(time_text(line.time_ns), meta.instance_id, meta.source, line.number, text)
+        yield Shown(time_text(line.time_ns), meta.instance_id, meta.source, line.number, writer.write(line))
 
 
 def stored_lines(answer: LogLines) -> tuple[Shown, ...]:

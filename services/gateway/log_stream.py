@@ -158,7 +158,12 @@ class _Tail:
             return
         try:
             decoded = decode(
-                block, received.body, self._matcher, workload=whose.workload_name, node=whose.node
+                block,
+                received.body,
+                self._matcher,
+                workload=whose.workload_name,
+                node=whose.node,
+                levels=self._reader.query.levels,
             )
             lines = tuple(decoded)
         except Invalid as error:

@@ -13,7 +13,7 @@ from lattice.contracts.messages import LogLines, LogPlace, QueryLogs
 from lattice.errors import Invalid
 from lattice.log_matching import LineMatcher
 from lattice.log_records import Line
-from lattice.log_shown import gap_line, line_json
+from lattice.log_shown import LineWriter, gap_line
 from services.logs import metrics
 from services.logs.index import StoredBlock
 from services.logs.segments import Damaged
@@ -79,13 +79,13 @@ def search(
         if not newest.can_improve(last_ns):
             break
         if has_looked and newest.gets_further(last_ns) and is_over():
-            return _down_to(newest, last_ns)
+            return _down_to(newest, last_ns, query)
         for line in _matching(block, matcher, query.grep, records):
             if not newest.can_improve(line.time_ns):
                 break
             newest.add(line, block)
         has_looked = True
-    return _answer(sorted(newest.heap), more=len(newest.heap) == query.limit)
+    return _answer(sorted(newest.heap), query, more=len(newest.heap) == query.limit)
 
 
 def _is_of(block: StoredBlock, nodes: tuple[str, ...]) -> bool:
@@ -111,21 +111,23 @@ def _matching(block: StoredBlock, matcher: LineMatcher, grep: str | None, record
         logger.warning("a block is left out: {}", error)
         return
     lines = log_records.newest_lines(data, about.first, containing=grep, pieces=about.pieces > 0)
-    yield from (line for line in lines if matcher.matches(line))
+    yield from lines if matcher.wants_all else filter(matcher.matches, lines)
 
 
-def _down_to(newest: Newest, time_ns: int) -> LogLines:
+def _down_to(newest: Newest, time_ns: int, query: QueryLogs) -> LogLines:
     """What is newer than a time; the next page begins there."""
     certain = [item for item in sorted(newest.heap) if item[0][0] > time_ns]
-    return _answer(certain, more=True, place=LogPlace(time_ns=time_ns + 1))
+    return _answer(certain, query, more=True, place=LogPlace(time_ns=time_ns + 1))
 
 
 def _answer(
-    items: list[tuple[Key, Line, StoredBlock]], *, more: bool, place: LogPlace | None = None
+    items: list[tuple[Key, Line, StoredBlock]], query: QueryLogs, *, more: bool, place: LogPlace | None = None
 ) -> LogLines:
-    room, chosen = MOST_TEXT, list[str]()
+    room, chosen, writers = MOST_TEXT, list[str](), dict[int, LineWriter]()
     for _, line, block in reversed(items):
-        text = _shown(line, block)
+        if (writer := writers.get(id(block))) is None:
+            writer = writers[id(block)] = _writer(block, query)
+        text = writer.write(line)
         room -= len(text) + 1
         if room < 0:
             more, place = True, None
@@ -136,10 +138,10 @@ def _answer(
     return LogLines(ndjson="".join(f"{text}\n" for text in reversed(chosen)), count=len(chosen), next=place)
 
 
-def _shown(line: Line, block: StoredBlock) -> str:
+def _writer(block: StoredBlock, query: QueryLogs) -> LineWriter:
     header = block.header
     node = header.node_name or header.block.node_id
-    return line_json(line, header.block, workload=header.workload_name, node=node)
+    return LineWriter(header.block, workload=header.workload_name, node=node, levels=query.levels)
 
 
 def _place_of(key: Key) -> LogPlace:

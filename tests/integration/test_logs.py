@@ -120,7 +120,12 @@ async def test_lines_of_a_node_are_found(world: World) -> None:
         await world.bus.settle()
         assert await world.numbers() == list(range(10))
         line = read_lines(await world.query(limit=1))[0]
-        assert (line.workload, line.node, line.instance, line.message) == ("orders", "attic", "in-1", "line 9")
+        assert (line.workload, line.node, line.instance, line.message) == (
+            "orders",
+            "attic",
+            "in-1",
+            "line 9",
+        )
         assert line.time.timestamp() == START_NS / 10**9 + 9
 
 

@@ -379,7 +379,7 @@ def test_a_bomb_of_a_block_is_refused() -> None:
     meta, _ = _block(1, "x")
     body = zstandard.ZstdCompressor().compress(b"0" * (64 * 2**20 + 1))
     with pytest.raises(Invalid):
-        list(decode(meta, body, LineMatcher(QueryLogs()), workload="web", node="one"))
+        list(decode(meta, body, LineMatcher(QueryLogs()), workload="web", node="one", levels=False))
 
 
 def test_seen_forgets_the_oldest_only() -> None:

@@ -62,7 +62,8 @@ def told(answer: LogLines) -> list[str]:
 
 def test_a_line_says_whose_it_is_and_how_grave() -> None:
     made = block(1, 5, text="ERROR: no")
-    found = read_lines(ask([made]))
+    found = read_lines(ask([made], levels=True))
+    assert read_lines(ask([made]))[0].level is None
     assert found == [
         LogLine.model_validate(
             {

@@ -59,6 +59,7 @@ class QueryLogs(Noun):
     fields: dict[str, str] = Field(
         {}, max_length=16, description="lines that are JSON objects with these fields"
     )
+    levels: bool = Field(False, description="say with each line how grave it is")
     before: LogPlace | None = None
     limit: Annotated[int, Field(ge=1, le=MOST_LINES)] = 100
 
@@ -75,7 +76,9 @@ class LogLine(Noun):
     number: int = 0
     source: str = Field("", description="container id: `number` starts anew with each container")
     project: str = ""
-    level: LogLevel | None = Field(None, description="as the text says it; None where it says nothing")
+    level: LogLevel | None = Field(
+        None, description="as the text says it; null where it says nothing, or nobody asked"
+    )
     gap: LogGap | None = None
 
 

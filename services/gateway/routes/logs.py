@@ -79,6 +79,7 @@ def log_query(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     page_token: PageToken = None,
+    levels: Annotated[Flag, Query(description="say with each line how grave it is")] = False,
 ) -> QueryLogs:
     """What the parameters ask for, of the call's project."""
     now = call.gateway.clock.now()
@@ -95,6 +96,7 @@ def log_query(
         fields=dict(_read_field(text) for text in field or ()),
         source=source,
         limit=limit,
+        levels=levels,
         before=read_place(page_token) if page_token else None,
     )
 
