@@ -14,12 +14,13 @@ from loguru import logger
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import LOG_BLOCK, QUERY_LOGS
+from lattice.contracts.catalogue import LOG_BLOCK, LOGS_HELD, QUERY_LOGS
 from lattice.contracts.streams import LOGS_BY_LOGS
 from lattice.messaging import Bus, Subscription
 from lattice.own_logs import OwnLogs
 from lattice.process import Checks
 from services.logs import metrics
+from services.logs.confirming import Confirming
 from services.logs.handlers import Handlers
 from services.logs.owners import Owners
 from services.logs.querying import Querying
@@ -53,10 +54,13 @@ class Logs:
 
     async def start(self, background: Background) -> None:
         """Take blocks, answer queries."""
-        handlers = Handlers(self._writer, Owners(self._bus, self._clock))
+        confirming = Confirming(self._bus, self.store.index)
+        handlers = Handlers(self._writer, Owners(self._bus, self._clock), confirming)
         background.start("log-writer", self._writer.run)
+        background.start("log-confirming", confirming.run)
         background.start("log-retention", self._retain)
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, self._querying.query))
+        self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, confirming.held))
         taking = await self._bus.consume(
             LOGS_BY_LOGS, LOG_BLOCK, handlers.take_block, concurrency=_BLOCKS_AT_ONCE
         )

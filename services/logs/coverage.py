@@ -23,6 +23,12 @@ def missing(covered: Sequence[Range], wanted: Range) -> list[Range]:
     return gaps
 
 
+def shared(covered: Sequence[Range], wanted: Range) -> list[Range]:
+    """The parts of `wanted` that are covered."""
+    first, last = wanted
+    return [(max(low, first), min(high, last)) for low, high in covered if high >= first and low <= last]
+
+
 def covering(covered: Covered, added: Range) -> Covered:
     """`covered` and `added` together; ranges that touch become one."""
     if not covered or added[0] > covered[-1][1] + 1:

@@ -8,6 +8,7 @@ from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid
 from lattice.messaging import Received
 from services.logs import metrics
+from services.logs.confirming import Confirming
 from services.logs.owners import Owner, Owners, is_own_log
 from services.logs.store import Incoming
 from services.logs.writer import Writer
@@ -16,9 +17,10 @@ from services.logs.writer import Writer
 class Handlers:
     """The handlers of one process."""
 
-    def __init__(self, writer: Writer, owners: Owners) -> None:
+    def __init__(self, writer: Writer, owners: Owners, confirming: Confirming) -> None:
         self._writer = writer
         self._owners = owners
+        self._confirming = confirming
 
     async def take_block(self, received: Received[LogBlock]) -> None:
         """Store a block; it is acknowledged when it is on disk.  Of an instance that its node never had, nothing is stored."""
@@ -29,13 +31,17 @@ class Handlers:
             logger.warning(
                 "node {} sent lines of {}, which is not known there", block.node_id, block.instance_id
             )
+            if block.node_id == received.tokens["node_id"]:
+                self._confirming.refused(block)
             return
         incoming = Incoming(_owned(block, owner), owner.workload_name, received.body, owner.node_name)
         try:
             outcome = await self._writer.store(incoming)
         except Invalid:
             metrics.BLOCKS.labels("invalid").inc()
+            self._confirming.refused(block)
             raise
+        self._confirming.stored(block)
         metrics.BLOCKS.labels("stored" if outcome.stored else "repeated").inc()
         for stored in outcome.stored:
             metrics.LINES.inc(stored.lines[1] - stored.lines[0] + 1)

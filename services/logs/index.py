@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lattice.contracts.messages import LogBlock
 from lattice.contracts.nouns import Noun
-from services.logs.coverage import Covered, Range, covering, missing
+from services.logs.coverage import Covered, Range, covering, missing, shared
 
 
 class FrameHeader(Noun):
@@ -50,6 +50,14 @@ class StoredBlock:
         return (self.header.block.first, self.header.block.last)
 
 
+Source = tuple[str, str]
+
+
+def source_of(block: LogBlock) -> Source:
+    """The container whose lines are numbered, on its node."""
+    return (block.node_id, block.source)
+
+
 def _last_at(block: StoredBlock) -> int:
     return block.header.block.last_at_ns
 
@@ -67,7 +75,8 @@ class Index:
     """All workloads."""
 
     logs: dict[tuple[str, str], WorkloadLog] = field(default_factory=lambda: defaultdict(WorkloadLog))
-    _covered: dict[str, Covered] = field(default_factory=dict)
+    # By node and container: a node that names another's container says nothing of that one's lines.
+    _covered: dict[Source, Covered] = field(default_factory=dict)
 
     def add_segment(self, segment: Segment) -> None:
         """A file that begins, or was found at start."""
@@ -75,13 +84,17 @@ class Index:
 
     def add(self, block: StoredBlock) -> None:
         """A block that is on disk."""
-        segment, source = block.segment, block.header.block.source
+        segment, source = block.segment, source_of(block.header.block)
         insort(self.logs[segment.project, segment.workload_id].blocks, block, key=_last_at)
         self._covered[source] = covering(self._covered.get(source, ()), block.lines)
 
-    def missing(self, source: str, lines: Range) -> list[Range]:
+    def missing(self, source: Source, lines: Range) -> list[Range]:
         """Which of these lines of a container are not stored yet."""
         return missing(self._covered.get(source, ()), lines)
+
+    def stored(self, source: Source, lines: Range) -> list[Range]:
+        """Which of these lines of a container are stored, or were and are too old by now."""
+        return shared(self._covered.get(source, ()), lines)
 
     def growing(self, project: str, workload_id: str) -> Segment | None:
         """The segment to which the next block of a workload belongs, if there is one."""
@@ -108,10 +121,10 @@ class Index:
         """Forget a segment.  Lines of a container that is still known stay covered: an old message cannot bring them back."""
         key = (segment.project, segment.workload_id)
         log = self.logs[key]
-        gone = {block.header.block.source for block in log.blocks if block.segment is segment}
+        gone = {source_of(block.header.block) for block in log.blocks if block.segment is segment}
         log.segments.remove(segment)
         log.blocks = [block for block in log.blocks if block.segment is not segment]
-        for source in gone - {block.header.block.source for block in log.blocks}:
+        for source in gone - {source_of(block.header.block) for block in log.blocks}:
             del self._covered[source]
         if not log.segments:
             del self.logs[key]

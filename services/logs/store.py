@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lattice import log_records
-from lattice.contracts.messages import LogBlock
+from lattice.contracts.messages import LogBlock, LogGap
 from lattice.errors import Invalid, LatticeError, Temporary
 from services.logs import frames, segments
 from services.logs.coverage import Covered, Range, covering, missing
 from services.logs.frames import Damage, Frame
-from services.logs.index import FrameHeader, Index, Segment, StoredBlock
+from services.logs.index import FrameHeader, Index, Segment, Source, StoredBlock, source_of
 from services.logs.retention import Kept, Removal
 
 _NS = 10**9
@@ -90,7 +90,7 @@ class LogStore:
         """Store what is new of these blocks; on disk when it returns.  The index does not change before `learn`."""
         outcomes = {id(incoming): Outcome() for incoming in batch}
         by_workload: dict[tuple[str, str], list[_Piece]] = defaultdict(list)
-        covered: dict[str, Covered] = {}
+        covered: dict[Source, Covered] = {}
         for incoming in batch:
             try:
                 for piece in self._new_pieces(incoming, covered):
@@ -137,18 +137,19 @@ class LogStore:
             if isinstance(frame, Frame):
                 self.index.add(_stored(segment, frame))
 
-    def _new_pieces(self, incoming: Incoming, covered: dict[str, Covered]) -> Iterator[_Piece]:
+    def _new_pieces(self, incoming: Incoming, covered: dict[Source, Covered]) -> Iterator[_Piece]:
         """What of a block is neither stored nor in this batch already."""
         block, lines = incoming.block, (incoming.block.first, incoming.block.last)
-        check(incoming.body, *lines)
+        source = source_of(block)
+        check(block, incoming.body)
         gaps = [
             gap
-            for fresh in self.index.missing(block.source, lines)
-            for gap in missing(covered.get(block.source, ()), fresh)
+            for fresh in self.index.missing(source, lines)
+            for gap in missing(covered.get(source, ()), fresh)
         ]
         for gap in gaps:
             yield _piece(incoming, gap)
-        covered[block.source] = covering(covered.get(block.source, ()), lines)
+        covered[source] = covering(covered.get(source, ()), lines)
 
     def _append(
         self,
@@ -225,6 +226,8 @@ def _piece(incoming: Incoming, lines: Range) -> _Piece:
     block = incoming.block
     if lines == (block.first, block.last):
         return _Piece(incoming, block, incoming.body)
+    if block.gap is not None:
+        return _Piece(incoming, _part_of_gap(block, lines), b"")
     records = log_records.cut(log_records.unpack(incoming.body), block.first, lines)
     first_at_ns, last_at_ns = log_records.first_and_last_ns(records)
     changes = {
@@ -234,9 +237,24 @@ def _piece(incoming: Incoming, lines: Range) -> _Piece:
     return _Piece(incoming, block.model_copy(update=changes), log_records.pack(records))
 
 
-def check(body: bytes, first: int, last: int) -> None:
-    """Invalid unless the block has exactly the records that its description numbers."""
+def _part_of_gap(block: LogBlock, lines: Range) -> LogBlock:
+    """A gap of which some lines came after all."""
+    gap = LogGap.model_validate({**dict(block.gap or {}), "lines": lines[1] - lines[0] + 1})
+    return block.model_copy(update={"first": lines[0], "last": lines[1], "gap": gap})
+
+
+def check(block: LogBlock, body: bytes) -> None:
+    """Invalid unless the block has exactly the records that its description numbers, or is a gap and has none."""
+    numbered = block.last - block.first + 1
+    if block.gap is not None:
+        if body or numbered != (1 if block.gap.lines is None else block.gap.lines) or block.first < 0:
+            raise Invalid(
+                f"A gap of {block.gap.lines} lines is numbered {block.first} to {block.last} and has {len(body)} bytes."
+            )
+        return
     records = log_records.unpack(body)
     found = log_records.count(records)
-    if first < 0 or found == 0 or found != last - first + 1 or not records.endswith(b"\n"):
-        raise Invalid(f"The block holds {found} whole records and is said to hold {first} to {last}.")
+    if block.first < 0 or found == 0 or found != numbered or not records.endswith(b"\n"):
+        raise Invalid(
+            f"The block holds {found} whole records and is said to hold {block.first} to {block.last}."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,29 @@ import pytest
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import SystemClock
-from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, QUERY_LOGS, SERVICE_LOG
-from lattice.contracts.messages import InstanceOwners, KnownInstances, LogLines, QueryLogs
+from lattice.contracts.catalogue import (
+    KNOWN_INSTANCES,
+    LOG_BLOCK,
+    LOGS_HELD,
+    LOGS_STORED,
+    QUERY_LOGS,
+    SERVICE_LOG,
+)
+from lattice.contracts.messages import (
+    GapCause,
+    InstanceOwners,
+    KnownInstances,
+    LogGap,
+    LogLines,
+    LogRange,
+    LogsHeld,
+    LogsStored,
+    QueryLogs,
+)
 from lattice.contracts.permissions import service_permissions
 from lattice.contracts.streams import CONSUMERS, STREAMS
 from lattice.errors import Temporary
+from lattice.messaging import Received
 from lattice.metrics import REGISTRY
 from lattice.settings import BusSettings
 from lattice.testing import MemoryBus
@@ -343,3 +362,109 @@ async def test_what_the_platform_says_of_itself_is_kept_apart(world: World) -> N
         )
         await world.bus.settle()
         assert len(await world.numbers(project="_platform", workload_ids=())) == 6
+
+
+# --- what nodes are told -----------------------------------------------------------------------------------
+
+
+class Told:
+    """What a node hears, as numbers by container."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, set[int]] = defaultdict(set)
+        self.refused: dict[str, set[int]] = defaultdict(set)
+
+    async def hear(self, received: Received[LogsStored]) -> None:
+        for to, ranges in ((self.stored, received.message.stored), (self.refused, received.message.refused)):
+            for each in ranges:
+                to[each.source] |= set(range(each.first, each.last + 1))
+
+
+async def listening(world: World, node_id: str = "nd-a") -> Told:
+    told = Told()
+    await world.bus.subscribe(LOGS_STORED, told.hear, node_id=node_id)
+    return told
+
+
+async def test_a_node_is_told_what_is_on_disk(world: World) -> None:
+    told = await listening(world)
+    async with world.logs():
+        await world.send(1, 9)
+        await world.send(10, 19)
+        await world.send(5, 12)
+        await world.send(1, 3, source="other")
+        await until(lambda: len(told.stored["c0ffee"]) == 19 and len(told.stored["other"]) == 3)
+    assert not told.refused
+
+
+async def test_a_node_is_told_what_will_never_be_stored(world: World) -> None:
+    told = await listening(world)
+    async with world.logs():
+        await world.send(1, 9, instance_id="in-of-nobody", source="strange")
+        await world.send(1, 5, body=b"nonsense", source="broken")
+        await until(lambda: told.refused == {"strange": set(range(1, 10)), "broken": set(range(1, 6))})
+    assert not told.stored
+
+
+async def test_nothing_is_told_while_the_registry_cannot_say_whose_lines_they_are(world: World) -> None:
+    told = await listening(world)
+    world.registry_away = True
+    async with world.logs():
+        await world.send(1, 9)
+        await until(lambda: bool(world.asked))
+        assert not told.stored and not told.refused
+        world.registry_away = False
+        await until(lambda: len(told.stored["c0ffee"]) == 9)
+
+
+async def test_a_node_that_asks_hears_what_is_stored(world: World) -> None:
+    async with world.logs():
+        await world.send(1, 9)
+        await world.send(20, 29)
+        await world.bus.settle()
+    async with world.logs():  # another process, which heard of none of these
+        told = await listening(world)
+        held = (
+            LogRange(source="c0ffee", first=5, last=25),
+            LogRange(source="never", first=1, last=9),
+        )
+        await world.bus.publish(LOGS_HELD, LogsHeld(ranges=held), node_id="nd-a")
+        await until(lambda: told.stored["c0ffee"] == {*range(5, 10), *range(20, 26)})
+        foreign = await listening(world, "nd-b")
+        await world.bus.publish(LOGS_HELD, LogsHeld(ranges=held), node_id="nd-b")
+        await world.bus.settle()
+        assert not told.stored["never"] and not foreign.stored, "of another node's containers nothing is said"
+
+
+async def test_a_node_cannot_speak_for_another_nodes_container(world: World) -> None:
+    """Numbers are of a container on its node: whoever names a foreign one makes none of its lines repeated."""
+    world.owners["nd-b"] = {"in-b": ("default", "wl-b", "evil")}
+    async with world.logs():
+        await world.send(
+            0,
+            99,
+            node_id="nd-b",
+            subject_node="nd-b",
+            workload_id="wl-b",
+            instance_id="in-b",
+            source="c0ffee",
+        )
+        await world.send(0, 9)
+        await world.bus.settle()
+        assert await world.numbers() == list(range(10))
+
+
+async def test_a_gap_is_stored_shown_and_told(world: World) -> None:
+    told = await listening(world)
+    gap = LogGap(cause=GapCause.SPOOL_FULL, lines=10, size_bytes=900)
+    async with world.logs():
+        await world.send(0, 9)
+        await world.send(10, 19, body=b"", gap=gap)
+        await world.send(20, 29)
+        await world.send(5, 14, body=b"", gap=gap)  # of which half is there
+        await world.send(30, 39, body=b"x", gap=gap)  # one with a body is none
+        await until(lambda: len(told.stored["c0ffee"]) == 30 and len(told.refused["c0ffee"]) == 10)
+    async with world.logs():
+        lines = read_lines(await world.query())
+        assert [line.number for line in lines] == [*range(10), 19, *range(20, 30)]
+        assert lines[10].stream == "gap" and lines[10].gap == gap

@@ -30,6 +30,7 @@ from lattice.contracts.messages.facts import (
 from lattice.contracts.messages.links import LinkCall, LinkDocument
 from lattice.contracts.messages.log_blocks import (
     AGENT_LOG,
+    MOST_RANGES,
     PLATFORM_NODE,
     GapCause,
     LogBlock,
@@ -138,6 +139,7 @@ from lattice.contracts.messages.sessions import (
 
 __all__ = [
     "AGENT_LOG",
+    "MOST_RANGES",
     "PLATFORM",
     "PLATFORM_NODE",
     "ApplyApp",
