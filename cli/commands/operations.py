@@ -50,7 +50,7 @@ def show(session: Session, operation: OperationArgument) -> None:
 
 
 def _show(session: Session, found: dict[str, Any]) -> None:
-    from cli.times import ago
+    from cli.times import ago, parse_time
 
     if session.screen.data(found):
         return
@@ -70,6 +70,8 @@ def _show(session: Session, found: dict[str, Any]) -> None:
             ("Ended", f"{ago(found['ended_at'], now=now)} ago" if found.get("ended_at") else ""),
         )
     )
+    for line in found.get("log") or ():
+        session.screen.say(f"{parse_time(line['at']).astimezone():%H:%M:%S}  {line['text']}")
 
 
 def cancel(session: Session, operation: OperationArgument) -> None:

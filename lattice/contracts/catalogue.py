@@ -107,7 +107,7 @@ LOG_BLOCK: Channel[m.LogBlock] = Channel(
 )
 SERVICE_LOG: Channel[m.LogBlock] = Channel(
     name="service_log",
-    address=Address("lattice.logs.platform.{service}"),
+    address=Address("lattice.own-logs.{service}"),
     payload=m.LogBlock,
     stream=streams.LOGS,
     publishers=("registry", "scheduler", "logs", "gateway", "ingress"),

@@ -116,7 +116,7 @@ ALERTS = Stream(
 )
 LOGS = Stream(
     name="LOGS",
-    subjects=("lattice.logs.*.*",),
+    subjects=("lattice.logs.*.*", "lattice.own-logs.*"),
     meaning="blocks of log lines on their way to the log store",
     max_bytes=4096 * _MIB,
     max_age_s=6 * 3600,
@@ -202,6 +202,14 @@ LOGS_BY_LOGS = Consumer(
     max_ack_pending=1024,
     meaning="stores log blocks",
 )
+OWN_LOGS_BY_LOGS = Consumer(
+    stream="LOGS",
+    durable="own-logs-ingest",
+    owner="logs",
+    filter_subjects=("lattice.own-logs.*",),
+    max_ack_pending=64,
+    meaning="stores what the platform's services log themselves",
+)
 ADVISORIES_BY_REGISTRY = Consumer(
     stream="DLQ",
     durable="dead-letter-mover",
@@ -218,5 +226,6 @@ CONSUMERS: tuple[Consumer, ...] = (
     NODE_EVENTS_BY_REGISTRY,
     SCHED_BY_SCHEDULER,
     LOGS_BY_LOGS,
+    OWN_LOGS_BY_LOGS,
     ADVISORIES_BY_REGISTRY,
 )

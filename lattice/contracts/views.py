@@ -332,6 +332,13 @@ class ProblemView(Noun):
     log: tuple[str, ...] = Field((), description="the last lines that the failed instance printed")
 
 
+class OperationLine(Noun):
+    """What an operation was doing from a moment on."""
+
+    at: datetime
+    text: str
+
+
 class OperationView(Noun):
     """A user's action that takes time."""
 
@@ -344,6 +351,7 @@ class OperationView(Noun):
     subject_name: str = ""
     progress: str = ""
     percent: int | None = None
+    log: tuple[OperationLine, ...] = ()
     created_at: datetime
     created_by: str
     deadline: datetime

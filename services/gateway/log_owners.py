@@ -31,14 +31,13 @@ class Whose(NamedTuple):
 
 
 class PartOwners:
-    """For who reads what the platform says of itself: the subject vouches for the part, since no id of a node or workload looks like that."""
+    """For who reads what the platform says of itself: the subject vouches for the part."""
 
     async def find(self, received: Received[LogBlock]) -> Whose | None:
         """The part that wrote a block; None for one of a workload."""
-        tokens = received.tokens
-        node_id, part = tokens["node_id"], tokens["workload_id"]
-        is_own = node_id == PLATFORM_NODE or part == AGENT_LOG
-        return Whose(part, part, node_id) if is_own and received.message.node_id == node_id else None
+        block, tokens = received.message, received.tokens
+        part, node_id = tokens.get("service", AGENT_LOG), tokens.get("node_id", PLATFORM_NODE)
+        return Whose(part, part, node_id) if (block.workload_id, block.node_id) == (part, node_id) else None
 
     def may_be_ours(self, _block: LogBlock) -> bool:
         return False

@@ -16,11 +16,11 @@ from loguru import logger
 
 from lattice.clock import Clock
 from lattice.contracts import catalogue
-from lattice.contracts.messages import PLATFORM, LogBlock, LogLines, QueryLogs
+from lattice.contracts.messages import AGENT_LOG, PLATFORM, LogBlock, LogLines, QueryLogs
 from lattice.contracts.views import WorkloadView
 from lattice.errors import Invalid, Temporary
 from lattice.log_matching import LineMatcher
-from lattice.messaging import Bus, Received
+from lattice.messaging import Bus, Received, Subscription
 from services.gateway.log_lines import Seen, Shown, decode, stored_lines, time_ns_of_text
 from services.gateway.log_owners import LogOwners, PartOwners, Whose
 
@@ -90,12 +90,16 @@ class _Tail:
         self._queue: asyncio.Queue[tuple[Shown, ...]] = asyncio.Queue(_BLOCKS_WAITING)
         self._last: dict[tuple[str, str], LogBlock] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._heard_on: list[Subscription] = []
         self.seen = Seen()
 
     async def start(self) -> None:
-        ids = self._reader.query.workload_ids
-        only = {"workload_id": ids[0]} if len(ids) == 1 and not self._reader.query.workload_names else {}
-        self._subscription = await self._bus.subscribe(catalogue.LOG_BLOCK, self._heard, **only)
+        query, own = self._reader.query, self._reader.query.project == PLATFORM
+        ids = (AGENT_LOG,) if own else () if query.workload_names else query.workload_ids
+        only = {"workload_id": ids[0]} if len(ids) == 1 else {}
+        self._heard_on.append(await self._bus.subscribe(catalogue.LOG_BLOCK, self._heard, **only))
+        if own:
+            self._heard_on.append(await self._bus.subscribe(catalogue.SERVICE_LOG, self._heard))
 
     def look_again(self, history: Sequence[Shown]) -> None:
         """Ask the store once more, a little later, for what is not older than the newest of `history`."""
@@ -111,7 +115,8 @@ class _Tail:
     async def stop(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
-        await self._subscription.stop()
+        for subscription in self._heard_on:
+            await subscription.stop()
 
     async def lines(self, ended: asyncio.Event, quiet_s: float) -> AsyncGenerator[Shown | None, None]:
         ending = asyncio.ensure_future(ended.wait())

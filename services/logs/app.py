@@ -14,8 +14,8 @@ from loguru import logger
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import LOG_BLOCK, LOGS_HELD, QUERY_LOGS
-from lattice.contracts.streams import LOGS_BY_LOGS
+from lattice.contracts.catalogue import LOG_BLOCK, LOGS_HELD, QUERY_LOGS, SERVICE_LOG
+from lattice.contracts.streams import LOGS_BY_LOGS, OWN_LOGS_BY_LOGS
 from lattice.messaging import Bus, Subscription
 from lattice.own_logs import OwnLogs
 from lattice.process import Checks
@@ -65,6 +65,8 @@ class Logs:
             LOGS_BY_LOGS, LOG_BLOCK, handlers.take_block, concurrency=_BLOCKS_AT_ONCE
         )
         self._subscriptions.append(taking)
+        own = await self._bus.consume(OWN_LOGS_BY_LOGS, SERVICE_LOG, handlers.take_own_block)
+        self._subscriptions.append(own)
 
     async def stop(self) -> None:
         """Take no more, finish what was begun, give the directory back."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from loguru import logger
 
-from lattice.contracts.messages import LogBlock
+from lattice.contracts.messages import AGENT_LOG, PLATFORM, PLATFORM_NODE, LogBlock
 from lattice.errors import Invalid
 from lattice.messaging import Received
 from services.logs import metrics
 from services.logs.confirming import Confirming
-from services.logs.owners import Owner, Owners, is_own_log
+from services.logs.owners import Owner, Owners
 from services.logs.store import Incoming
 from services.logs.writer import Writer
 
@@ -34,7 +34,19 @@ class Handlers:
             if block.node_id == received.tokens["node_id"]:
                 self._confirming.refused(block)
             return
-        incoming = Incoming(_owned(block, owner), owner.workload_name, received.body, owner.node_name)
+        await self._store(block, owner, received.body)
+
+    async def take_own_block(self, received: Received[LogBlock]) -> None:
+        """The same of a service of the platform, for which its subject vouches."""
+        block, service = received.message, received.tokens["service"]
+        if (block.node_id, block.workload_id) != (PLATFORM_NODE, service):
+            metrics.BLOCKS.labels("refused").inc()
+            logger.warning("the service {} sent lines of {}", service, block.workload_id)
+            return
+        await self._store(block, Owner(PLATFORM, service, service, PLATFORM_NODE), received.body)
+
+    async def _store(self, block: LogBlock, owner: Owner, body: bytes) -> None:
+        incoming = Incoming(_owned(block, owner), owner.workload_name, body, owner.node_name)
         try:
             outcome = await self._writer.store(incoming)
         except Invalid:
@@ -51,8 +63,8 @@ class Handlers:
         """The bus vouches for the subject, which carries the node; what the block says besides is checked against the registry."""
         if (block.node_id, block.workload_id) != (tokens["node_id"], tokens["workload_id"]):
             return None
-        if is_own_log(block):
-            return await self._owners.of_own_log(block)
+        if block.workload_id == AGENT_LOG:
+            return await self._owners.of_agent(block.node_id)
         owner = await self._owners.owner(block.node_id, block.instance_id)
         return owner if owner is not None and owner.workload_id == block.workload_id else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lattice.clock import Clock
 from lattice.contracts.catalogue import KNOWN_INSTANCES
-from lattice.contracts.messages import AGENT_LOG, PLATFORM, PLATFORM_NODE, KnownInstances, LogBlock
+from lattice.contracts.messages import AGENT_LOG, PLATFORM, KnownInstances
 from lattice.messaging import Bus
 
 # A node that sends lines of an instance it never had makes us ask no more often than this.
@@ -21,11 +21,6 @@ class Owner:
     workload_id: str
     workload_name: str
     node_name: str = ""
-
-
-def is_own_log(block: LogBlock) -> bool:
-    """Whether a service of the platform, or an agent, speaks of itself; the subject vouches for it, since no id looks like that."""
-    return block.node_id == PLATFORM_NODE or block.workload_id == AGENT_LOG
 
 
 class Owners:
@@ -53,16 +48,12 @@ class Owners:
                 self._asked_s[key] = self._clock.monotonic_s()
         return self._known.get(key)
 
-    async def of_own_log(self, block: LogBlock) -> Owner:
-        """The owner of what the platform says of itself: the part, with its node's name where it is an agent."""
-        if block.node_id == PLATFORM_NODE:
-            return Owner(PLATFORM, block.workload_id, block.workload_id, PLATFORM_NODE)
-        if block.node_id not in self._node_names:
-            answer = await self._bus.ask(
-                KNOWN_INSTANCES, KnownInstances(node_id=block.node_id, instance_id=block.instance_id)
-            )
-            self._node_names[block.node_id] = answer.node_name
-        return Owner(PLATFORM, block.workload_id, block.workload_id, self._node_names[block.node_id])
+    async def of_agent(self, node_id: str) -> Owner:
+        """The owner of what an agent says of itself: the platform; its subject vouches for it, since no workload's id looks like that."""
+        if node_id not in self._node_names:
+            wanted = KnownInstances(node_id=node_id, instance_id=node_id)
+            self._node_names[node_id] = (await self._bus.ask(KNOWN_INSTANCES, wanted)).node_name
+        return Owner(PLATFORM, AGENT_LOG, AGENT_LOG, self._node_names[node_id])
 
     def _may_ask(self, key: tuple[str, str]) -> bool:
         asked_s = self._asked_s.get(key)

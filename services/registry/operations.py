@@ -17,6 +17,8 @@ from lattice.contracts.views import OperationView
 from lattice.storage import In
 from services.registry.change import Change
 from services.registry.last_exits import last_words
+from services.registry.operation_log import last_words as last_words_of
+from services.registry.operation_log import with_line
 from services.registry.tables import InstanceRow, NodeRow, OperationRow, WorkloadRow
 
 # A container that ended this often by itself will not become ready by being started again.
@@ -285,8 +287,12 @@ def apply_step(change: Change, row: OperationRow, step: Step) -> None:
     if (row.state, row.progress, row.percent) == (step.state, step.progress, step.percent):
         return
     ended = change.now if step.state.ended else None
+    log = with_line(row.log, change.now, step.progress)
+    if ended is not None:
+        log = with_line(log, change.now, last_words_of(step.state, step.problem))
     change.tx.update(
         row,
+        log=log,
         state=step.state,
         progress=step.progress,
         percent=step.percent,

@@ -157,11 +157,12 @@ async def get_operation(deps: Deps, request: GetByName) -> OperationView:
 
 
 async def list_operations(deps: Deps, request: ListInProject) -> Listing[OperationView]:
-    """Operations, newest first."""
+    """Operations, newest first, without their logs."""
     async with deps.store.transaction() as tx:
         where = await in_project(tx, request.project)
         rows, token = await page_of(tx, OperationRow, request, **where)
-    return Listing(items=tuple(operation_view(row) for row in rows), next_page_token=token)
+    shown = (operation_view(row).model_copy(update={"log": ()}) for row in rows)
+    return Listing(items=tuple(shown), next_page_token=token)
 
 
 async def list_volumes(deps: Deps, request: ListInProject) -> Listing[VolumeView]:

@@ -429,6 +429,7 @@ class OperationRow(Row, table=True):
     progress: str = ""
     percent: int | None = None
     instance_ids: list[str] = _json_with(list)
+    log: list[dict[str, Any]] = _json_with(list)
     created_at: datetime = _at()
     created_by: str
     deadline: datetime = _at()

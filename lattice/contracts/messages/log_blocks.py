@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 
 from lattice.contracts.nouns import Id, Name, NodeId, Noun
 
-# What the platform's own services write goes by this in place of a node, and what an agent writes by this in place of a workload: ids of neither
-# look like that.
+# In place of a node, for what the platform's own services write; in place of a workload, for what an agent writes.  Ids of neither look like that.
 PLATFORM_NODE, AGENT_LOG = "platform", "agent"
 # Well below the server's 1 MiB per message.
 MOST_RANGES = 2_000
