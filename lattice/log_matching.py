@@ -5,6 +5,7 @@ Regular expressions are RE2's, whose time grows with the text and never with the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,19 +23,29 @@ class LineMatcher:
     """Made once for a query.  Raises Invalid for an expression that is none."""
 
     def __init__(self, query: QueryLogs) -> None:
-        self._wanted = query
+        self.query = query
+        self._word = _word_pattern(query.word) if query.word is not None else None
         self._expression = _compiled(query.regex) if query.regex is not None else None
-        restrictions = (query.since_ns, query.until_ns, query.stream, query.grep, query.regex, query.level)
+        restrictions = (
+            query.since_ns,
+            query.until_ns,
+            query.stream,
+            query.grep,
+            query.word,
+            query.regex,
+            query.level,
+        )
         self.wants_all = not query.fields and all(each is None for each in restrictions)
         """Whether no line needs to be looked at."""
 
     def matches(self, line: Line) -> bool:
         """Whether a line is wanted; what is cheap to know is asked first."""
-        wanted = self._wanted
+        wanted = self.query
         return (
             _is_in_time(line.time_ns, wanted)
             and wanted.stream in (None, line.stream)
             and (wanted.grep is None or wanted.grep in line.text)
+            and (self._word is None or self._word.search(line.text) is not None)
             and (self._expression is None or self._expression.search(line.text) is not None)
             and (wanted.level is None or at_least(level_of(line.text), wanted.level))
             and (not wanted.fields or _has_fields(line.text, wanted.fields))
@@ -42,7 +53,7 @@ class LineMatcher:
 
     def may_match_between(self, first_ns: int, last_ns: int) -> bool:
         """Whether a block whose lines are of this time can have a wanted one."""
-        since_ns, until_ns = self._wanted.since_ns, self._wanted.until_ns
+        since_ns, until_ns = self.query.since_ns, self.query.until_ns
         return (since_ns is None or last_ns >= since_ns) and (until_ns is None or first_ns <= until_ns)
 
 
@@ -55,6 +66,11 @@ def _is_in_time(time_ns: int, wanted: QueryLogs) -> bool:
 def _has_fields(text: str, wanted: Mapping[str, str]) -> bool:
     fields = fields_of(text)
     return fields is not None and all(field_text(fields, path) == value for path, value in wanted.items())
+
+
+def _word_pattern(text: str) -> re.Pattern[str]:
+    """The text where it is not a part of longer words."""
+    return re.compile(rf"(?<![A-Za-z0-9_]){re.escape(text)}(?![A-Za-z0-9_])")
 
 
 def _compiled(expression: str) -> Any:

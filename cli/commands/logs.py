@@ -42,6 +42,10 @@ def logs(
     grep: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only lines that contain this text.")
     ] = None,
+    word: Annotated[
+        str | None,
+        typer.Option("--word", "-w", metavar="TEXT", help="The same, not as a part of longer words."),
+    ] = None,
     regex: Annotated[
         str | None, typer.Option(metavar="RE2", help="Only lines in which this expression is found.")
     ] = None,
@@ -80,6 +84,7 @@ def logs(
         "since": moment(since, now=now) if since else None,
         "until": moment(until, now=now) if until else None,
         "grep": grep or None,
+        "word": word or None,
         "regex": regex or None,
         "level": level,
         "field": field,

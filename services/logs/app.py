@@ -20,6 +20,7 @@ from lattice.messaging import Bus, Subscription
 from lattice.own_logs import OwnLogs
 from lattice.process import Checks
 from services.logs import metrics
+from services.logs.compacting import Closed, Compacting
 from services.logs.confirming import Confirming
 from services.logs.handlers import Handlers
 from services.logs.owners import Owners
@@ -43,6 +44,10 @@ class Logs:
         self._policy = Policy(settings.max_age_s, settings.max_bytes_per_project)
         self.store = LogStore(settings.data_dir, Limits(settings.segment_bytes, settings.segment_age_s))
         self._writer = Writer(self.store, self._clock)
+        closed = Closed(settings.segment_age_s)
+        self._compacting = Compacting(
+            self.store.index, self._writer, self._clock, closed, pause_s=settings.rewrite_every_s
+        )
         self._querying = Querying(self.store.index, self._clock)
         self._subscriptions: list[Subscription] = []
         for found in self.store.damage:
@@ -59,6 +64,7 @@ class Logs:
         background.start("log-writer", self._writer.run)
         background.start("log-confirming", confirming.run)
         background.start("log-retention", self._retain)
+        background.start("log-compacting", self._compacting.run)
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, self._querying.query))
         self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, confirming.held))
         taking = await self._bus.consume(

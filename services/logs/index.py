@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import Field
 
 from lattice.contracts.messages import LogBlock
 from lattice.contracts.nouns import Noun
@@ -20,11 +22,12 @@ class FrameHeader(Noun):
     workload_name: str
     node_name: str = ""
     stored_at_ns: int
+    filter_bytes: int = Field(0, description="so many bytes at the end of the body are a word filter")
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file of a workload; `newest_ns` is when its last block was stored."""
+    """One file of a workload; `newest_ns` is when its last block was stored.  One that is `packed` was rewritten, and grows no more."""
 
     path: Path
     project: str
@@ -32,6 +35,7 @@ class Segment:
     began_ns: int
     newest_ns: int
     size_bytes: int = 0
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Index:
     def growing(self, project: str, workload_id: str) -> Segment | None:
         """The segment to which the next block of a workload belongs, if there is one."""
         log = self.logs.get((project, workload_id))
-        return log.segments[-1] if log and log.segments else None
+        return log.segments[-1] if log and log.segments and not log.segments[-1].packed else None
 
     def segments(self) -> Iterator[tuple[Segment, bool]]:
         """Every segment, and whether it is its workload's newest."""
@@ -116,6 +120,16 @@ class Index:
         """What a workload is, or was, called."""
         log = self.logs.get((project, workload_id))
         return log.blocks[-1].header.workload_name if log and log.blocks else ""
+
+    def replace(self, old: Segment, new: Segment, blocks: Sequence[StoredBlock]) -> bool:
+        """Have a rewritten segment in place of the one whose lines it has; False if that one was let go meanwhile."""
+        log = self.logs.get((old.project, old.workload_id))
+        if log is None or old not in log.segments:
+            return False
+        log.segments[log.segments.index(old)] = new
+        kept = [block for block in log.blocks if block.segment is not old]
+        log.blocks = sorted([*kept, *blocks], key=_last_at)
+        return True
 
     def remove(self, segment: Segment) -> None:
         """Forget a segment.  Lines of a container that is still known stay covered: an old message cannot bring them back."""

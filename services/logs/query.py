@@ -14,9 +14,9 @@ from lattice.errors import Invalid
 from lattice.log_matching import LineMatcher
 from lattice.log_records import Line
 from lattice.log_shown import LineWriter, gap_line
-from services.logs import metrics
+from services.logs import metrics, word_filter
 from services.logs.index import StoredBlock
-from services.logs.segments import Damaged
+from services.logs.segments import Damaged, read_filter
 
 # An answer is one message of at most 1 MiB; beyond this the oldest lines are left for the next page.
 MOST_TEXT = 700_000
@@ -63,6 +63,7 @@ def may_have(block: StoredBlock, query: QueryLogs, matcher: LineMatcher) -> bool
         and (not query.node_ids or _is_of(block, query.node_ids))
         and matcher.may_match_between(about.first_at_ns, about.last_at_ns)
         and (query.before is None or about.first_at_ns <= query.before.time_ns)
+        and _may_have_words(block, matcher)
     )
 
 
@@ -86,6 +87,22 @@ def search(
             newest.add(line, block)
         has_looked = True
     return _answer(sorted(newest.heap), query, more=len(newest.heap) == query.limit)
+
+
+def _may_have_words(block: StoredBlock, matcher: LineMatcher) -> bool:
+    """As far as the block's filter says; where there is none, or no whole word to look for, it may."""
+    if not block.header.filter_bytes or not (words := _words(matcher)):
+        return True
+    try:
+        return word_filter.may_have(read_filter(block), words)
+    except OSError:
+        return True  # rewritten or let go meanwhile: whoever reads it finds out
+
+
+def _words(matcher: LineMatcher) -> tuple[bytes, ...]:
+    query = matcher.query
+    inside = word_filter.words_of(query.grep, whole=False) if query.grep else ()
+    return inside + (word_filter.words_of(query.word, whole=True) if query.word else ())
 
 
 def _is_of(block: StoredBlock, nodes: tuple[str, ...]) -> bool:

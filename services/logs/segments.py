@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from zlib import crc32
 
 from lattice.errors import LatticeError
@@ -14,7 +15,7 @@ from services.logs import frames
 from services.logs.frames import Damage, Frame
 from services.logs.index import StoredBlock
 
-SUFFIX = ".seg"
+SUFFIX, PACKED_SUFFIX, UNFINISHED_SUFFIX = ".seg", ".packed.seg", ".unfinished"
 
 
 class Damaged(LatticeError):
@@ -24,12 +25,55 @@ class Damaged(LatticeError):
 def list_workloads(root: Path) -> Iterator[tuple[str, str, list[Path]]]:
     """(project, workload id, its segments in the order of their making)."""
     for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
+        _tidy(folder)
         yield folder.parent.name, folder.name, sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def new_path(root: Path, project: str, workload_id: str, now_ns: int) -> Path:
     """The file of a new segment; names sort by time."""
     return root / project / workload_id / f"{now_ns:020}{SUFFIX}"
+
+
+def packed_path(path: Path) -> Path:
+    """The file of a segment that was rewritten."""
+    return path.with_name(path.name.removesuffix(SUFFIX) + PACKED_SUFFIX)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is that of a rewritten segment."""
+    return path.name.endswith(PACKED_SUFFIX)
+
+
+def began_ns(path: Path) -> int:
+    """When a segment began, as its name says."""
+    return int(path.name.partition(".")[0])
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that has its name only once everything of it is on disk."""
+    unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
+    with unfinished.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+    _sync_folder(path.parent)
+
+
+def read_filter(block: StoredBlock) -> bytes:
+    """The word filter of a block that has one; FileNotFoundError if its segment was let go meanwhile."""
+    size = block.header.filter_bytes
+    with block.segment.path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, block.body_offset + block.body_size - size)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a rewriting that was cut off left: half of the new file, or the old one beside the whole new one."""
+    for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
+        unfinished.unlink()
+    for packed in folder.glob(f"*{PACKED_SUFFIX}"):
+        packed.with_name(packed.name.removesuffix(PACKED_SUFFIX) + SUFFIX).unlink(missing_ok=True)
 
 
 def read_frames(path: Path, *, newest: bool) -> list[Frame | Damage]:

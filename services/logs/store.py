@@ -130,8 +130,10 @@ class LogStore:
         if torn is not None:
             self.damage.append(Found(path, torn, cut=True))
         self.damage.extend(Found(path, one, cut=False) for one in found if isinstance(one, Damage))
-        began_ns = int(path.stem)
-        segment = Segment(path, project, workload_id, began_ns, began_ns, path.stat().st_size)
+        began_ns, size_bytes = segments.began_ns(path), path.stat().st_size
+        segment = Segment(
+            path, project, workload_id, began_ns, began_ns, size_bytes, packed=segments.is_packed(path)
+        )
         self.index.add_segment(segment)
         for frame in found:
             if isinstance(frame, Frame):

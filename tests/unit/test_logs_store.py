@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lattice import log_records
-from lattice.contracts.messages import LogLine, LogLines, QueryLogs
+from lattice.contracts.messages import LogLine
 from lattice.errors import Invalid, LatticeError, Temporary
-from lattice.log_matching import LineMatcher
-from services.logs.candidates import blocks_of, newest_first
 from services.logs.index import StoredBlock
-from services.logs.query import may_have, search
 from services.logs.retention import Policy, removals
 from services.logs.segments import read_body
-from services.logs.store import Incoming, Limits, LogStore, Outcome
+from services.logs.store import Incoming, Limits, LogStore
 from tests.fixtures.log_blocks import SECOND_NS, START_NS, a_block, incoming, packed, read_lines, text_of
+from tests.fixtures.log_store import NOW_NS, ask, put
 
 ROOMY = Limits(segment_bytes=2**30, segment_age_s=10**9)
-NOW_NS = START_NS + 10**6 * SECOND_NS
 
 Open = Callable[..., LogStore]
 
@@ -45,29 +40,8 @@ def open_store(tmp_path: Path) -> Iterator[Open]:
         store.close()
 
 
-def put(store: LogStore, *batch: Incoming, now_ns: int = NOW_NS) -> list[Outcome]:
-    outcomes = store.write(batch, now_ns)
-    store.learn(outcomes)
-    return outcomes
-
-
 def lines(store: LogStore, workload_id: str = "wl-1", limit: int = 10_000) -> tuple[LogLine, ...]:
     return tuple(read_lines(ask(store, workload_ids=(workload_id,), limit=limit)))
-
-
-def ask(store: LogStore, read: Callable[[StoredBlock], bytes] = read_body, **asked: Any) -> LogLines:
-    """As the service asks, but in this thread."""
-    query = QueryLogs(**{"project": "default", "workload_ids": ("wl-1",), **asked})
-    matcher = LineMatcher(query)
-    wanted = (
-        block for block in newest_first(blocks_of(store.index, query)) if may_have(block, query, matcher)
-    )
-    found = ((block, partial(_records, block, read)) for block in wanted)
-    return search(found, query, matcher, lambda: False)
-
-
-def _records(block: StoredBlock, read: Callable[[StoredBlock], bytes]) -> bytes:
-    return log_records.unpack(read(block))
 
 
 def numbers(store: LogStore) -> list[int]:

@@ -54,6 +54,9 @@ class QueryLogs(Noun):
     since_ns: int | None = None
     until_ns: int | None = None
     grep: SearchText | None = Field(None, description="lines that contain this text")
+    word: SearchText | None = Field(
+        None, description="lines that contain this text, but not as a part of longer words"
+    )
     regex: SearchText | None = Field(None, description="lines in which this RE2 expression is found")
     level: LogLevel | None = Field(None, description="lines that are at least so grave")
     fields: dict[str, str] = Field(

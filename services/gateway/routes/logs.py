@@ -58,6 +58,14 @@ def log_query(
     grep: Annotated[
         str | None, Query(min_length=1, max_length=1024, description="lines that contain this text")
     ] = None,
+    word: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=1024,
+            description="the same, but not as a part of longer words: quick also where it is rare",
+        ),
+    ] = None,
     regex: Annotated[
         str | None,
         Query(min_length=1, max_length=1024, description="lines in which this RE2 expression is found"),
@@ -88,6 +96,7 @@ def log_query(
         since_ns=moment_ns(since, now, "since"),
         until_ns=moment_ns(until, now, "until"),
         grep=grep,
+        word=word,
         regex=regex,
         level=level,
         stream=stream,
