@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 ASK_AGAIN_S = 0.5
 
@@ -24,6 +27,20 @@ async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]]) -> None:
         for task in ended:
             if not task.cancelled():
                 task.exception()  # looked at, so that nobody is told of an error that nobody waits for
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do something that must not stay half done: whoever is cancelled meanwhile ends after it, and not before."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 async def first_of(*work: Coroutine[Any, Any, None]) -> None:
