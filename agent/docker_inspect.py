@@ -34,6 +34,7 @@ def container_of(inspected: Json) -> Container:
         ip=next(iter(_addresses(inspected["NetworkSettings"].get("Networks") or {}).values()), ""),
         networks=tuple(sorted(inspected["NetworkSettings"].get("Networks") or {})),
         addresses=_addresses(inspected["NetworkSettings"].get("Networks") or {}),
+        log_path=inspected.get("LogPath") or "",
     )
 
 

@@ -114,6 +114,9 @@ class Container:
     networks: tuple[str, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)  # by network, while it runs
     stop_timeout_s: int = 10
+    log_path: str = (
+        ""  # the file that the Engine writes its log into, on the node; it may not be ours to read
+    )
 
     @property
     def is_up(self) -> bool:

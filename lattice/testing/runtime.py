@@ -32,6 +32,7 @@ from lattice.runtime import (
     RunState,
 )
 from lattice.testing.runtime_exec import ExecReply, FakeExec, echo
+from lattice.testing.runtime_logs import FakeLogFiles
 
 CLUSTER = "lattice.cluster"
 
@@ -46,10 +47,13 @@ class _Kept:
 
 
 class FakeRuntime:
-    """A `Runtime` without an Engine."""
+    """A `Runtime` without an Engine.  With `logs_root` it writes log files as the Engine does; without, its logs can only be streamed."""
 
-    def __init__(self, *, clock: Clock | None = None, images: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, clock: Clock | None = None, images: tuple[str, ...] = (), logs_root: Path | None = None
+    ) -> None:
         self._clock = clock or SystemClock()
+        self._log_files = FakeLogFiles(logs_root) if logs_root is not None else None
         self._images = {name: f"sha256:{index:064x}" for index, name in enumerate(images, start=1)}
         self._containers: dict[str, _Kept] = {}
         self._networks: dict[str, dict[str, str]] = {}
@@ -99,13 +103,23 @@ class FakeRuntime:
     def vanish(self, name: str) -> None:
         """Let a container be removed by somebody else."""
         kept = self._containers.pop(self._kept(name).shown.name)
+        if self._log_files is not None:
+            self._log_files.remove(kept.shown.id)
         self._tell("destroy", kept.shown)
 
     def write(self, name: str, text: str, *, stream: str = "stdout", time_ns: int | None = None) -> None:
         """Let a container print a line."""
         at_ns = time_ns if time_ns is not None else int(self._clock.now().timestamp() * 1e9)
-        self._kept(name).pieces.append(LogPiece(stream, at_ns, text.encode() + b"\n"))
+        kept, piece = self._kept(name), LogPiece(stream, at_ns, text.encode() + b"\n")
+        kept.pieces.append(piece)
+        if self._log_files is not None:
+            self._log_files.write(kept.shown.id, piece)
         self._wake()
+
+    def rotate_log(self, name: str) -> None:
+        """Let the Engine begin a new log file for a container; of the older ones two are kept."""
+        assert self._log_files is not None, "this engine has no `logs_root`"
+        self._log_files.rotate(self._kept(name).shown.id)
 
     def restart_engine(self) -> None:
         """Do what a restart of the Engine does without live restore: event streams break, containers are ended."""
@@ -235,8 +249,9 @@ class FakeRuntime:
         image_id = await self.image_id(options.image)
         if image_id is None:
             raise ImageNotFound(f"image {options.image} is not on this node")
+        container_id = f"{next(self._numbers):064x}"
         container = Container(
-            id=f"{next(self._numbers):064x}",
+            id=container_id,
             name=options.name,
             image_id=image_id,
             labels=dict(options.labels),
@@ -244,6 +259,7 @@ class FakeRuntime:
             ports=options.ports,
             networks=tuple(sorted({options.network, *options.joins})),
             stop_timeout_s=options.stop_timeout_s,
+            log_path=str(self._log_files.path(container_id)) if self._log_files is not None else "",
         )
         self._containers[options.name] = _Kept(container, options)
         self._tell("create", container)
@@ -255,6 +271,8 @@ class FakeRuntime:
         if kept.shown.is_up:
             return kept.shown
         self._check_ports(kept)
+        if self._log_files is not None:
+            self._log_files.make(kept.shown.id)
         kept.shown = replace(
             kept.shown,
             state=RunState.RUNNING,
