@@ -89,4 +89,5 @@ def _config(settings: AgentSettings, who: NodeSelf, files: BusSettings) -> Agent
             min_age=timedelta(seconds=settings.image_min_age_s),
         ),
         collect_every_s=settings.image_look_s,
+        log_spool_bytes=settings.log_spool_bytes,
     )

@@ -327,7 +327,7 @@ class Executor:
             if each.is_up and each.name in wanted
         }
         self._health.watch(running)
-        self._logs.watch(self._world.containers)
+        self._logs.watch(self._world.containers, is_complete=self._world.complete)
 
     def _wanted(self) -> Mapping[str, DesiredInstance]:
         document = self._journal.document

@@ -1,4 +1,4 @@
-"""What survives a kill at any point: the newest desired document, the agent's facts, the session counter, how far logs were shipped,
+"""What survives a kill at any point: the newest desired document, the agent's facts, the session counter, how far logs were read,
 which images were pulled.
 
 Each file is replaced in one durable step, and written before anything is done that it must explain.  The agent starts from here after a reboot
@@ -18,7 +18,7 @@ from loguru import logger
 from pydantic import ValidationError
 
 from agent.facts import Facts, PulledImage, accepts, learn
-from agent.log_lines import LogPosition
+from agent.log_place import LogPosition
 from lattice.contracts.messages import DesiredDocument
 from lattice.contracts.nouns import Noun
 from lattice.files import flush_folder, write_durably
@@ -91,7 +91,7 @@ class Journal:
             await asyncio.to_thread(_write, self._folder / FACTS, self.facts)
 
     async def keep_positions(self, positions: dict[str, LogPosition]) -> None:
-        """Keep how far logs are shipped."""
+        """Keep how far logs were read."""
         self.positions = positions
         await asyncio.to_thread(_write, self._folder / POSITIONS, LogPositions(containers=positions))
 

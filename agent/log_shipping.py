@@ -1,21 +1,24 @@
-"""A follower per container, and how far each is, kept in the journal.
+"""The logs of one node's containers: collected into the spool, sent from there, and how far each was read kept in the journal.
 
-At least once: after a crash a few blocks are sent again with the same numbers, and the store tells them by those.
+The journal never runs ahead of what the spool has on disk, and no file of the spool goes before the positions in it are in the journal: so after
+a kill at any point each record has the same number again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from agent.journal import Journal
-from agent.log_follower import LogFollower, LogSource
-from agent.log_lines import LogPosition
+from agent.log_chunks import LogSource
+from agent.log_collecting import LogCollecting
+from agent.log_place import LogPosition
+from agent.log_sending import LogSending
+from agent.log_spool import DEFAULT_BYTES, LogSpool
 from agent.naming import INSTANCE, PROJECT, key_from
 from agent.node_events import NodeEvents
-from lattice.cancelling import cancel_and_wait
-from lattice.messaging import Bus
+from lattice.messaging import Bus, Subscription
 from lattice.runtime import Container, RunState, Runtime
 
 _KEEP_EVERY_S = 1.0
@@ -27,67 +30,77 @@ class LogShipping:
     """Ships the logs of all containers of this cluster."""
 
     def __init__(
-        self, node_id: str, runtime: Runtime, bus: Bus, journal: Journal, events: NodeEvents
+        self,
+        node_id: str,
+        runtime: Runtime,
+        bus: Bus,
+        journal: Journal,
+        events: NodeEvents,
+        *,
+        folder: Path,
+        most_bytes: int = DEFAULT_BYTES,
     ) -> None:
-        self._node_id, self._runtime, self._bus = node_id, runtime, bus
-        self._journal, self._events = journal, events
-        self._followers: dict[str, tuple[LogFollower, asyncio.Task[None]]] = {}
+        self._node_id, self._journal, self._events = node_id, journal, events
+        self.spool = LogSpool(folder, most_bytes=most_bytes)
+        self.sending = LogSending(node_id, bus, self.spool, events)
+        self.collecting = LogCollecting(
+            runtime, self.spool, is_urgent=lambda: bus.connected, lost=self._tell_rotated
+        )
+        self._positions: dict[str, LogPosition] = {}
         self._gone: dict[str, tuple[str, ...]] = {}
 
-    def watch(self, containers: Iterable[Container]) -> None:
-        """Follow exactly these, as far as they ever ran."""
+    async def start(self) -> Subscription:
+        """Find out how far each log was read, and hear what is stored."""
+        self._positions = await self.spool.open(self._journal.positions)
+        return await self.sending.start()
+
+    def watch(self, containers: Iterable[Container], *, is_complete: bool = True) -> None:
+        """Follow these, as far as they ever ran; where they are all that there are, the others are gone."""
         there = {each.id: each for each in containers if each.state is not RunState.CREATED}
-        for container_id in self._followers.keys() - there.keys():
-            follower, task = self._followers.pop(container_id)
-            task.cancel()
-            self._gone[container_id] = tuple(follower.tail)
-        for container_id in list(self._gone)[:-_GONE_REMEMBERED]:
-            del self._gone[container_id]
+        if is_complete:
+            self._forget_gone(there.keys())
         for container in there.values():
-            if container.id not in self._followers:
+            if container.id not in self.collecting.followed:
                 self._follow(container)
-            if container.id in self._followers:
-                self._followers[container.id][0].poke(container.started_at)
+            self.collecting.poke(container.id, container.started_at)
 
     def tails(self, container_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """The last lines of these containers, also of those that are gone since a short while."""
-        known = self._gone | {each: tuple(follower.tail) for each, (follower, _) in self._followers.items()}
-        return {each: known[each] for each in container_ids if each in known}
+        followed = self.collecting.followed
+        found = {
+            each: self.collecting.tail(each) if each in followed else self._gone.get(each)
+            for each in container_ids
+        }
+        return {each: lines for each, lines in found.items() if lines is not None}
 
     async def read_out(self, container_id: str, *, timeout_s: float) -> None:
         """Wait until everything that an ended container wrote was read, but not longer than `timeout_s`."""
-        found = self._followers.get(container_id)
-        if found is not None and not found[1].done():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await found[0].read_out.wait()
+        await self.collecting.read_to_end(container_id, timeout_s=timeout_s)
 
     async def drain(self, container: Container, *, timeout_s: float) -> None:
-        """Wait until everything that an ended container wrote is shipped, but not longer than `timeout_s`."""
-        found = self._followers.get(container.id)
-        if found is None or found[1].done():
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await found[0].drained.wait()
+        """Have everything that an ended container wrote in the spool and on disk, unless that takes longer than `timeout_s`."""
+        if await self.collecting.read_to_end(container.id, timeout_s=timeout_s):
+            await self.spool.flush()
             return
         self._events.tell(
             "logs_lost",
-            f"the container was removed before the last lines of its log could be stored within {timeout_s:g} s",
+            f"the container was removed before the last lines of its log could be read within {timeout_s:g} s",
             key=key_from(container.labels),
         )
 
-    async def run(self) -> None:
-        """Keep how far each log is shipped, for ever."""
+    async def keep(self) -> None:
+        """Keep how far each log was read, for ever."""
         while True:
-            await asyncio.sleep(_KEEP_EVERY_S)
+            await self.spool.changed.wait()
+            self.spool.changed.clear()
             await self._keep()
+            await asyncio.sleep(_KEEP_EVERY_S)
 
     async def close(self) -> None:
-        """Stop following, and keep how far it came."""
-        tasks = [task for _, task in self._followers.values()]
-        await cancel_and_wait(tasks)
+        """Stop reading, and keep how far it came."""
+        await self.collecting.close()
         await self._keep()
+        self.spool.close()
 
     def _follow(self, container: Container) -> None:
         key = key_from(container.labels)
@@ -100,16 +113,25 @@ class LogShipping:
             instance_id=container.labels.get(INSTANCE, ""),
             project=container.labels.get(PROJECT, ""),
         )
+        position = self._positions.get(container.id, LogPosition())
+        self.collecting.follow(source, container, position)
 
-        def lost() -> None:
-            self._events.tell("logs_lost", "the node's log files were rotated before they were read", key=key)
+    def _forget_gone(self, there: Collection[str]) -> None:
+        for container_id in self.collecting.followed.difference(there):
+            self._gone[container_id] = self.collecting.unfollow(container_id)
+        for container_id in list(self._gone)[:-_GONE_REMEMBERED]:
+            del self._gone[container_id]
+        self._positions = {each: self._positions[each] for each in self._positions if each in there}
 
-        position = self._journal.positions.get(container.id, LogPosition())
-        follower = LogFollower(source, self._runtime, self._bus, position, lost=lost)
-        self._followers[container.id] = (follower, asyncio.create_task(follower.run()))
+    def _tell_rotated(self, source: LogSource) -> None:
+        self._events.tell(
+            "logs_lost", "the node's log files were rotated before they were read", key=source.key
+        )
 
     async def _keep(self) -> None:
-        """Positions of containers that are gone are forgotten, once containers are known at all."""
-        positions = {each: follower.position for each, (follower, _) in self._followers.items()}
-        if self._followers and positions != self._journal.positions:
+        self._positions |= self.collecting.positions()
+        positions = dict(self._positions)
+        await self.spool.flush()
+        if positions != self._journal.positions:
             await self._journal.keep_positions(positions)
+        await self.spool.tidy()

@@ -29,6 +29,7 @@ from agent.journal import Journal
 from agent.launch import Launcher
 from agent.links import Links
 from agent.log_shipping import LogShipping
+from agent.log_spool import DEFAULT_BYTES
 from agent.naming import INSTANCE
 from agent.node_events import NodeEvents
 from agent.policy import limited, refusals
@@ -53,6 +54,7 @@ from lattice.runtime import Runtime
 from lattice.sealing import SealingKey
 
 POLICY_FILE = "policy.yaml"
+LOG_SPOOL = "log-spool"
 _UNKNOWN = (Health.UNKNOWN, "")
 
 
@@ -88,6 +90,7 @@ class AgentConfig:
     policy_every_s: float = POLICY_EVERY_S
     image_size: SizeOf = registry_size
     tunnel_tls: Callable[[], ssl.SSLContext] | None = None
+    log_spool_bytes: int = DEFAULT_BYTES
 
 
 class NodeAgent:
@@ -107,7 +110,15 @@ class NodeAgent:
             required=config.policy_required,
             every_s=config.policy_every_s,
         )
-        self.logs = LogShipping(who.node_id, runtime, bus, self.journal, self.events)
+        self.logs = LogShipping(
+            who.node_id,
+            runtime,
+            bus,
+            self.journal,
+            self.events,
+            folder=config.data_dir / LOG_SPOOL,
+            most_bytes=config.log_spool_bytes,
+        )
         self.inventory = InventoryKeeper(runtime)
         self.images = PulledImages(
             runtime,
@@ -200,7 +211,9 @@ class NodeAgent:
         self.journal.begin_session(self._config.clock.now())
         self.policy.read_first()
         self.files.prepare()
+        stored = await self.logs.start()
         stack.push_async_callback(self.logs.close)
+        stack.push_async_callback(stored.stop)
         stack.push_async_callback(self.health.close)
         stack.push_async_callback(self.exec_sessions.close)
         background = await stack.enter_async_context(Background(clock=self._config.clock))
@@ -210,7 +223,10 @@ class NodeAgent:
         background.start("node events", self.events.run)
         background.start("image collection", self.images.run)
         background.start("owner's policy", self.policy.run)
-        background.start("log positions", self.logs.run)
+        background.start("log collection", self.logs.collecting.run)
+        background.start("log positions", self.logs.keep)
+        background.start("log sending", self.logs.sending.run)
+        background.start("log questions", self.logs.sending.look)
         background.start("reports", self.reporter.run)
         background.start("heartbeats", self._beat)
         background.start("document fetch", self.documents.run)

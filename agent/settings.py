@@ -39,6 +39,11 @@ class AgentSettings(ProcessSettings):
     image_low_percent: float = Field(80.0, ge=0, le=100, description="until the disk is less full than this")
     image_min_age_s: float = Field(120.0, ge=0, description="how long an image must have been unused")
     image_look_s: float = Field(300.0, gt=0, description="how often the agent looks whether images may go")
+    log_spool_bytes: int = Field(
+        512 * 2**20,
+        ge=16 * 2**20,
+        description="how much of the disk logs may take that the platform has not stored yet; beyond it the oldest go, and gaps are told",
+    )
     docker_timeout_s: float = Field(
         10.0, gt=0, description="how long the Engine may take to answer a question"
     )

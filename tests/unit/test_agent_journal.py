@@ -10,7 +10,7 @@ import pytest
 
 from agent.facts import InstanceRecord
 from agent.journal import DOCUMENT, FACTS, POSITIONS, SESSION, Journal
-from agent.log_lines import LogPosition
+from agent.log_place import LogPosition
 from lattice.contracts.messages import DesiredDocument
 from tests.fixtures.agent import instance_of, key_of
 
@@ -31,11 +31,11 @@ async def test_what_was_accepted_is_there_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert await journal.accept(document(1))
     await journal.keep(journal.facts.with_record(InstanceRecord(key=key_of(), restarts=3)))
-    await journal.keep_positions({"abc": LogPosition(line=7)})
+    await journal.keep_positions({"abc": LogPosition(number=7)})
     again = Journal(tmp_path)
     assert again.document == document(1)
     assert again.facts == journal.facts and again.facts.record(key_of()).restarts == 3
-    assert again.positions == {"abc": LogPosition(line=7)}
+    assert again.positions == {"abc": LogPosition(number=7)}
 
 
 async def test_only_newer_documents_are_accepted(tmp_path: Path) -> None:
