@@ -14,20 +14,22 @@ from loguru import logger
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import LOG_BLOCK, QUERY_LOGS
+from lattice.contracts.catalogue import LOG_BLOCK, LOGS_HELD, QUERY_LOGS
 from lattice.contracts.streams import LOGS_BY_LOGS
 from lattice.messaging import Bus, Subscription
 from lattice.process import Checks
 from services.logs import metrics
+from services.logs.confirming import Confirmer
 from services.logs.handlers import Handlers
 from services.logs.owners import Owners
-from services.logs.retention import Policy, removals
+from services.logs.packing import Packer
+from services.logs.retention import Limits, Policy, removals
 from services.logs.settings import LogsSettings
-from services.logs.store import Limits, LogStore
+from services.logs.store import LogStore
 from services.logs.writer import Writer
 
-# So many blocks may wait for the disk at once: they share an fsync.
-_BLOCKS_AT_ONCE = 512
+# So many blocks may wait for the disk at once: they share an fsync.  A flood of them, each of 100 KiB or so, is held in memory.
+_BLOCKS_AT_ONCE = 128
 
 
 class Logs:
@@ -39,7 +41,9 @@ class Logs:
         self._clock = clock or SystemClock()
         self._policy = Policy(settings.max_age_s, settings.max_bytes_per_project)
         self.store = LogStore(settings.data_dir, Limits(settings.segment_bytes, settings.segment_age_s))
-        self._writer = Writer(self.store, self._clock)
+        self._confirmer = Confirmer(bus, self.store.index)
+        self._writer = Writer(self.store, self._clock, self._confirmer)
+        self._packer = Packer(self.store, self._clock, self._writer.alone, settings.pack_every_s)
         self._subscriptions: list[Subscription] = []
         for found in self.store.damage:
             metrics.DAMAGED.inc()
@@ -49,11 +53,14 @@ class Logs:
             )
 
     async def start(self, background: Background) -> None:
-        """Take blocks, answer queries."""
-        handlers = Handlers(self.store, self._writer, Owners(self._bus, self._clock))
+        """Take blocks, answer queries and nodes."""
+        owners = Owners(self._bus, self._clock)
+        handlers = Handlers(self.store, self._writer, owners, self._confirmer)
         background.start("log-writer", self._writer.run)
         background.start("log-retention", self._retain)
+        background.start("log-packer", self._packer.run)
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, handlers.query))
+        self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, self._confirmer.answer))
         taking = await self._bus.consume(
             LOGS_BY_LOGS, LOG_BLOCK, handlers.take_block, concurrency=_BLOCKS_AT_ONCE
         )
@@ -63,6 +70,7 @@ class Logs:
         """Take no more, finish what was begun, give the directory back."""
         for subscription in reversed(self._subscriptions):
             await subscription.stop()
+        await self._packer.stop()
         self.store.close()
 
     async def _retain(self) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lattice.contracts.messages import LogBlock
 from lattice.contracts.nouns import Noun
-from services.logs.coverage import Covered, Range, covering, missing
+from services.logs.coverage import Covered, Range, covering, inside, missing
+from services.logs.filters import FilterPlace
+
+# A container of a node.  Numbers of one node's container say nothing of another's: a node speaks for itself alone.
+Container = tuple[str, str]
 
 
 class FrameHeader(Noun):
@@ -23,7 +27,7 @@ class FrameHeader(Noun):
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file of a workload; `newest_ns` is when its last block was stored."""
+    """One file of a workload; `newest_ns` is when its last block was stored.  To one that is closed nothing is added any more."""
 
     path: Path
     project: str
@@ -31,6 +35,7 @@ class Segment:
     began_ns: int
     newest_ns: int
     size_bytes: int = 0
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,26 @@ class StoredBlock:
     body_size: int
     body_check: int
     header: FrameHeader
+    words: FilterPlace | None = None
 
     @property
     def lines(self) -> Range:
         """The numbers of its lines."""
         return (self.header.block.first, self.header.block.last)
+
+    @property
+    def container(self) -> Container:
+        """Whose lines they are."""
+        return container_of(self.header.block)
+
+    def may_contain(self, words: Sequence[str]) -> bool:
+        """Whether all of these words (`words.words_of`) may be in it; True where nobody has looked yet.  Reads a few KiB."""
+        return not words or self.words is None or self.words.may_hold(words)
+
+
+def container_of(block: LogBlock) -> Container:
+    """Whose numbers a block has."""
+    return block.node_id, block.source
 
 
 def _last_at(block: StoredBlock) -> int:
@@ -66,7 +86,7 @@ class Index:
     """All workloads."""
 
     logs: dict[tuple[str, str], WorkloadLog] = field(default_factory=lambda: defaultdict(WorkloadLog))
-    _covered: dict[str, Covered] = field(default_factory=dict)
+    _covered: dict[Container, Covered] = field(default_factory=dict)
 
     def add_segment(self, segment: Segment) -> None:
         """A file that begins, or was found at start."""
@@ -74,13 +94,17 @@ class Index:
 
     def add(self, block: StoredBlock) -> None:
         """A block that is on disk."""
-        segment, source = block.segment, block.header.block.source
+        segment, container = block.segment, block.container
         insort(self.logs[segment.project, segment.workload_id].blocks, block, key=_last_at)
-        self._covered[source] = covering(self._covered.get(source, ()), block.lines)
+        self._covered[container] = covering(self._covered.get(container, ()), block.lines)
 
-    def missing(self, source: str, lines: Range) -> list[Range]:
+    def missing(self, container: Container, lines: Range) -> list[Range]:
         """Which of these lines of a container are not stored yet."""
-        return missing(self._covered.get(source, ()), lines)
+        return missing(self._covered.get(container, ()), lines)
+
+    def stored(self, container: Container, lines: Range) -> list[Range]:
+        """Which of these lines of a container are stored."""
+        return inside(self._covered.get(container, ()), lines)
 
     def growing(self, project: str, workload_id: str) -> Segment | None:
         """The segment to which the next block of a workload belongs, if there is one."""
@@ -98,14 +122,28 @@ class Index:
         log = self.logs.get((project, workload_id))
         return [] if log is None else list(log.blocks)
 
+    def of(self, segment: Segment) -> list[StoredBlock]:
+        """The blocks of a segment."""
+        return [
+            block for block in self.blocks(segment.project, segment.workload_id) if block.segment is segment
+        ]
+
+    def replace(self, old: Segment, new: Segment, blocks: Sequence[StoredBlock]) -> None:
+        """Let queries see what was made of a segment in its place."""
+        log = self.logs[old.project, old.workload_id]
+        log.segments[log.segments.index(old)] = new
+        log.blocks = sorted(
+            [*(block for block in log.blocks if block.segment is not old), *blocks], key=_last_at
+        )
+
     def remove(self, segment: Segment) -> None:
         """Forget a segment.  Lines of a container that is still known stay covered: an old message cannot bring them back."""
         key = (segment.project, segment.workload_id)
         log = self.logs[key]
-        gone = {block.header.block.source for block in log.blocks if block.segment is segment}
+        gone = {block.container for block in log.blocks if block.segment is segment}
         log.segments.remove(segment)
         log.blocks = [block for block in log.blocks if block.segment is not segment]
-        for source in gone - {block.header.block.source for block in log.blocks}:
-            del self._covered[source]
+        for container in gone - {block.container for block in log.blocks}:
+            del self._covered[container]
         if not log.segments:
             del self.logs[key]

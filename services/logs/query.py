@@ -95,6 +95,8 @@ def _lines(
 ) -> Iterator[log_records.Line]:
     try:
         about = block.header.block
+        if about.gap is not None:
+            return
         records = log_records.unpack(read_body(block))
         yield from log_records.newest_lines(
             records, about.first, containing=query.grep, pieces=about.pieces > 0

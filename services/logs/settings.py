@@ -23,4 +23,5 @@ class LogsSettings(ProcessSettings):
     )
     segment_bytes: int = Field(64 * 2**20, gt=0, description="a segment is closed when it is so big")
     segment_age_s: float = Field(6 * 3600, gt=0, description="or so old: what is let go is a whole segment")
+    pack_every_s: float = Field(30.0, gt=0, description="how often to look for closed segments to pack")
     retention_every_s: float = Field(60.0, gt=0, description="how often to look what is to be let go")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,20 @@ import pytest
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import SystemClock
-from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, QUERY_LOGS
-from lattice.contracts.messages import InstanceOwners, KnownInstances, LogLines, QueryLogs
+from lattice.contracts.catalogue import KNOWN_INSTANCES, LOG_BLOCK, LOGS_HELD, LOGS_STORED, QUERY_LOGS
+from lattice.contracts.messages import (
+    InstanceOwners,
+    KnownInstances,
+    LogLines,
+    LogRange,
+    LogsHeld,
+    LogsStored,
+    QueryLogs,
+)
 from lattice.contracts.permissions import service_permissions
 from lattice.contracts.streams import CONSUMERS, STREAMS
 from lattice.errors import Temporary
+from lattice.messaging import Received
 from lattice.metrics import REGISTRY
 from lattice.settings import BusSettings
 from lattice.testing import MemoryBus
@@ -44,9 +54,30 @@ class World:
     owners: dict[str, dict[str, tuple[str, str, str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     registry_away: bool = False
+    told: dict[str, list[LogsStored]] = field(default_factory=lambda: defaultdict(list))
 
     async def serve(self) -> None:
         await self.bus.serve(KNOWN_INSTANCES, self.known)
+        await self.bus.subscribe(LOGS_STORED, self.hear)
+
+    async def hear(self, received: Received[LogsStored]) -> None:
+        self.told[received.tokens["node_id"]].append(received.message)
+
+    def stored(self, node_id: str = "nd-a") -> list[int]:
+        """The numbers that a node was told are stored, each as often as it was."""
+        return _numbers(each for said in self.told[node_id] for each in said.stored)
+
+    def refused(self, node_id: str = "nd-a") -> list[int]:
+        return _numbers(each for said in self.told[node_id] for each in said.refused)
+
+    async def ask(self, first: int, last: int, *, node_id: str = "nd-a") -> LogsStored:
+        """What a node is told when it asks."""
+        self.told.clear()
+        asked = LogsHeld(ranges=(LogRange(source="c0ffee", first=first, last=last),))
+        await self.bus.publish(LOGS_HELD, asked, node_id=node_id)
+        await self.bus.settle()
+        (said,) = self.told[node_id]
+        return said
 
     async def known(self, request: KnownInstances) -> InstanceOwners:
         self.asked.append(request.node_id)
@@ -100,6 +131,10 @@ async def world(tmp_path: Path) -> World:
     world.owners["nd-a"] = {"in-1": ("default", "wl-1", "orders")}
     await world.serve()
     return world
+
+
+def _numbers(ranges: Iterable[LogRange]) -> list[int]:
+    return sorted(number for each in ranges for number in range(each.first, each.last + 1))
 
 
 async def until(what: Callable[[], bool]) -> None:
@@ -182,6 +217,105 @@ async def test_lines_that_are_not_the_nodes_own_are_refused(
         assert counted("refused") == before + 1, why
         assert not list(logs.store.index.segments())
     assert not world.bus.dead_letters
+
+
+async def test_a_node_is_told_what_is_stored_also_of_what_was_there(world: World) -> None:
+    async with world.logs():
+        for first in (0, 10):
+            await world.send(first, first + 9)
+        await world.bus.settle()
+        assert world.stored() == list(range(20))
+        await world.send(0, 9)
+        await world.bus.settle()
+        assert world.stored() == sorted([*range(20), *range(10)])
+    assert world.refused() == []
+    assert list(world.told) == ["nd-a"]
+
+
+async def test_blocks_that_are_stored_together_are_told_together(world: World) -> None:
+    for first in range(0, 400, 10):
+        await world.send(first, first + 9)
+    async with world.logs():
+        await world.bus.settle()
+    assert world.stored() == list(range(400))
+    assert len(world.told["nd-a"]) < 10
+
+
+async def test_a_node_that_asks_is_told_its_own_and_of_nobody_elses(world: World) -> None:
+    async with world.logs():
+        await world.send(10, 19)
+        await world.send(30, 39)
+        await world.bus.settle()
+        said = await world.ask(0, 34)
+        assert _numbers(said.stored) == [*range(10, 20), *range(30, 35)]
+        assert await world.ask(0, 5) == LogsStored(), "nothing of it is stored, and that is an answer"
+        assert await world.ask(0, 34, node_id="nd-b") == LogsStored()
+    async with world.logs():
+        assert _numbers((await world.ask(0, 34)).stored) == [*range(10, 20), *range(30, 35)]
+
+
+async def test_a_node_cannot_take_the_numbers_of_anothers_container(world: World) -> None:
+    world.owners["nd-b"] = {"in-2": ("default", "wl-2", "invoices")}
+    async with world.logs():
+        await world.send(0, 9, node_id="nd-b", subject_node="nd-b", workload_id="wl-2", instance_id="in-2")
+        await world.send(0, 9)
+        await world.bus.settle()
+        assert await world.numbers() == list(range(10))
+        assert world.stored("nd-a") == world.stored("nd-b") == list(range(10))
+
+
+async def test_what_will_never_be_taken_is_said_and_said_again(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9, instance_id="in-9")
+        await world.send(10, 19, body=b"nonsense")
+        await world.bus.settle()
+        assert world.refused() == list(range(20))
+        assert world.stored() == []
+        said = await world.ask(0, 100)
+        assert (_numbers(said.stored), _numbers(said.refused)) == ([], list(range(20)))
+
+
+async def test_only_the_node_that_sent_it_is_told_that_it_is_refused(world: World) -> None:
+    async with world.logs():
+        await world.send(0, 9, node_id="nd-a", subject_node="nd-b")
+        await world.bus.settle()
+    assert world.refused("nd-b") == list(range(10))
+    assert world.refused("nd-a") == []
+
+
+async def test_what_cannot_be_written_now_is_not_confirmed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def full(*_: object) -> None:
+        refused.append(1)
+        raise OSError(28, "No space left on device")
+
+    async with world.logs():
+        with monkeypatch.context() as patched:
+            patched.setattr(segments, "_write_all", full)
+            await asyncio.gather(*(world.send(0, 9) for _ in range(3)))
+            await until(lambda: len(refused) >= 2)
+            assert not world.told
+        await world.bus.settle()
+        assert set(world.stored()) == set(range(10))
+        assert await world.numbers() == list(range(10))
+
+
+async def test_a_gap_is_stored_confirmed_and_counted(world: World) -> None:
+    def missing() -> float:
+        return REGISTRY.get_sample_value("lattice_logs_gap_lines_total", {"cause": "rotated"}) or 0.0
+
+    before = missing()
+    async with world.logs():
+        await world.send(0, 4)
+        await world.send(0, 9, body=b"", gap={"cause": "rotated", "lines": 10})
+        await world.send(10, 19)
+        await world.bus.settle()
+        assert set(world.stored()) == set(range(20))
+        assert await world.numbers() == [*range(5), *range(10, 20)]
+    assert missing() == before + 5
 
 
 async def test_a_project_is_what_the_registry_says(world: World) -> None:
