@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from loguru import logger
 
@@ -21,11 +22,15 @@ from lattice.process import Checks
 from services.logs import metrics
 from services.logs.confirming import Confirmer
 from services.logs.handlers import Handlers
+from services.logs.object_store import ObjectStore
 from services.logs.owners import Owners
 from services.logs.packing import Packer
+from services.logs.reading import Reader
 from services.logs.retention import Limits, Policy, removals
 from services.logs.settings import LogsSettings
 from services.logs.store import LogStore
+from services.logs.tier import Tier
+from services.logs.tiering import TierPolicy
 from services.logs.writer import Writer
 
 # So many blocks may wait for the disk at once: they share an fsync.  A flood of them, each of 100 KiB or so, is held in memory.
@@ -44,6 +49,7 @@ class Logs:
         self._confirmer = Confirmer(bus, self.store.index)
         self._writer = Writer(self.store, self._clock, self._confirmer)
         self._packer = Packer(self.store, self._clock, self._writer.alone, settings.pack_every_s)
+        self._tier = self._open_tier(settings)
         self._subscriptions: list[Subscription] = []
         for found in self.store.damage:
             metrics.DAMAGED.inc()
@@ -55,10 +61,13 @@ class Logs:
     async def start(self, background: Background) -> None:
         """Take blocks, answer queries and nodes."""
         owners = Owners(self._bus, self._clock)
-        handlers = Handlers(self.store, self._writer, owners, self._confirmer)
+        reader = Reader(self.store.index, self._tier.read_body if self._tier else None)
+        handlers = Handlers(self.store, reader, self._writer, owners, self._confirmer)
         background.start("log-writer", self._writer.run)
         background.start("log-retention", self._retain)
         background.start("log-packer", self._packer.run)
+        if self._tier is not None:
+            background.start("log-tier", partial(self._tier.run, self._settings.tier_every_s))
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, handlers.query))
         self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, self._confirmer.answer))
         taking = await self._bus.consume(
@@ -73,19 +82,27 @@ class Logs:
         await self._packer.stop()
         self.store.close()
 
+    def _open_tier(self, settings: LogsSettings) -> Tier | None:
+        if settings.tier_url is None:
+            return None
+        policy = TierPolicy(settings.tier_local_age_s, settings.tier_local_bytes)
+        objects = ObjectStore(settings.tier_url)
+        return Tier(objects, self.store, policy, self._clock, self._writer.alone)
+
     async def _retain(self) -> None:
         while True:
-            async with self._writer.alone:
-                self._let_go()
+            await self._let_go()
             await asyncio.sleep(self._settings.retention_every_s)
 
-    def _let_go(self) -> None:
-        """Let go what is too old or too much."""
+    async def _let_go(self) -> None:
+        """Let go what is too old or too much, first in the object store: what is there is known by its index here."""
         now_ns = int(self._clock.now().timestamp() * 10**9)
-        going = removals(self.store.kept(), self._policy, now_ns)
-        for removal in going:
+        for removal in removals(self.store.kept(), self._policy, now_ns):
             logger.info("letting {} go: {}", removal.path, removal.reason)
-        self.store.remove(going)
+            if self._tier is not None:
+                await self._tier.delete(removal.path)
+            async with self._writer.alone:
+                self.store.remove([removal])
         metrics.KEPT_BYTES.set(sum(kept.size_bytes for kept in self.store.kept()))
 
 

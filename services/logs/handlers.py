@@ -24,9 +24,11 @@ _QUERIES_AT_ONCE = 4
 class Handlers:
     """The handlers of one process."""
 
-    def __init__(self, store: LogStore, writer: Writer, owners: Owners, confirmer: Confirmer) -> None:
+    def __init__(
+        self, store: LogStore, reader: Reader, writer: Writer, owners: Owners, confirmer: Confirmer
+    ) -> None:
         self._store = store
-        self._reader = Reader(store.index)
+        self._reader = reader
         self._writer = writer
         self._confirmer = confirmer
         self._owners = owners

@@ -36,6 +36,9 @@ class Segment:
     newest_ns: int
     size_bytes: int = 0
     closed: bool = False
+    index_bytes: int = 0
+    # The object store has it, and this disk only its index.
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

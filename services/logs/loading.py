@@ -55,7 +55,8 @@ def _load(segment: Segment, index: Index, *, newest: bool) -> list[Found]:
 
 
 def _indexed(segment: Segment) -> list[StoredBlock] | None:
-    segment.size_bytes = segment.path.stat().st_size
+    segment.remote = not segment.path.exists()
+    segment.size_bytes = 0 if segment.remote else segment.path.stat().st_size
     path = segment.path.with_suffix(segments.INDEX)
     return segment_index.read(path, segment, named=path)
 

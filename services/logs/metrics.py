@@ -28,6 +28,12 @@ GAP_LINES = Counter(
     registry=REGISTRY,
 )
 PACKED = Counter("lattice_logs_segments_packed_total", "Closed segments made smaller.", registry=REGISTRY)
+TIERED = Counter(
+    "lattice_logs_segments_tiered_total",
+    "Segments copied to the object store, and local copies of them dropped.",
+    ["what"],
+    registry=REGISTRY,
+)
 DAMAGED = Counter(
     "lattice_logs_damaged_total",
     "Damaged blocks met at start, by a query or while packing; what could be read is served.",

@@ -59,8 +59,13 @@ def read(path: Path, segment: Segment, *, named: Path) -> list[StoredBlock] | No
 
 def _blocks(path: Path, segment: Segment, found: Sequence[Frame]) -> list[StoredBlock] | None:
     head = IndexHead.model_validate_json(found[0].header) if found else None
-    if head is None or head.blocks != len(found) - 1 or head.size_bytes != segment.size_bytes:
+    if head is None or head.blocks != len(found) - 1:
         return None
+    if segment.remote:
+        segment.size_bytes = head.size_bytes
+    elif head.size_bytes != segment.size_bytes:
+        return None
+    segment.index_bytes = found[-1].end
     return [_block(path, segment, frame) for frame in found[1:]]
 
 

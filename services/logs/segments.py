@@ -45,9 +45,10 @@ def _segments_in(folder: Path) -> list[Path]:
     for path in folder.glob(f"*{INDEX}"):
         if path.with_suffix(SUFFIX).exists():
             path.unlink()
-    return sorted(
-        path for path in folder.iterdir() if path.suffix in (SUFFIX, PACKED) and path.stem.isdecimal()
-    )
+    # An index alone is that of a segment in the object store.
+    found = {path.with_suffix(PACKED) for path in folder.glob(f"*{INDEX}")}
+    found |= {path for path in folder.iterdir() if path.suffix in (SUFFIX, PACKED)}
+    return sorted(path for path in found if path.stem.isdecimal())
 
 
 def new_path(root: Path, project: str, workload_id: str, now_ns: int) -> Path:
@@ -99,6 +100,11 @@ def read_body(block: StoredBlock) -> bytes:
         return b""
     with block.segment.path.open("rb", buffering=0) as file:
         body = os.pread(file.fileno(), block.body_size, block.body_offset)
+    return verified(block, body)
+
+
+def verified(block: StoredBlock, body: bytes) -> bytes:
+    """What was read of a block.  Raises Damaged if it is not what was written."""
     if len(body) != block.body_size or crc32(body) != block.body_check:
         raise Damaged(f"{block.segment.path.name} at byte {block.body_offset}: the block is damaged")
     return body

@@ -149,7 +149,13 @@ class LogStore:
     def kept(self) -> list[Kept]:
         """All segments, for the retention to decide on."""
         return [
-            Kept(segment.path, segment.project, segment.size_bytes, segment.newest_ns, growing)
+            Kept(
+                segment.path,
+                segment.project,
+                segment.size_bytes + segment.index_bytes,
+                segment.newest_ns,
+                growing,
+            )
             for segment, growing in self.index.segments()
         ]
 
@@ -189,6 +195,24 @@ class LogStore:
         segments.give_name(found.segment.path)
         self.index.replace(old, found.segment, found.blocks)
         old.path.unlink()  # a query that still wants it finds its lines in the new one
+
+    # -------------------------------------------------------------------------------- the object store
+
+    def name_of(self, path: Path) -> str:
+        """What a segment is called in an object store."""
+        return path.relative_to(self._root).as_posix()
+
+    def packed_here(self) -> list[Segment]:
+        """The packed segments on this disk."""
+        found = (segment for segment, _ in self.index.segments())
+        return [segment for segment in found if segment.path.suffix == segments.PACKED and not segment.remote]
+
+    def drop_local(self, path: Path) -> None:
+        """Let a local copy go; the index stays."""
+        for segment in self.packed_here():
+            if segment.path == path:
+                segment.remote = True
+                path.unlink(missing_ok=True)
 
 
 def _frame(piece: Piece, segment: Segment, offset: int, now_ns: int) -> tuple[bytes, StoredBlock]:

@@ -381,6 +381,38 @@ async def test_what_is_too_old_is_let_go_in_the_background(world: World) -> None
         assert await world.numbers() == []
 
 
+def files(world: World, name: str) -> list[str]:
+    return sorted(path.suffix for path in (world.folder / name).rglob("*") if path.suffix)
+
+
+async def test_a_silent_workloads_segment_is_packed_in_the_background(world: World) -> None:
+    async with world.logs(segment_age_s=0.01, pack_every_s=0.02):
+        for first in (0, 10, 20):
+            await world.send(first, first + 9)
+        await world.bus.settle()
+        await until(lambda: ".seg" not in files(world, "logs"))
+        assert await world.numbers() == list(range(30))
+        await world.send(30, 39)
+        await world.bus.settle()
+        assert await world.numbers() == list(range(40))
+
+
+async def test_what_is_in_the_object_store_alone_is_found_and_let_go(
+    world: World, object_store_url: str
+) -> None:
+    quick = {"segment_age_s": 0.01, "pack_every_s": 0.02, "tier_every_s": 0.02, "retention_every_s": 0.02}
+    quick |= {"tier_local_bytes": 1}
+    async with world.logs(tier_url=object_store_url, **quick):
+        await world.send(0, 9)
+        await world.bus.settle()
+        await until(lambda: files(world, "logs") == [".index"])
+        assert await world.numbers() == list(range(10))
+    async with world.logs(tier_url=object_store_url, max_age_s=0.01, **quick):
+        await until(lambda: files(world, "logs") == [])
+        assert not files(world, "objects")
+        assert not files(world, "served")
+
+
 async def test_a_wrong_query_is_answered_with_nothing(world: World) -> None:
     async with world.logs():
         assert (await world.query(workload_id="wl-unknown")).lines == ()
