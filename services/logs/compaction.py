@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
-from loguru import logger
-
 from lattice import log_records
-from lattice.errors import Invalid, Temporary
-from services.logs import frames, metrics, segment_index
+from lattice.errors import Temporary
+from services.logs import frames, segment_index
 from services.logs.index import FrameHeader, Segment, StoredBlock
 from services.logs.merging import MOST_BYTES, Group, in_groups, merged
 from services.logs.segment_index import BlockPlace
@@ -44,7 +42,8 @@ def lowest_priority() -> None:
 
 
 def pack(old: Segment, blocks: Sequence[StoredBlock], stopped: threading.Event) -> Packed:
-    """Write what a closed segment becomes, on disk when it returns.  Raises Temporary where it is stopped before."""
+    """Write what a closed segment becomes, on disk when it returns.  Raises Temporary where it is stopped before, Damaged
+    where a block cannot be read: its bytes may still be worth something to people, so nothing takes their place."""
     path = old.path.with_suffix(PACKED)
     segment = Segment(path, old.project, old.workload_id, old.began_ns, old.newest_ns, closed=True)
     with _unfinished(path).open("wb") as file:
@@ -90,15 +89,8 @@ def _filter(header: FrameHeader, records: bytes) -> bytes:
     return word_filter(words_in(records, pieces=header.block.pieces > 0))
 
 
-def _records(block: StoredBlock) -> bytes | None:
-    if block.header.block.gap is not None:
-        return b""
-    try:
-        return log_records.unpack(read_body(block))
-    except (Damaged, Invalid) as error:
-        metrics.DAMAGED.inc()
-        logger.warning("a block is left behind: {}", error)
-        return None
+def _records(block: StoredBlock) -> bytes:
+    return b"" if block.header.block.gap is not None else log_records.unpack(read_body(block))
 
 
 def _read_back(index: Path, segment: Segment) -> list[StoredBlock]:

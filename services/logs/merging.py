@@ -35,15 +35,11 @@ class Group:
         return follows(self.blocks[-1], block) and self.size_bytes + len(records) <= MOST_BYTES
 
 
-def in_groups(
-    blocks: Iterable[StoredBlock], records_of: Callable[[StoredBlock], bytes | None]
-) -> Iterator[Group]:
-    """The blocks in the order of their containers and numbers; those that cannot be read (None) are left out."""
+def in_groups(blocks: Iterable[StoredBlock], records_of: Callable[[StoredBlock], bytes]) -> Iterator[Group]:
+    """The blocks in the order of their containers and numbers."""
     group = Group()
     for block in sorted(blocks, key=lambda block: (block.container, block.lines)):
         records = records_of(block)
-        if records is None:
-            continue
         if not group.takes(block, records):
             yield group
             group = Group()

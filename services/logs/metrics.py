@@ -36,7 +36,7 @@ TIERED = Counter(
 )
 DAMAGED = Counter(
     "lattice_logs_damaged_total",
-    "Damaged blocks met at start, by a query or while packing; what could be read is served.",
+    "Damaged blocks met at start or by a query; what could be read is served.",
     registry=REGISTRY,
 )
 KEPT_BYTES = Gauge("lattice_logs_kept_bytes", "Bytes of all segments.", registry=REGISTRY)

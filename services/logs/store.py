@@ -58,11 +58,11 @@ class LogStore:
         self.index = Index()
         self._root = root
         self._limits = limits
-        # They stay as they are until the next start, so that nobody tries for ever.
-        self._failed: set[Path] = set()
         self._lock = _take_directory(root)
         self._appending = ThreadPoolExecutor(_FILES_AT_ONCE, "append")
         self.damage = loading.load(root, self.index)
+        # They stay as they are: what is damaged is still there for people, and of a full disk nobody tries for ever.
+        self._failed = {found.path for found in self.damage if not found.cut}
 
     def close(self) -> None:
         """Let another process have the directory."""
@@ -182,7 +182,7 @@ class LogStore:
         try:
             return compaction.pack(closed, blocks, stopped)
         except (OSError, LatticeError) as error:
-            logger.warning("{} is not packed: {}", closed.path, error)
+            logger.warning("{} stays as it is: {}", closed.path, error)
             compaction.give_up(closed.path)
             self._failed.add(closed.path)
             return None

@@ -213,19 +213,43 @@ def test_an_index_that_is_damaged_is_made_from_the_segment(tmp_path: Path) -> No
         assert kept(store) == ALL
 
 
-def test_a_damaged_block_is_left_behind_and_the_others_are_packed(tmp_path: Path) -> None:
+def test_a_segment_with_damage_stays_as_it_is(tmp_path: Path) -> None:
     with opened(tmp_path, LIMITS) as store:
         two_segments(store)
         first = min(blocks(store), key=lambda block: block.lines)
         with first.segment.path.open("r+b") as file:
             file.seek(first.body_offset)
             file.write(b"\0\0\0\0")
-        assert pack_all(store, LATER_NS) == 1
+        damaged = first.segment.path.read_bytes()
+        assert pack_all(store, LATER_NS) == 0
+        assert first.segment.path.read_bytes() == damaged
+        assert segment_files(tmp_path) == [".seg", ".seg"]
         lost = set(range(first.lines[0], first.lines[1] + 1))
-        expected = dict(ALL)
         source = first.header.block.source
-        expected[source] = [number for number in ALL[source] if number not in lost]
-        assert kept(store) == expected
+        rest = ALL | {source: [number for number in ALL[source] if number not in lost]}
+        assert kept(store) == rest
+
+
+def test_a_segment_that_nobody_can_read_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, LIMITS) as store:
+        two_segments(store)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*/*.seg")}
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "read_frames", broken)
+        with opened(tmp_path, LIMITS) as store:
+            assert len(store.damage) == 2
+            assert pack_all(store, LATER_NS) == 0
+            put(store, incoming(100, 104), now_ns=LATER_NS)
+            assert kept(store) == {"c0ffee": [100, 101, 102, 103, 104]}
+    assert all(path.read_bytes() == content for path, content in before.items())
+    with opened(tmp_path, LIMITS) as store:
+        assert kept(store) == ALL | {"c0ffee": [*ALL["c0ffee"], 100, 101, 102, 103, 104]}
 
 
 def test_a_full_disk_leaves_the_segment_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
