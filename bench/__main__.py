@@ -21,6 +21,7 @@ BENCHMARKS = {
     "g5": "bench.g5_restart",
     "g6": "bench.g6_placement",
     "g7": "bench.g7_publish",
+    "g8": "bench.g8_store",
     "g11": "bench.g11_search",
     "g12": "bench.g12_tunnel",
     "g15": "bench.g15_crowd",

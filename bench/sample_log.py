@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lattice import log_records
@@ -31,17 +31,27 @@ def texts(count: int, *, seed: int = 7) -> Iterator[str]:
         yield NEEDLE if number % 100_000 == 50_000 else _KINDS[chance.randrange(4)](chance)
 
 
+def blocks(said: Iterable[str]) -> Iterator[tuple[int, bytes]]:
+    """(how many, their records), in blocks as full as they may be; 25,000 lines a second."""
+    time_ns, size, found = START_NS, 0, list[bytes]()
+    for text in said:
+        time_ns += _EVERY_NS
+        one = log_records.record(time_ns, "stdout", text + "\n")
+        if size + len(one) > BLOCK_BYTES:
+            yield len(found), b"".join(found)
+            size, found = 0, []
+        found.append(one)
+        size += len(one)
+    yield len(found), b"".join(found)
+
+
 def sample(count: int, **about: str) -> Sample:
-    """As one container wrote it, 25,000 lines a second."""
-    blocks, waiting, size, text_bytes, first = [], list[bytes](), 0, 0, 1
-    for number, text in enumerate(texts(count), 1):
-        waiting.append(log_records.record(START_NS + number * _EVERY_NS, "stdout", text + "\n"))
-        size += len(waiting[-1])
-        text_bytes += len(text) + 1
-        if size >= BLOCK_BYTES or number == count:
-            blocks.append(_block(first, b"".join(waiting), about))
-            waiting, size, first = [], 0, number + 1
-    return Sample(blocks, count, text_bytes)
+    """As one container wrote it."""
+    found, first = list[tuple[LogBlock, bytes]](), 1
+    for lines, records in blocks(texts(count)):
+        found.append(_block(first, records, about))
+        first += lines
+    return Sample(found, count, sum(len(text) + 1 for text in texts(count)))
 
 
 def _block(first: int, records: bytes, about: dict[str, str]) -> tuple[LogBlock, bytes]:

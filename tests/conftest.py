@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.docker",
     "tests.fixtures.containers",
     "tests.fixtures.nats",
+    "tests.fixtures.object_store",
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",

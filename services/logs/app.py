@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from loguru import logger
 
@@ -20,18 +21,22 @@ from lattice.messaging import Bus, Subscription
 from lattice.own_logs import OwnLogs
 from lattice.process import Checks
 from services.logs import metrics
-from services.logs.compacting import Closed, Compacting
-from services.logs.confirming import Confirming
+from services.logs.confirming import Confirmer
 from services.logs.handlers import Handlers
+from services.logs.object_store import ObjectStore
 from services.logs.owners import Owners
+from services.logs.packing import Packer
 from services.logs.querying import Querying
-from services.logs.retention import Policy, removals
+from services.logs.reading import Reader
+from services.logs.retention import Limits, Policy, removals
 from services.logs.settings import LogsSettings
-from services.logs.store import Limits, LogStore
+from services.logs.store import LogStore
+from services.logs.tier import Tier
+from services.logs.tiering import TierPolicy
 from services.logs.writer import Writer
 
-# So many blocks may wait for the disk at once: they share an fsync.
-_BLOCKS_AT_ONCE = 512
+# So many blocks may wait for the disk at once: they share an fsync.  A flood of them, each of 100 KiB or so, is held in memory.
+_BLOCKS_AT_ONCE = 128
 
 
 class Logs:
@@ -43,12 +48,12 @@ class Logs:
         self._clock = clock or SystemClock()
         self._policy = Policy(settings.max_age_s, settings.max_bytes_per_project)
         self.store = LogStore(settings.data_dir, Limits(settings.segment_bytes, settings.segment_age_s))
-        self._writer = Writer(self.store, self._clock)
-        closed = Closed(settings.segment_age_s)
-        self._compacting = Compacting(
-            self.store.index, self._writer, self._clock, closed, pause_s=settings.rewrite_every_s
-        )
-        self._querying = Querying(self.store.index, self._clock)
+        self._confirmer = Confirmer(bus, self.store.index)
+        self._writer = Writer(self.store, self._clock, self._confirmer)
+        self._packer = Packer(self.store, self._clock, self._writer.alone, settings.pack_every_s)
+        self._tier = self._open_tier(settings)
+        reader = Reader(self.store.index, self._tier.read_body if self._tier else None)
+        self._querying = Querying(self.store.index, self._clock, reader)
         self._subscriptions: list[Subscription] = []
         for found in self.store.damage:
             metrics.DAMAGED.inc()
@@ -58,15 +63,16 @@ class Logs:
             )
 
     async def start(self, background: Background) -> None:
-        """Take blocks, answer queries."""
-        confirming = Confirming(self._bus, self.store.index)
-        handlers = Handlers(self._writer, Owners(self._bus, self._clock), confirming)
+        """Take blocks, answer queries and nodes."""
+        owners = Owners(self._bus, self._clock)
+        handlers = Handlers(self._writer, owners, self._confirmer)
         background.start("log-writer", self._writer.run)
-        background.start("log-confirming", confirming.run)
         background.start("log-retention", self._retain)
-        background.start("log-compacting", self._compacting.run)
+        background.start("log-packer", self._packer.run)
+        if self._tier is not None:
+            background.start("log-tier", partial(self._tier.run, self._settings.tier_every_s))
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, self._querying.query))
-        self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, confirming.held))
+        self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, self._confirmer.answer))
         taking = await self._bus.consume(
             LOGS_BY_LOGS, LOG_BLOCK, handlers.take_block, concurrency=_BLOCKS_AT_ONCE
         )
@@ -78,22 +84,31 @@ class Logs:
         """Take no more, finish what was begun, give the directory back."""
         for subscription in reversed(self._subscriptions):
             await subscription.stop()
+        await self._packer.stop()
         self._querying.close()
         self.store.close()
 
+    def _open_tier(self, settings: LogsSettings) -> Tier | None:
+        if settings.tier_url is None:
+            return None
+        policy = TierPolicy(settings.tier_local_age_s, settings.tier_local_bytes)
+        objects = ObjectStore(settings.tier_url)
+        return Tier(objects, self.store, policy, self._clock, self._writer.alone)
+
     async def _retain(self) -> None:
         while True:
-            async with self._writer.alone:
-                self._let_go()
+            await self._let_go()
             await asyncio.sleep(self._settings.retention_every_s)
 
-    def _let_go(self) -> None:
-        """Let go what is too old or too much."""
+    async def _let_go(self) -> None:
+        """Let go what is too old or too much, first in the object store: what is there is known by its index here."""
         now_ns = int(self._clock.now().timestamp() * 10**9)
-        going = removals(self.store.kept(), self._policy, now_ns)
-        for removal in going:
+        for removal in removals(self.store.kept(), self._policy, now_ns):
             logger.info("letting {} go: {}", removal.path, removal.reason)
-        self.store.remove(going)
+            if self._tier is not None:
+                await self._tier.delete(removal.path)
+            async with self._writer.alone:
+                self.store.remove([removal])
         metrics.KEPT_BYTES.set(sum(kept.size_bytes for kept in self.store.kept()))
 
 

@@ -1,87 +1,69 @@
-"""Tells nodes what of theirs is on disk, so that their spools may let it go: after each group commit, and when a node asks."""
+"""Tells nodes what of their logs is stored, so that their spools can let it go.
+
+It is said once, to whoever listens: a node that did not hear it asks (`logs_held`) and is told again, also of what was refused lately.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Sequence
+
+from loguru import logger
 
 from lattice.contracts.catalogue import LOGS_STORED
-from lattice.contracts.messages import MOST_RANGES, PLATFORM_NODE, LogBlock, LogRange, LogsHeld, LogsStored
+from lattice.contracts.messages import PLATFORM_NODE, LogBlock, LogsHeld, LogsStored
+from lattice.errors import LatticeError
 from lattice.messaging import Bus, Received
-from services.logs.coverage import Covered, Range, covering
-from services.logs.index import Index
+from services.logs.confirmations import Told, messages, of_those_asked, words_to_nodes
+from services.logs.coverage import Covered, Range, covering, inside
+from services.logs.index import Container, Index, container_of
 
-# What becomes durable within this is told at once.
-_GATHER_S = 0.05
-
-
-@dataclass(slots=True)
-class _News:
-    """Of one node, by container: what is stored, and what will never be."""
-
-    stored: dict[str, Covered] = field(default_factory=dict)
-    refused: dict[str, Covered] = field(default_factory=dict)
+# Of how many containers of which something was refused this process knows at once; beyond, it forgets all and refuses again what comes again.
+_MOST_REFUSED = 10_000
 
 
-class Confirming:
-    """Gathers news for each node; `run` tells them.  A message that is lost is made up for when the node asks."""
+class Confirmer:
+    """Speaks to each node of its own blocks alone."""
 
     def __init__(self, bus: Bus, index: Index) -> None:
-        self._bus, self._index = bus, index
-        self._news: dict[str, _News] = defaultdict(_News)
-        self._arrived = asyncio.Event()
+        self._bus = bus
+        self._index = index
+        self._refused: dict[Container, Covered] = defaultdict(tuple)
 
-    def stored(self, block: LogBlock) -> None:
-        """This block is on disk, now or since earlier.  Services keep nothing until they hear that."""
-        if block.node_id == PLATFORM_NODE:
-            return
-        _add(self._news[block.node_id].stored, block.source, (block.first, block.last))
-        self._arrived.set()
+    async def stored(self, blocks: Iterable[LogBlock]) -> None:
+        """These are on disk, now or before.  Services of the platform keep nothing until they hear that."""
+        of_nodes = [block for block in blocks if block.node_id != PLATFORM_NODE]
+        await self._tell(words_to_nodes([_told(block) for block in of_nodes]))
 
-    def refused(self, block: LogBlock) -> None:
-        """This block will not be stored, however often it comes."""
-        _add(self._news[block.node_id].refused, block.source, (block.first, block.last))
-        self._arrived.set()
+    async def refused(self, blocks: Sequence[LogBlock]) -> None:
+        """These will never be taken."""
+        for block in blocks:
+            if block.first <= block.last:
+                self._remember(container_of(block), (block.first, block.last))
+        await self._tell(words_to_nodes((), [_told(block) for block in blocks]))
 
-    async def held(self, received: Received[LogsHeld]) -> None:
-        """A node asks what of its spool is stored."""
-        node_id = received.tokens["node_id"]
-        for wanted in received.message.ranges:
-            for found in self._index.stored((node_id, wanted.source), (wanted.first, wanted.last)):
-                _add(self._news[node_id].stored, wanted.source, found)
-        self._arrived.set()
+    async def answer(self, received: Received[LogsHeld]) -> None:
+        """What a node asks of its own."""
+        node_id, asked = received.tokens["node_id"], received.message.ranges
+        stored = of_those_asked(asked, lambda source, lines: self._index.stored((node_id, source), lines))
+        refused = of_those_asked(asked, lambda source, lines: self._refused_of((node_id, source), lines))
+        await self._tell((node_id, said) for said in messages(stored, refused))
 
-    async def run(self) -> None:
-        """Tell for ever."""
-        while True:
-            await self._arrived.wait()
-            await asyncio.sleep(_GATHER_S)
-            self._arrived.clear()
-            news, self._news = self._news, defaultdict(_News)
-            for node_id, of_node in news.items():
-                for message in _messages(of_node):
-                    await self._bus.publish(LOGS_STORED, message, node_id=node_id)
+    def _remember(self, container: Container, lines: Range) -> None:
+        if len(self._refused) >= _MOST_REFUSED:
+            self._refused.clear()
+        self._refused[container] = covering(self._refused[container], lines)
 
+    def _refused_of(self, container: Container, lines: Range) -> list[Range]:
+        return inside(self._refused.get(container, ()), lines)
 
-def _add(to: dict[str, Covered], source: str, lines: Range) -> None:
-    to[source] = covering(to.get(source, ()), lines)
-
-
-def _messages(news: _News) -> Iterator[LogsStored]:
-    for ranges in _in_parts(news.stored):
-        yield LogsStored(stored=ranges)
-    for ranges in _in_parts(news.refused):
-        yield LogsStored(refused=ranges)
+    async def _tell(self, said: Iterable[tuple[str, LogsStored]]) -> None:
+        try:
+            for node_id, message in said:
+                await self._bus.publish(LOGS_STORED, message, node_id=node_id)
+        except LatticeError as error:
+            logger.debug("nodes are not told what is stored, and will ask: {}", error)
 
 
-def _in_parts(covered: dict[str, Covered]) -> Iterator[tuple[LogRange, ...]]:
-    ranges = (
-        LogRange(source=source, first=first, last=last)
-        for source, of_source in covered.items()
-        for first, last in of_source
-    )
-    while part := tuple(islice(ranges, MOST_RANGES)):
-        yield part
+def _told(block: LogBlock) -> Told:
+    return block.node_id, block.source, (block.first, block.last)

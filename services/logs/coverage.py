@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Range = tuple[int, int]
 Covered = tuple[Range, ...]
@@ -40,3 +40,20 @@ def covering(covered: Covered, added: Range) -> Covered:
     if touched:
         first, last = min(first, touched[0][0]), max(last, touched[-1][1])
     return (*before, (first, last), *after)
+
+
+def together(ranges: Iterable[Range]) -> Covered:
+    """All of these, in order; ranges that touch become one."""
+    covered: list[Range] = []
+    for first, last in sorted(ranges):
+        if covered and first <= covered[-1][1] + 1:
+            covered[-1] = (covered[-1][0], max(last, covered[-1][1]))
+        else:
+            covered.append((first, last))
+    return tuple(covered)
+
+
+def inside(covered: Sequence[Range], wanted: Range) -> list[Range]:
+    """The parts of `wanted` that are covered."""
+    first, last = wanted
+    return [(max(low, first), min(high, last)) for low, high in covered if low <= last and high >= first]

@@ -8,7 +8,8 @@ from lattice.contracts.messages import AGENT_LOG, PLATFORM, PLATFORM_NODE, LogBl
 from lattice.errors import Invalid
 from lattice.messaging import Received
 from services.logs import metrics
-from services.logs.confirming import Confirming
+from services.logs.confirming import Confirmer
+from services.logs.index import StoredBlock
 from services.logs.owners import Owner, Owners
 from services.logs.store import Incoming
 from services.logs.writer import Writer
@@ -17,10 +18,10 @@ from services.logs.writer import Writer
 class Handlers:
     """The handlers of one process."""
 
-    def __init__(self, writer: Writer, owners: Owners, confirming: Confirming) -> None:
+    def __init__(self, writer: Writer, owners: Owners, confirmer: Confirmer) -> None:
         self._writer = writer
+        self._confirmer = confirmer
         self._owners = owners
-        self._confirming = confirming
 
     async def take_block(self, received: Received[LogBlock]) -> None:
         """Store a block; it is acknowledged when it is on disk.  Of an instance that its node never had, nothing is stored."""
@@ -31,8 +32,9 @@ class Handlers:
             logger.warning(
                 "node {} sent lines of {}, which is not known there", block.node_id, block.instance_id
             )
-            if block.node_id == received.tokens["node_id"]:
-                self._confirming.refused(block)
+            # Whatever the block says: only the node that sent it is told, and only of itself.
+            sent = block.model_copy(update={"node_id": received.tokens["node_id"]})
+            await self._confirmer.refused([sent])
             return
         await self._store(block, owner, received.body)
 
@@ -51,13 +53,10 @@ class Handlers:
             outcome = await self._writer.store(incoming)
         except Invalid:
             metrics.BLOCKS.labels("invalid").inc()
-            self._confirming.refused(block)
             raise
-        self._confirming.stored(block)
         metrics.BLOCKS.labels("stored" if outcome.stored else "repeated").inc()
         for stored in outcome.stored:
-            metrics.LINES.inc(stored.lines[1] - stored.lines[0] + 1)
-            metrics.BYTES.inc(stored.body_size)
+            _count(stored)
 
     async def _owner(self, block: LogBlock, tokens: dict[str, str]) -> Owner | None:
         """The bus vouches for the subject, which carries the node; what the block says besides is checked against the registry."""
@@ -67,6 +66,16 @@ class Handlers:
             return await self._owners.of_agent(block.node_id)
         owner = await self._owners.owner(block.node_id, block.instance_id)
         return owner if owner is not None and owner.workload_id == block.workload_id else None
+
+
+def _count(stored: StoredBlock) -> None:
+    gap = stored.header.block.gap
+    if gap is None:
+        metrics.LINES.inc(stored.lines[1] - stored.lines[0] + 1)
+        metrics.BYTES.inc(stored.body_size)
+    else:
+        metrics.GAPS.labels(gap.cause).inc()
+        metrics.GAP_LINES.labels(gap.cause).inc(gap.lines or 0)
 
 
 def _owned(block: LogBlock, owner: Owner) -> LogBlock:

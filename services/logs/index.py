@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import Field
-
 from lattice.contracts.messages import LogBlock
 from lattice.contracts.nouns import Noun
-from services.logs.coverage import Covered, Range, covering, missing, shared
+from services.logs.coverage import Covered, Range, covering, inside, missing
+from services.logs.filters import FilterPlace
+
+# A container of a node.  Numbers of one node's container say nothing of another's: a node speaks for itself alone.
+Container = tuple[str, str]
 
 
 class FrameHeader(Noun):
@@ -22,12 +24,11 @@ class FrameHeader(Noun):
     workload_name: str
     node_name: str = ""
     stored_at_ns: int
-    filter_bytes: int = Field(0, description="so many bytes at the end of the body are a word filter")
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file of a workload; `newest_ns` is when its last block was stored.  One that is `packed` was rewritten, and grows no more."""
+    """One file of a workload; `newest_ns` is when its last block was stored.  To one that is closed nothing is added any more."""
 
     path: Path
     project: str
@@ -35,7 +36,10 @@ class Segment:
     began_ns: int
     newest_ns: int
     size_bytes: int = 0
-    packed: bool = False
+    closed: bool = False
+    index_bytes: int = 0
+    # The object store has it, and this disk only its index.
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,26 @@ class StoredBlock:
     body_size: int
     body_check: int
     header: FrameHeader
+    words: FilterPlace | None = None
 
     @property
     def lines(self) -> Range:
         """The numbers of its lines."""
         return (self.header.block.first, self.header.block.last)
 
+    @property
+    def container(self) -> Container:
+        """Whose lines they are."""
+        return container_of(self.header.block)
 
-Source = tuple[str, str]
+    def may_contain(self, words: Sequence[str]) -> bool:
+        """Whether all of these words (`words.words_of`) may be in it; True where nobody has looked yet.  Reads a few KiB."""
+        return not words or self.words is None or self.words.may_hold(words)
 
 
-def source_of(block: LogBlock) -> Source:
-    """The container whose lines are numbered, on its node."""
-    return (block.node_id, block.source)
+def container_of(block: LogBlock) -> Container:
+    """Whose numbers a block has."""
+    return block.node_id, block.source
 
 
 def _last_at(block: StoredBlock) -> int:
@@ -79,8 +90,7 @@ class Index:
     """All workloads."""
 
     logs: dict[tuple[str, str], WorkloadLog] = field(default_factory=lambda: defaultdict(WorkloadLog))
-    # By node and container: a node that names another's container says nothing of that one's lines.
-    _covered: dict[Source, Covered] = field(default_factory=dict)
+    _covered: dict[Container, Covered] = field(default_factory=dict)
 
     def add_segment(self, segment: Segment) -> None:
         """A file that begins, or was found at start."""
@@ -88,22 +98,22 @@ class Index:
 
     def add(self, block: StoredBlock) -> None:
         """A block that is on disk."""
-        segment, source = block.segment, source_of(block.header.block)
+        segment, container = block.segment, block.container
         insort(self.logs[segment.project, segment.workload_id].blocks, block, key=_last_at)
-        self._covered[source] = covering(self._covered.get(source, ()), block.lines)
+        self._covered[container] = covering(self._covered.get(container, ()), block.lines)
 
-    def missing(self, source: Source, lines: Range) -> list[Range]:
+    def missing(self, container: Container, lines: Range) -> list[Range]:
         """Which of these lines of a container are not stored yet."""
-        return missing(self._covered.get(source, ()), lines)
+        return missing(self._covered.get(container, ()), lines)
 
-    def stored(self, source: Source, lines: Range) -> list[Range]:
-        """Which of these lines of a container are stored, or were and are too old by now."""
-        return shared(self._covered.get(source, ()), lines)
+    def stored(self, container: Container, lines: Range) -> list[Range]:
+        """Which of these lines of a container are stored."""
+        return inside(self._covered.get(container, ()), lines)
 
     def growing(self, project: str, workload_id: str) -> Segment | None:
         """The segment to which the next block of a workload belongs, if there is one."""
         log = self.logs.get((project, workload_id))
-        return log.segments[-1] if log and log.segments and not log.segments[-1].packed else None
+        return log.segments[-1] if log and log.segments else None
 
     def segments(self) -> Iterator[tuple[Segment, bool]]:
         """Every segment, and whether it is its workload's newest."""
@@ -121,24 +131,28 @@ class Index:
         log = self.logs.get((project, workload_id))
         return log.blocks[-1].header.workload_name if log and log.blocks else ""
 
-    def replace(self, old: Segment, new: Segment, blocks: Sequence[StoredBlock]) -> bool:
-        """Have a rewritten segment in place of the one whose lines it has; False if that one was let go meanwhile."""
-        log = self.logs.get((old.project, old.workload_id))
-        if log is None or old not in log.segments:
-            return False
+    def of(self, segment: Segment) -> list[StoredBlock]:
+        """The blocks of a segment."""
+        return [
+            block for block in self.blocks(segment.project, segment.workload_id) if block.segment is segment
+        ]
+
+    def replace(self, old: Segment, new: Segment, blocks: Sequence[StoredBlock]) -> None:
+        """Let queries see what was made of a segment in its place."""
+        log = self.logs[old.project, old.workload_id]
         log.segments[log.segments.index(old)] = new
-        kept = [block for block in log.blocks if block.segment is not old]
-        log.blocks = sorted([*kept, *blocks], key=_last_at)
-        return True
+        log.blocks = sorted(
+            [*(block for block in log.blocks if block.segment is not old), *blocks], key=_last_at
+        )
 
     def remove(self, segment: Segment) -> None:
         """Forget a segment.  Lines of a container that is still known stay covered: an old message cannot bring them back."""
         key = (segment.project, segment.workload_id)
         log = self.logs[key]
-        gone = {source_of(block.header.block) for block in log.blocks if block.segment is segment}
+        gone = {block.container for block in log.blocks if block.segment is segment}
         log.segments.remove(segment)
         log.blocks = [block for block in log.blocks if block.segment is not segment]
-        for source in gone - {source_of(block.header.block) for block in log.blocks}:
-            del self._covered[source]
+        for container in gone - {block.container for block in log.blocks}:
+            del self._covered[container]
         if not log.segments:
             del self.logs[key]

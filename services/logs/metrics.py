@@ -15,6 +15,25 @@ BLOCKS = Counter(
 )
 LINES = Counter("lattice_logs_lines_total", "Lines stored.", registry=REGISTRY)
 BYTES = Counter("lattice_logs_bytes_total", "Bytes of blocks stored, compressed.", registry=REGISTRY)
+GAPS = Counter(
+    "lattice_logs_gaps_total",
+    "Gaps stored: places where lines are missing; cause is spool_full, rotated or damaged.",
+    ["cause"],
+    registry=REGISTRY,
+)
+GAP_LINES = Counter(
+    "lattice_logs_gap_lines_total",
+    "Lines that are known to be missing; of what the Engine rotated away nobody knows how many there were.",
+    ["cause"],
+    registry=REGISTRY,
+)
+PACKED = Counter("lattice_logs_segments_packed_total", "Closed segments made smaller.", registry=REGISTRY)
+TIERED = Counter(
+    "lattice_logs_segments_tiered_total",
+    "Segments copied to the object store, and local copies of them dropped.",
+    ["what"],
+    registry=REGISTRY,
+)
 DAMAGED = Counter(
     "lattice_logs_damaged_total",
     "Damaged blocks met at start or by a query; what could be read is served.",

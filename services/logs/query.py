@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from heapq import heappush, heappushpop
+from heapq import heappop, heappush
 
 from loguru import logger
 
@@ -14,9 +14,10 @@ from lattice.errors import Invalid
 from lattice.log_matching import LineMatcher
 from lattice.log_records import Line
 from lattice.log_shown import LineWriter, gap_line
-from services.logs import metrics, word_filter
+from services.logs import metrics
 from services.logs.index import StoredBlock
-from services.logs.segments import Damaged, read_filter
+from services.logs.segments import Damaged
+from services.logs.words import words_of
 
 # An answer is one message of at most 1 MiB; beyond this the oldest lines are left for the next page.
 MOST_TEXT = 700_000
@@ -28,10 +29,11 @@ IsOver = Callable[[], bool]
 
 @dataclass(slots=True)
 class Newest:
-    """The newest lines so far, the oldest of them on top."""
+    """The newest lines so far, the oldest of them on top; no more than `limit`, and than one answer takes."""
 
     limit: int
     before: Key | None
+    size: int = 0
     heap: list[tuple[Key, Line, StoredBlock]] = field(default_factory=list)
 
     def add(self, line: Line, block: StoredBlock) -> None:
@@ -40,10 +42,12 @@ class Newest:
         key = (line.time_ns, about.instance_id, about.source, line.number)
         if self.before is not None and key >= self.before:
             return
-        if len(self.heap) < self.limit:
-            heappush(self.heap, (key, line, block))
-        else:
-            heappushpop(self.heap, (key, line, block))
+        heappush(self.heap, (key, line, block))
+        self.size += _size(line)
+        while len(self.heap) > self.limit or (self.size > MOST_TEXT and len(self.heap) > 1):
+            _, gone, _ = heappop(self.heap)
+            self.size -= _size(gone)
+            self.limit = len(self.heap)  # older ones are for the next page
 
     def can_improve(self, time_ns: int) -> bool:
         """Whether a line of this time would be among them."""
@@ -63,7 +67,7 @@ def may_have(block: StoredBlock, query: QueryLogs, matcher: LineMatcher) -> bool
         and (not query.node_ids or _is_of(block, query.node_ids))
         and matcher.may_match_between(about.first_at_ns, about.last_at_ns)
         and (query.before is None or about.first_at_ns <= query.before.time_ns)
-        and _may_have_words(block, matcher)
+        and block.may_contain(_words(matcher))
     )
 
 
@@ -86,23 +90,19 @@ def search(
                 break
             newest.add(line, block)
         has_looked = True
-    return _answer(sorted(newest.heap), query, more=len(newest.heap) == query.limit)
+    return _answer(sorted(newest.heap), query, more=len(newest.heap) == newest.limit)
 
 
-def _may_have_words(block: StoredBlock, matcher: LineMatcher) -> bool:
-    """As far as the block's filter says; where there is none, or no whole word to look for, it may."""
-    if not block.header.filter_bytes or not (words := _words(matcher)):
-        return True
-    try:
-        return word_filter.may_have(read_filter(block), words)
-    except OSError:
-        return True  # rewritten or let go meanwhile: whoever reads it finds out
-
-
-def _words(matcher: LineMatcher) -> tuple[bytes, ...]:
+def _words(matcher: LineMatcher) -> tuple[str, ...]:
+    """Those that a wanted line certainly has: of a text those inside it, of whole words all."""
     query = matcher.query
-    inside = word_filter.words_of(query.grep, whole=False) if query.grep else ()
-    return inside + (word_filter.words_of(query.word, whole=True) if query.word else ())
+    inside = words_of(query.grep) if query.grep else ()
+    return inside + (words_of(f" {query.word} ") if query.word else ())
+
+
+def _size(line: Line) -> int:
+    """About what a line takes in an answer."""
+    return len(line.text) + 250
 
 
 def _is_of(block: StoredBlock, nodes: tuple[str, ...]) -> bool:

@@ -14,7 +14,7 @@ from services.logs import metrics
 from services.logs.candidates import blocks_of, newest_first, read_ahead
 from services.logs.index import Index, StoredBlock
 from services.logs.query import may_have, search
-from services.logs.segments import read_body
+from services.logs.reading import Reader
 
 _QUERIES_AT_ONCE = 4
 _UNPACK_AT_ONCE = 2
@@ -25,8 +25,8 @@ SEARCH_S = 2.0
 class Querying:
     """Answers from an index; `close` ends its threads."""
 
-    def __init__(self, index: Index, clock: Clock) -> None:
-        self._index, self._clock = index, clock
+    def __init__(self, index: Index, clock: Clock, reader: Reader) -> None:
+        self._index, self._clock, self._reader = index, clock, reader
         self._places = asyncio.Semaphore(_QUERIES_AT_ONCE)
         self._pool = ThreadPoolExecutor(_UNPACK_AT_ONCE, thread_name_prefix="unpack")
 
@@ -44,9 +44,8 @@ class Querying:
     def _search(self, logs: list[list[StoredBlock]], request: QueryLogs, matcher: LineMatcher) -> LogLines:
         until_s = self._clock.monotonic_s() + SEARCH_S
         wanted = (block for block in newest_first(logs) if may_have(block, request, matcher))
-        with closing(read_ahead(wanted, _unpacked, self._pool)) as found:
+        with closing(read_ahead(wanted, self._unpacked, self._pool)) as found:
             return search(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
 
-
-def _unpacked(block: StoredBlock) -> bytes:
-    return b"" if block.header.block.gap else log_records.unpack(read_body(block))
+    def _unpacked(self, block: StoredBlock) -> bytes:
+        return b"" if block.header.block.gap else log_records.unpack(self._reader.body(block))

@@ -1,4 +1,4 @@
-"""Which segments go: those that are too old, and then each project's oldest until it keeps to its size."""
+"""When a segment is full, and which segments go: those that are too old, and then each project's oldest until it keeps to its size."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ class Policy:
 
     max_age_s: float
     max_bytes_per_project: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a segment is full."""
+
+    segment_bytes: int
+    segment_age_s: float
+
+
+def is_full(began_ns: int, size_bytes: int, limits: Limits, now_ns: int) -> bool:
+    """Whether a segment that began then is followed by another; so old that what is let go with it is of about the same age."""
+    return now_ns - began_ns > limits.segment_age_s * _NS or size_bytes >= limits.segment_bytes
 
 
 @dataclass(frozen=True, slots=True)

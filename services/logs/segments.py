@@ -1,4 +1,13 @@
-"""Segment files on disk: `<data dir>/<project>/<workload id>/<time it began, in ns>.seg`."""
+"""Segment files on disk: `<data dir>/<project>/<workload id>/<time it began, in ns>` with one of these endings.
+
+    .seg      blocks as they came; the newest one grows
+    .packed   what a closed one was made into: fewer, larger blocks, with word filters in its index
+    .index    beside a packed segment: all that is known of its blocks without reading them
+    .tmp      half-written; removed at start
+
+A packed segment has its name only when all of it is on disk, and only then the other one goes; so at any moment one of them is whole, and
+at start the packed one counts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +16,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 from zlib import crc32
 
 from lattice.errors import LatticeError
@@ -15,7 +23,7 @@ from services.logs import frames
 from services.logs.frames import Damage, Frame
 from services.logs.index import StoredBlock
 
-SUFFIX, PACKED_SUFFIX, UNFINISHED_SUFFIX = ".seg", ".packed.seg", ".unfinished"
+SUFFIX, PACKED, INDEX, UNFINISHED = ".seg", ".packed", ".index", ".tmp"
 
 
 class Damaged(LatticeError):
@@ -25,8 +33,22 @@ class Damaged(LatticeError):
 def list_workloads(root: Path) -> Iterator[tuple[str, str, list[Path]]]:
     """(project, workload id, its segments in the order of their making)."""
     for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
-        _tidy(folder)
-        yield folder.parent.name, folder.name, sorted(folder.glob(f"*{SUFFIX}"))
+        yield folder.parent.name, folder.name, _segments_in(folder)
+
+
+def _segments_in(folder: Path) -> list[Path]:
+    """What a crash left half done is removed, and what has been replaced is."""
+    for path in folder.glob(f"*{UNFINISHED}"):
+        path.unlink()
+    for path in folder.glob(f"*{PACKED}"):
+        path.with_suffix(SUFFIX).unlink(missing_ok=True)
+    for path in folder.glob(f"*{INDEX}"):
+        if path.with_suffix(SUFFIX).exists():
+            path.unlink()
+    # An index alone is that of a segment in the object store.
+    found = {path.with_suffix(PACKED) for path in folder.glob(f"*{INDEX}")}
+    found |= {path for path in folder.iterdir() if path.suffix in (SUFFIX, PACKED)}
+    return sorted(path for path in found if path.stem.isdecimal())
 
 
 def new_path(root: Path, project: str, workload_id: str, now_ns: int) -> Path:
@@ -34,51 +56,9 @@ def new_path(root: Path, project: str, workload_id: str, now_ns: int) -> Path:
     return root / project / workload_id / f"{now_ns:020}{SUFFIX}"
 
 
-def packed_path(path: Path) -> Path:
-    """The file of a segment that was rewritten."""
-    return path.with_name(path.name.removesuffix(SUFFIX) + PACKED_SUFFIX)
-
-
-def is_packed(path: Path) -> bool:
-    """Whether a file is that of a rewritten segment."""
-    return path.name.endswith(PACKED_SUFFIX)
-
-
-def began_ns(path: Path) -> int:
-    """When a segment began, as its name says."""
-    return int(path.name.partition(".")[0])
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that has its name only once everything of it is on disk."""
-    unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
-    with unfinished.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-    _sync_folder(path.parent)
-
-
-def read_filter(block: StoredBlock) -> bytes:
-    """The word filter of a block that has one; FileNotFoundError if its segment was let go meanwhile."""
-    size = block.header.filter_bytes
-    with block.segment.path.open("rb", buffering=0) as file:
-        return os.pread(file.fileno(), size, block.body_offset + block.body_size - size)
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a rewriting that was cut off left: half of the new file, or the old one beside the whole new one."""
-    for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
-        unfinished.unlink()
-    for packed in folder.glob(f"*{PACKED_SUFFIX}"):
-        packed.with_name(packed.name.removesuffix(PACKED_SUFFIX) + SUFFIX).unlink(missing_ok=True)
-
-
 def read_frames(path: Path, *, newest: bool) -> list[Frame | Damage]:
     """What a segment holds.  Of a workload's newest segment bodies are verified, too: a crash may have torn what was written last."""
-    with _mapped(path) as buffer:
+    with mapped(path) as buffer:
         return list(frames.scan(buffer, verify_bodies=newest))
 
 
@@ -104,9 +84,11 @@ def append(path: Path, size_bytes: int, chunks: Sequence[bytes]) -> None:
         _write_all(descriptor, b"".join(chunks))
         os.fsync(descriptor)
         if size_bytes == 0:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError:
         os.ftruncate(descriptor, size_bytes)
+        if size_bytes == 0:
+            path.unlink()
         raise
     finally:
         os.close(descriptor)
@@ -114,8 +96,15 @@ def append(path: Path, size_bytes: int, chunks: Sequence[bytes]) -> None:
 
 def read_body(block: StoredBlock) -> bytes:
     """The body of a block; Damaged if it is not what was written, FileNotFoundError if its segment was let go meanwhile."""
+    if block.body_size == 0:
+        return b""
     with block.segment.path.open("rb", buffering=0) as file:
         body = os.pread(file.fileno(), block.body_size, block.body_offset)
+    return verified(block, body)
+
+
+def verified(block: StoredBlock, body: bytes) -> bytes:
+    """What was read of a block.  Raises Damaged if it is not what was written."""
     if len(body) != block.body_size or crc32(body) != block.body_check:
         raise Damaged(f"{block.segment.path.name} at byte {block.body_offset}: the block is damaged")
     return body
@@ -123,6 +112,7 @@ def read_body(block: StoredBlock) -> bytes:
 
 def remove(path: Path) -> None:
     """Let a segment go, with folders that are empty now."""
+    path.with_suffix(INDEX).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent):
         try:
@@ -131,8 +121,15 @@ def remove(path: Path) -> None:
             return  # not empty
 
 
+def give_name(packed: Path) -> None:
+    """Give a finished packed segment and its index their names, on disk when it returns."""
+    for path in (packed.with_suffix(INDEX), packed):
+        path.with_name(path.name + UNFINISHED).rename(path)
+    sync_folder(packed.parent)
+
+
 @contextmanager
-def _mapped(path: Path) -> Iterator[frames.Buffer]:
+def mapped(path: Path) -> Iterator[frames.Buffer]:
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             yield b""  # an empty file cannot be mapped
@@ -149,11 +146,11 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _sync_folder(folder.parent)
-    _sync_folder(folder.parent.parent)
+    sync_folder(folder.parent)
+    sync_folder(folder.parent.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new file is found again after a crash only when its folder is on disk, too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -23,5 +23,14 @@ class LogsSettings(ProcessSettings):
     )
     segment_bytes: int = Field(64 * 2**20, gt=0, description="a segment is closed when it is so big")
     segment_age_s: float = Field(6 * 3600, gt=0, description="or so old: what is let go is a whole segment")
-    rewrite_every_s: float = Field(60.0, gt=0, description="how often to look for closed segments to rewrite")
+    tier_url: str | None = Field(
+        None,
+        description="where packed segments are copied to: s3://bucket/prefix or file:///folder; keys as obstore finds them",
+    )
+    tier_local_age_s: float = Field(
+        86_400.0, gt=0, description="older segments are in the object store alone"
+    )
+    tier_local_bytes: int = Field(10 * 2**30, gt=0, description="so much of what is there is here, too")
+    tier_every_s: float = Field(60.0, gt=0, description="how often to look what is to be copied")
+    pack_every_s: float = Field(30.0, gt=0, description="how often to look for closed segments to pack")
     retention_every_s: float = Field(60.0, gt=0, description="how often to look what is to be let go")

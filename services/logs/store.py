@@ -1,72 +1,54 @@
 """The log store: takes blocks in, each line once, and finds them again.
 
-Blocks are appended as they came, many at once and with one fsync per workload.  `write` and `read_body` may run in a thread, one `write` at
-a time; what they found out reaches the index with `learn`, on the loop that answers queries.
+Blocks are appended as they came, many at once and with one fsync per workload.  `write`, `pack` and `read` may run in a thread, one `write`
+at a time; what they found out reaches the index with `learn` and `packed`, on the loop that answers queries.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
-from lattice import log_records
-from lattice.contracts.messages import LogBlock, LogGap
+from loguru import logger
+
+from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid, LatticeError, Temporary
-from services.logs import frames, segments
-from services.logs.coverage import Covered, Range, covering, missing
-from services.logs.frames import Damage, Frame
-from services.logs.index import FrameHeader, Index, Segment, Source, StoredBlock, source_of
-from services.logs.retention import Kept, Removal
+from services.logs import compaction, frames, loading, segments
+from services.logs.compaction import Packed
+from services.logs.coverage import Covered, covering, missing
+from services.logs.index import Container, FrameHeader, Index, Segment, StoredBlock, container_of
+from services.logs.pieces import Incoming, Piece, check, pieces, records_of
+from services.logs.retention import Kept, Limits, Removal, is_full
 
-_NS = 10**9
+__all__ = ["Incoming", "Limits", "LogStore", "Outcome", "check"]
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a segment is full."""
-
-    segment_bytes: int
-    segment_age_s: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Incoming:
-    """A block that arrived, of a workload that is known by this name."""
-
-    block: LogBlock
-    workload_name: str
-    body: bytes
-    node_name: str = ""
+# So many fsyncs wait for the disk at once, which then does several with one flush.
+_FILES_AT_ONCE = 8
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of one block: what was stored of it (nothing of a repeated one), or why it could not be."""
 
+    block: LogBlock
     stored: list[StoredBlock] = field(default_factory=list)
     error: LatticeError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Damage that was found in a segment at start; `cut` says that it was a torn tail and is gone."""
+@dataclass(slots=True)
+class _Work:
+    """What one workload adds to its segment."""
 
-    path: Path
-    damage: Damage
-    cut: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
-    """A part of an incoming block that is not stored yet."""
-
-    incoming: Incoming
-    block: LogBlock
-    body: bytes
+    pieces: list[Piece] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    blocks: list[StoredBlock] = field(default_factory=list)
 
 
 class LogStore:
@@ -74,46 +56,106 @@ class LogStore:
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.index = Index()
-        self.damage: list[Found] = []
         self._root = root
         self._limits = limits
         self._lock = _take_directory(root)
-        for project, workload_id, paths in segments.list_workloads(root):
-            for path in paths:
-                self._load(path, project, workload_id, newest=path is paths[-1])
+        self._appending = ThreadPoolExecutor(_FILES_AT_ONCE, "append")
+        self.damage = loading.load(root, self.index)
+        # They stay as they are: what is damaged is still there for people, and of a full disk nobody tries for ever.
+        self._failed = {found.path for found in self.damage if not found.cut}
 
     def close(self) -> None:
         """Let another process have the directory."""
+        self._appending.shutdown()
         os.close(self._lock)
+
+    # -------------------------------------------------------------------------------- taking in
 
     def write(self, batch: Sequence[Incoming], now_ns: int) -> list[Outcome]:
         """Store what is new of these blocks; on disk when it returns.  The index does not change before `learn`."""
-        outcomes = {id(incoming): Outcome() for incoming in batch}
-        by_workload: dict[tuple[str, str], list[_Piece]] = defaultdict(list)
-        covered: dict[Source, Covered] = {}
+        outcomes = {id(incoming): Outcome(incoming.block) for incoming in batch}
+        by_workload: dict[tuple[str, str], _Work] = defaultdict(_Work)
+        covered: dict[Container, Covered] = {}
         for incoming in batch:
             try:
                 for piece in self._new_pieces(incoming, covered):
-                    by_workload[piece.block.project, piece.block.workload_id].append(piece)
+                    by_workload[piece.block.project, piece.block.workload_id].pieces.append(piece)
             except Invalid as error:
                 outcomes[id(incoming)].error = error
-        for (project, workload_id), pieces in by_workload.items():
-            self._append(project, workload_id, pieces, outcomes, now_ns)
+        works = by_workload.values()
+        # A thread for one file would only cost.
+        run = map if len(works) == 1 else self._appending.map
+        for work in run(lambda work: self._append(work, now_ns), works):
+            for piece, block in zip(work.pieces, work.blocks, strict=False):
+                outcomes[id(piece.incoming)].stored.append(block)
         return [outcomes[id(incoming)] for incoming in batch]
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
-        """Let queries see what `write` has stored."""
+        """Let queries see what `write` has stored.  What is still missing of a block could not be written, of a repeated one too."""
+        for stored in (stored for outcome in outcomes for stored in outcome.stored):
+            known = self.index.growing(stored.segment.project, stored.segment.workload_id)
+            if known is not stored.segment:
+                self.index.add_segment(stored.segment)
+            self.index.add(stored)
         for outcome in outcomes:
-            for stored in outcome.stored:
-                known = self.index.growing(stored.segment.project, stored.segment.workload_id)
-                if known is not stored.segment:
-                    self.index.add_segment(stored.segment)
-                self.index.add(stored)
+            if outcome.error is None and self._missing(outcome.block):
+                outcome.error = Temporary("The log store cannot write: its log says why.")
+
+    def _missing(self, block: LogBlock) -> bool:
+        return bool(self.index.missing(container_of(block), (block.first, block.last)))
+
+    def _new_pieces(self, incoming: Incoming, covered: dict[Container, Covered]) -> list[Piece]:
+        """What of a block is neither stored nor in this batch already."""
+        block, container = incoming.block, container_of(incoming.block)
+        records, lines = records_of(incoming), (block.first, block.last)
+        here = covered.get(container, ())
+        new = [gap for fresh in self.index.missing(container, lines) for gap in missing(here, fresh)]
+        found = list(pieces(incoming, new, records))
+        covered[container] = covering(here, lines)
+        return found
+
+    def _append(self, work: _Work, now_ns: int) -> _Work:
+        """Add a workload's pieces to its segment; of a disk that takes nothing, no block is there."""
+        segment = self._segment(work.pieces[0].block, now_ns)
+        offset = segment.size_bytes
+        for piece in work.pieces:
+            chunk, block = _frame(piece, segment, offset, now_ns)
+            work.chunks.append(chunk)
+            work.blocks.append(block)
+            offset += len(chunk)
+        try:
+            segments.append(segment.path, segment.size_bytes, work.chunks)
+        except OSError as error:
+            logger.error("nothing can be added to {}: {}", segment.path, error)
+            work.blocks.clear()
+        else:
+            segment.size_bytes, segment.newest_ns = offset, now_ns
+        return work
+
+    def _segment(self, block: LogBlock, now_ns: int) -> Segment:
+        growing = self.index.growing(block.project, block.workload_id)
+        if growing is not None and not self._full(growing, now_ns):
+            return growing
+        # The newest segment has the last name even where the clock was set back: after a crash it is the one whose end is verified.
+        began_ns = now_ns if growing is None else max(now_ns, growing.began_ns + 1)
+        path = segments.new_path(self._root, block.project, block.workload_id, began_ns)
+        return Segment(path, block.project, block.workload_id, began_ns, now_ns)
+
+    def _full(self, segment: Segment, now_ns: int) -> bool:
+        return segment.closed or is_full(segment.began_ns, segment.size_bytes, self._limits, now_ns)
+
+    # -------------------------------------------------------------------------------- letting go
 
     def kept(self) -> list[Kept]:
         """All segments, for the retention to decide on."""
         return [
-            Kept(segment.path, segment.project, segment.size_bytes, segment.newest_ns, growing)
+            Kept(
+                segment.path,
+                segment.project,
+                segment.size_bytes + segment.index_bytes,
+                segment.newest_ns,
+                growing,
+            )
             for segment, growing in self.index.segments()
         ]
 
@@ -124,85 +166,67 @@ class LogStore:
             self.index.remove(segment)
             segments.remove(segment.path)
 
-    def _load(self, path: Path, project: str, workload_id: str, *, newest: bool) -> None:
-        found = segments.read_frames(path, newest=newest)
-        torn = segments.cut_torn_tail(path, found) if newest else None
-        if torn is not None:
-            self.damage.append(Found(path, torn, cut=True))
-        self.damage.extend(Found(path, one, cut=False) for one in found if isinstance(one, Damage))
-        began_ns, size_bytes = segments.began_ns(path), path.stat().st_size
-        segment = Segment(
-            path, project, workload_id, began_ns, began_ns, size_bytes, packed=segments.is_packed(path)
-        )
-        self.index.add_segment(segment)
-        for frame in found:
-            if isinstance(frame, Frame):
-                self.index.add(_stored(segment, frame))
+    # -------------------------------------------------------------------------------- packing
 
-    def _new_pieces(self, incoming: Incoming, covered: dict[Source, Covered]) -> Iterator[_Piece]:
-        """What of a block is neither stored nor in this batch already."""
-        block, lines = incoming.block, (incoming.block.first, incoming.block.last)
-        source = source_of(block)
-        check(block, incoming.body)
-        gaps = [
-            gap
-            for fresh in self.index.missing(source, lines)
-            for gap in missing(covered.get(source, ()), fresh)
-        ]
-        for gap in gaps:
-            yield _piece(incoming, gap)
-        covered[source] = covering(covered.get(source, ()), lines)
+    def close_next(self, now_ns: int) -> tuple[Segment, list[StoredBlock]] | None:
+        """A segment that is full or followed by another and not packed yet: nothing is added to it from now on."""
+        for segment, growing in self.index.segments():
+            unpacked = segment.path.suffix == segments.SUFFIX and segment.path not in self._failed
+            if unpacked and (not growing or self._full(segment, now_ns)):
+                segment.closed = True
+                return segment, self.index.of(segment)
+        return None
 
-    def _append(
-        self,
-        project: str,
-        workload_id: str,
-        pieces: list[_Piece],
-        outcomes: dict[int, Outcome],
-        now_ns: int,
-    ) -> None:
-        segment = self._segment(project, workload_id, now_ns)
-        chunks, stored, offset = [], [], segment.size_bytes
-        for piece in pieces:
-            header = FrameHeader(
-                block=piece.block,
-                workload_name=piece.incoming.workload_name,
-                node_name=piece.incoming.node_name,
-                stored_at_ns=now_ns,
-            )
-            chunk = frames.encode(header.model_dump_json().encode(), piece.body)
-            chunks.append(chunk)
-            frame = frames.frame_at(chunk, 0)
-            assert frame is not None, "a frame that was just made is intact"
-            stored.append(
-                (
-                    piece,
-                    StoredBlock(
-                        segment, offset + frame.body_offset, frame.body_size, frame.body_check, header
-                    ),
-                )
-            )
-            offset += len(chunk)
+    def pack(self, closed: Segment, blocks: Sequence[StoredBlock], stopped: threading.Event) -> Packed | None:
+        """Write what becomes of a closed segment; None where it cannot be written, or cannot be read: then it stays as it is."""
         try:
-            segments.append(segment.path, segment.size_bytes, chunks)
-        except OSError as error:
-            for piece in pieces:
-                outcomes[id(piece.incoming)].error = Temporary(f"The log store cannot write: {error}")
+            return compaction.pack(closed, blocks, stopped)
+        except (OSError, LatticeError) as error:
+            logger.warning("{} stays as it is: {}", closed.path, error)
+            compaction.give_up(closed.path)
+            self._failed.add(closed.path)
+            return None
+
+    def packed(self, old: Segment, found: Packed) -> None:
+        """Put a packed segment in the place of the old one, unless that was let go meanwhile."""
+        if all(segment is not old for segment, _ in self.index.segments()):
+            compaction.give_up(old.path)
             return
-        segment.size_bytes, segment.newest_ns = offset, now_ns
-        for piece, block in stored:
-            outcomes[id(piece.incoming)].stored.append(block)
+        segments.give_name(found.segment.path)
+        self.index.replace(old, found.segment, found.blocks)
+        old.path.unlink()  # a query that still wants it finds its lines in the new one
 
-    def _segment(self, project: str, workload_id: str, now_ns: int) -> Segment:
-        growing = self.index.growing(project, workload_id)
-        if growing is not None and not self._full(growing, now_ns):
-            return growing
-        path = segments.new_path(self._root, project, workload_id, now_ns)
-        return Segment(path, project, workload_id, now_ns, now_ns)
+    # -------------------------------------------------------------------------------- the object store
 
-    def _full(self, segment: Segment, now_ns: int) -> bool:
-        old = now_ns - segment.began_ns > self._limits.segment_age_s * _NS
-        return old or segment.size_bytes >= self._limits.segment_bytes
+    def name_of(self, path: Path) -> str:
+        """What a segment is called in an object store."""
+        return path.relative_to(self._root).as_posix()
+
+    def packed_here(self) -> list[Segment]:
+        """The packed segments on this disk."""
+        found = (segment for segment, _ in self.index.segments())
+        return [segment for segment in found if segment.path.suffix == segments.PACKED and not segment.remote]
+
+    def drop_local(self, path: Path) -> None:
+        """Let a local copy go; the index stays."""
+        for segment in self.packed_here():
+            if segment.path == path:
+                segment.remote = True
+                path.unlink(missing_ok=True)
+
+
+def _frame(piece: Piece, segment: Segment, offset: int, now_ns: int) -> tuple[bytes, StoredBlock]:
+    """The bytes of a piece, and where they will be."""
+    header = FrameHeader(
+        block=piece.block,
+        workload_name=piece.incoming.workload_name,
+        node_name=piece.incoming.node_name,
+        stored_at_ns=now_ns,
+    )
+    encoded = header.model_dump_json().encode()
+    body = piece.body
+    place = StoredBlock(segment, offset + frames.body_offset(encoded), len(body), crc32(body), header)
+    return frames.encode(encoded, body), place
 
 
 def _take_directory(root: Path) -> int:
@@ -216,47 +240,3 @@ def _take_directory(root: Path) -> int:
             f"Another process keeps its logs in {root}: give each its own directory."
         ) from error
     return descriptor
-
-
-def _stored(segment: Segment, frame: Frame) -> StoredBlock:
-    header = FrameHeader.model_validate_json(frame.header)
-    segment.newest_ns = max(segment.newest_ns, header.stored_at_ns)
-    return StoredBlock(segment, frame.body_offset, frame.body_size, frame.body_check, header)
-
-
-def _piece(incoming: Incoming, lines: Range) -> _Piece:
-    block = incoming.block
-    if lines == (block.first, block.last):
-        return _Piece(incoming, block, incoming.body)
-    if block.gap is not None:
-        return _Piece(incoming, _part_of_gap(block, lines), b"")
-    records = log_records.cut(log_records.unpack(incoming.body), block.first, lines)
-    first_at_ns, last_at_ns = log_records.first_and_last_ns(records)
-    changes = {
-        "first": lines[0], "last": lines[1], "first_at_ns": first_at_ns, "last_at_ns": last_at_ns,
-        "pieces": log_records.count_pieces(records),
-    }  # fmt: skip
-    return _Piece(incoming, block.model_copy(update=changes), log_records.pack(records))
-
-
-def _part_of_gap(block: LogBlock, lines: Range) -> LogBlock:
-    """A gap of which some lines came after all."""
-    gap = LogGap.model_validate({**dict(block.gap or {}), "lines": lines[1] - lines[0] + 1})
-    return block.model_copy(update={"first": lines[0], "last": lines[1], "gap": gap})
-
-
-def check(block: LogBlock, body: bytes) -> None:
-    """Invalid unless the block has exactly the records that its description numbers, or is a gap and has none."""
-    numbered = block.last - block.first + 1
-    if block.gap is not None:
-        if body or numbered != (1 if block.gap.lines is None else block.gap.lines) or block.first < 0:
-            raise Invalid(
-                f"A gap of {block.gap.lines} lines is numbered {block.first} to {block.last} and has {len(body)} bytes."
-            )
-        return
-    records = log_records.unpack(body)
-    found = log_records.count(records)
-    if block.first < 0 or found == 0 or found != numbered or not records.endswith(b"\n"):
-        raise Invalid(
-            f"The block holds {found} whole records and is said to hold {block.first} to {block.last}."
-        )

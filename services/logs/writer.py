@@ -1,4 +1,6 @@
-"""Group commit: blocks that arrive while others are being written are written together, with one fsync per workload."""
+"""Group commit: blocks that arrive while others are being written are written together, with one fsync per workload; then their nodes are
+told, of all of them at once.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import asyncio
 from collections.abc import Sequence
 
 from lattice.clock import Clock
-from lattice.errors import Temporary
+from lattice.errors import Invalid, Temporary
+from services.logs.confirming import Confirmer
 from services.logs.store import Incoming, LogStore, Outcome
 
 # A batch ends here, so that the first of it need not wait for ever.
@@ -16,8 +19,9 @@ _MOST_BLOCKS = 1024
 class Writer:
     """`store` returns when a block is on disk; `run` does the writing."""
 
-    def __init__(self, store: LogStore, clock: Clock) -> None:
+    def __init__(self, store: LogStore, clock: Clock, confirmer: Confirmer) -> None:
         self._store = store
+        self._confirmer = confirmer
         self._clock = clock
         self._waiting: list[tuple[Incoming, asyncio.Future[Outcome]]] = []
         self._arrived = asyncio.Event()
@@ -49,10 +53,19 @@ class Writer:
         try:
             outcomes = await asyncio.to_thread(self._store.write, batch, now_ns)
         except BaseException:
-            _settle(waiting, [Outcome(error=Temporary("The log store failed: try again."))] * len(waiting))
+            failed = Temporary("The log store failed: try again.")
+            _settle(waiting, [Outcome(incoming.block, error=failed) for incoming in batch])
             raise
         self._store.learn(outcomes)
         _settle(waiting, outcomes)
+        await self._confirm(outcomes)
+
+    async def _confirm(self, outcomes: Sequence[Outcome]) -> None:
+        """What could not be written now is neither stored nor refused: it comes again."""
+        stored = [outcome.block for outcome in outcomes if outcome.error is None]
+        refused = [outcome.block for outcome in outcomes if isinstance(outcome.error, Invalid)]
+        await self._confirmer.stored(stored)
+        await self._confirmer.refused(refused)
 
 
 def _settle(waiting: Sequence[asyncio.Future[Outcome]], outcomes: Sequence[Outcome]) -> None:

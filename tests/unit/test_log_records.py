@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lattice import log_records
 from lattice.errors import Invalid
 from services.logs.store import check
-from tests.fixtures.log_blocks import SECOND_NS, START_NS, a_block, numbered_body, packed, text_of
+from tests.fixtures.log_blocks import SECOND_NS, START_NS, numbered_body, packed, text_of
 
 line_texts = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=12)
 said_lines = st.lists(line_texts, min_size=1, max_size=12)
@@ -45,7 +45,7 @@ def test_lines_are_found_newest_first_with_their_numbers(
     said: list[str], first: int, containing: str | None, pieces: bool
 ) -> None:
     body = packed((n, "stdout", text) for n, text in enumerate(said))
-    check(a_block(first, first + len(said) - 1), body)
+    check(body, first, first + len(said) - 1)
     expected = [
         (first + n, n, "stdout", text)
         for n, text in enumerate(said)
@@ -121,7 +121,7 @@ def test_a_carriage_return_ends_no_record() -> None:
 )
 def test_a_block_that_is_none_is_invalid(body: bytes, first: int, last: int) -> None:
     with pytest.raises(Invalid):
-        check(a_block(first, last), body)
+        check(body, first, last)
 
 
 def test_a_bomb_is_not_unpacked() -> None:
@@ -135,7 +135,7 @@ def test_a_bomb_is_not_unpacked() -> None:
 
 def test_a_cut_keeps_the_numbered_records_and_their_times() -> None:
     part = log_records.cut(log_records.unpack(numbered_body(10, 19)), 10, (12, 14))
-    check(a_block(12, 14), log_records.pack(part))
+    check(log_records.pack(part), 12, 14)
     assert [line.text for line in log_records.lines(part, 12)] == [text_of(n) for n in (12, 13, 14)]
     assert log_records.first_and_last_ns(part) == (START_NS + 12 * SECOND_NS, START_NS + 14 * SECOND_NS)
 
