@@ -142,6 +142,7 @@ class Executor:
     async def _decide(self) -> None:
         if not self._world.complete:
             return  # what is there is not known: a container that is not seen may well be running
+        await self._logs.catch_up(self._ended())  # their last words are part of how they ended
         await self._note_exits()
         await self._note_dead()
         await self._advance_jobs()

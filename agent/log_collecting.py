@@ -23,6 +23,8 @@ from lattice.contracts.messages import GapCause
 from lattice.runtime import Container, Runtime
 
 POLL_S = 0.2
+# A container that floods fills all files that the Engine keeps in less than a round.
+_FLOOD_BYTES, _FLOOD_POLL_S = 2**20, 0.02
 _LITTLE_BYTES, _LITTLE_WAITS_S = 64 * 1024, 5.0
 _RETRY_S = 1.0
 
@@ -98,25 +100,30 @@ class LogCollecting:
             return True
         return False
 
+    async def catch_up(self, container_id: str) -> None:
+        """Read a container's file now, if it has one and there is something new; a disk that is full is told by the rounds."""
+        file = self._files.get(container_id)
+        with suppress(OSError):
+            while file is not None and file.follower.unread_bytes() > 0 and await self._step(file):
+                pass
+
     async def run(self) -> None:
         """Read what is written, for ever."""
         while True:
             await self._some_files.wait()
-            try:
-                await self.collect()
-            except OSError as error:
-                logger.error("logs wait in the Engine's files: {}", error)
-                await asyncio.sleep(_RETRY_S)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(await self._round())
             if not self._files:
                 self._some_files.clear()
 
-    async def collect(self) -> None:
-        """Read everything that there is, a chunk of each container in turn."""
-        now_s = asyncio.get_running_loop().time()
+    async def collect(self) -> int:
+        """Read everything that there is, a chunk of each container in turn; how many bytes that was."""
+        now_s, size = asyncio.get_running_loop().time(), 0
         due = [file for file in self._files.values() if self._is_due(file, now_s)]
         while due:
-            due = [file for file in due if await self._step(file)]
+            read = [await self._step(file) for file in due]
+            due = [file for file, bytes_read in zip(due, read, strict=True) if bytes_read]
+            size += sum(read)
+        return size
 
     async def close(self) -> None:
         """Stop reading."""
@@ -124,23 +131,31 @@ class LogCollecting:
         for file in self._files.values():
             file.follower.close()
 
+    async def _round(self) -> float:
+        """Collect; how long to wait then."""
+        try:
+            return POLL_S if await self.collect() < _FLOOD_BYTES else _FLOOD_POLL_S
+        except OSError as error:
+            logger.error("logs wait in the Engine's files: {}", error)
+            return _RETRY_S
+
     def _is_due(self, file: _File, now_s: float) -> bool:
         unread = file.follower.unread_bytes()
         waits = not self._is_urgent() and unread < _LITTLE_BYTES and now_s - file.read_at < _LITTLE_WAITS_S
         return unread > 0 and not waits
 
-    async def _step(self, file: _File) -> bool:
-        """Whether there may be more.  What was begun is done to its end, since it counts only as a whole."""
+    async def _step(self, file: _File) -> int:
+        """How much was read; 0 when there is no more.  What was begun is done to its end, since it counts only as a whole."""
         return await to_its_end(self._read_and_keep(file))
 
-    async def _read_and_keep(self, file: _File) -> bool:
+    async def _read_and_keep(self, file: _File) -> int:
         async with file.lock:
             chunks = await asyncio.to_thread(file.follower.read)
             if chunks:
                 await self._keep(file.follower.source, chunks)
                 file.follower.advance()
         file.read_at = asyncio.get_running_loop().time()
-        return bool(chunks)
+        return sum(chunk.size_bytes or 1 for chunk in chunks)
 
     async def _keep(self, source: LogSource, chunks: Sequence[Chunk]) -> None:
         await self._spool.append(source, chunks)

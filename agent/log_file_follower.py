@@ -19,8 +19,11 @@ from agent.log_chunks import (
     tail_of,
 )
 from agent.log_files import LogFile, close_all, inode_of, open_files
-from agent.log_place import LogPosition, Start, following, start_at
+from agent.log_place import LogPosition, following, start_at
 from lattice.contracts.messages import GapCause
+
+# So many newer files are kept open; they take room on the disk, though the Engine threw them away.
+_MOST_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class FileFollower:
         self.tail = b""
         self._path = path
         self._file: LogFile | None = None
+        self._newer: list[LogFile] = []
         self._offset = 0
+        self._is_closed = False
         self._missing: list[_Missing] = []
         self._last_look: tuple[int, int] = (0, 0)
         self._read: tuple[list[Chunk], bytes] = ([], b"")
@@ -71,9 +76,10 @@ class FileFollower:
         self._missing.clear()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Let go of the file; nothing is read any more."""
+        self._is_closed = True
+        close_all([*([self._file] if self._file else []), *self._newer])
+        self._file, self._newer = None, []
 
     def _look(self) -> tuple[int, int]:
         try:
@@ -83,15 +89,14 @@ class FileFollower:
         return stat.st_ino, stat.st_size
 
     def _next(self) -> tuple[list[Chunk], bytes]:
-        if self._file is None:
+        if self._file is None and not self._is_closed:
             self._begin()
         while self._file is not None:
-            is_final = inode_of(self._path) not in (0, self._file.inode)  # asked before the last read of it
+            self._look_ahead(self._file)  # before the read: a file that has a successor is final
             found = self._read_on(self._file)
-            if found[0] or not is_final:
+            if found[0] or not self._newer:
                 return found
-            if not self._go_on(self._file):
-                break
+            self._go_on(self._file)
         return [], b""
 
     def _read_on(self, file: LogFile) -> tuple[list[Chunk], bytes]:
@@ -121,28 +126,9 @@ class FileFollower:
 
     def _begin(self) -> None:
         files = open_files(self._path)
-        if files:
-            start = start_at(self.position, [file.seen(self.position) for file in files])
-            self._take(files, start)
-
-    def _begin_anew(self, file: LogFile) -> None:
-        """Somebody emptied the file."""
-        self._missing.append(_Missing(GapCause.DAMAGED))
-        self._offset, file.fingerprint = 0, ""
-
-    def _go_on(self, file: LogFile) -> bool:
-        """Go from a file that was read to its end to the next one."""
-        files = open_files(self._path)
         if not files:
-            return False
-        torn = file.size() - self._offset
-        if torn:
-            self._missing.append(_Missing(GapCause.DAMAGED, torn))
-        self._take(files, following(file.inode, [file.seen(self.position) for file in files]))
-        file.close()
-        return True
-
-    def _take(self, files: list[LogFile], start: Start) -> None:
+            return
+        start = start_at(self.position, [file.seen(self.position) for file in files])
         index, self._offset = start.index, start.offset
         if start.from_first:
             self.position = LogPosition()
@@ -150,8 +136,35 @@ class FileFollower:
             self._missing.append(_Missing(start.gap, far_number=start.far_number))
         if start.after_ns:
             index, self._offset = _newer(files, index, start.after_ns)
-        self._file = files[index]
-        close_all(each for each in files if each is not self._file)
+        self._file, self._newer = files[index], files[index + 1 :]
+        close_all(files[:index])
+
+    def _look_ahead(self, file: LogFile) -> None:
+        """Open the files that were begun since, so that a container that writes faster than it is read loses nothing."""
+        newest = self._newer[-1] if self._newer else file
+        if len(self._newer) >= _MOST_AHEAD or inode_of(self._path) in (0, newest.inode):
+            return
+        files = open_files(self._path)
+        fresh = following(newest.inode, [each.inode for each in files])
+        if fresh == 0 and files:
+            files[0].comes_after_gap = True
+        self._newer += files[fresh:]
+        close_all(files[:fresh])
+
+    def _begin_anew(self, file: LogFile) -> None:
+        """Somebody emptied the file."""
+        self._missing.append(_Missing(GapCause.DAMAGED))
+        self._offset, file.fingerprint = 0, ""
+
+    def _go_on(self, file: LogFile) -> None:
+        """Go from a file that was read to its end to the next one."""
+        torn = file.size() - self._offset
+        if torn:
+            self._missing.append(_Missing(GapCause.DAMAGED, torn))
+        file.close()
+        self._file, self._offset = self._newer.pop(0), 0
+        if self._file.comes_after_gap:
+            self._missing.append(_Missing(GapCause.ROTATED))
 
 
 def _newer(files: list[LogFile], index: int, time_ns: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ class LogFile:
     descriptor: int
     inode: int
     fingerprint: str = ""
+    comes_after_gap: bool = False
 
     def read(self, offset: int) -> bytes:
         return os.pread(self.descriptor, CHUNK_BYTES, offset)

@@ -83,12 +83,10 @@ def start_at(position: LogPosition, files: Sequence[FileSeen]) -> Start:
     return Start(0, gap=GapCause.ROTATED, after_ns=position.last_ns)
 
 
-def following(inode: int, files: Sequence[FileSeen]) -> Start:
-    """Where to go on when a file, kept open until now, was read to its end."""
-    index = next((at for at, each in enumerate(files) if each.inode == inode), None)
-    if index is None:
-        return Start(0, gap=GapCause.ROTATED)
-    return Start(min(index + 1, len(files) - 1))
+def following(inode: int, inodes: Sequence[int]) -> int:
+    """The first file that comes after the one with this inode, which was kept open; 0 where that is none of them, and others may have come
+    between."""
+    return inodes.index(inode) + 1 if inode in inodes else 0
 
 
 def _found(position: LogPosition, files: Sequence[FileSeen]) -> Start:

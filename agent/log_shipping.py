@@ -77,6 +77,11 @@ class LogShipping:
         """Wait until everything that an ended container wrote was read, but not longer than `timeout_s`."""
         await self.collecting.read_to_end(container_id, timeout_s=timeout_s)
 
+    async def catch_up(self, container_ids: Iterable[str]) -> None:
+        """Read what ended containers have in their files, without waiting for the next round."""
+        for container_id in container_ids:
+            await self.collecting.catch_up(container_id)
+
     async def drain(self, container: Container, *, timeout_s: float) -> None:
         """Have everything that an ended container wrote in the spool and on disk, unless that takes longer than `timeout_s`."""
         if await self.collecting.read_to_end(container.id, timeout_s=timeout_s):

@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from agent.docker_runtime import open_docker
+from agent.log_files import is_readable
 from agent.naming import CLUSTER, files_container_name
 from agent.ports import free_port
 from lattice.errors import Conflict, LatticeError, NotFound
+from lattice.log_records import record
 from lattice.runtime import (
     LISTENING,
     Container,
@@ -77,7 +79,8 @@ class Bench:
 @pytest.fixture(params=["fake", "docker"])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     if request.param == "fake":
-        yield Bench(FakeRuntime(images=("test:1",)), f"t{secrets.token_hex(6)}", "test:1", tmp_path)
+        fake = FakeRuntime(images=("test:1",), logs_root=tmp_path / "engine")
+        yield Bench(fake, f"t{secrets.token_hex(6)}", "test:1", tmp_path)
         return
     image = request.getfixturevalue("image_test")
     cluster = request.getfixturevalue("cluster_id")
@@ -325,6 +328,28 @@ async def test_logs_are_followed_by_stream_and_time_until_the_end(bench: Bench) 
     await bench.runtime.stop(container.name, timeout_s=1)
     async with asyncio.timeout(WAIT_S):
         assert sum([len(batch) async for batch in bench.runtime.logs(container.name)]) == 3
+
+
+async def test_the_log_file_holds_the_records_that_the_stream_tells(bench: Bench) -> None:
+    container = await bench.run(command=("sh", "-c", "echo '<a&\"b\\\\>'; echo warned >&2; exec sleep 600"))
+    if isinstance(bench.runtime, FakeRuntime):
+        bench.runtime.write(container.name, '<a&"b\\>', time_ns=10**18)
+        bench.runtime.write(container.name, "warned", stream="stderr", time_ns=10**18 + 1)
+    path = Path(container.log_path)
+    assert is_readable(container.log_path) and path.name == f"{container.id}-json.log"
+
+    async def records() -> bytes:
+        return path.read_bytes()
+
+    content = await eventually(records, lambda written: written.count(b"\n") == 2)
+    pieces = [p async for b in bench.runtime.logs(container.name, follow=False) for p in b]
+    told = [record(p.time_ns, p.stream, p.text.decode()) for p in pieces]
+    assert sorted(told) == sorted(content.splitlines(keepends=True))
+    await bench.runtime.stop(container.name, timeout_s=1)
+    again = await bench.runtime.start(container.name)
+    assert again.log_path == container.log_path and path.read_bytes().startswith(content), "a restart goes on"
+    await bench.runtime.remove(container.name)
+    assert not path.exists()
 
 
 async def test_the_engine_and_its_images_are_described(bench: Bench) -> None:
