@@ -22,6 +22,7 @@ BENCHMARKS = {
     "g6": "bench.g6_placement",
     "g7": "bench.g7_publish",
     "g8": "bench.g8_store",
+    "g10": "bench.g10_collect",
     "g11": "bench.g11_search",
     "g12": "bench.g12_tunnel",
     "g15": "bench.g15_crowd",

@@ -27,8 +27,7 @@ from infra.images.ensure import ensure_image
 from infra.images.recipes import POSTGRES
 from infra.images.registry import Registry
 from infra.setup.places import workshop
-from lattice import log_records
-from lattice.contracts.catalogue import EXEC, LOG_BLOCK, SESSION_IN, SESSION_OUT, STATUS
+from lattice.contracts.catalogue import EXEC, SESSION_IN, SESSION_OUT, STATUS
 from lattice.contracts.messages import (
     DesiredInstance,
     ExecRequest,
@@ -265,27 +264,6 @@ async def test_a_broken_command_fails_in_plain_words(node: Node, image_test: str
         await node.want(instance_of(key_of(), image=image_test, command=("no-such-command",), backoff=SOON))
         seen = await node.until(key_of(), lambda c: c.phase is Phase.FAILED)
     assert "no-such-command" in seen.reason or "127" in seen.reason
-
-
-async def test_logs_survive_an_agent_restart_without_loss(node: Node, image_test: str) -> None:
-    count = 3000
-    command = ("sh", "-c", f"i=0; while [ $i -lt {count} ]; do echo line $i; i=$((i+1)); done; sleep 600")
-    lines: dict[int, tuple[str, str]] = {}
-
-    async def stored(received: Received[Any]) -> None:
-        records = log_records.unpack(received.body)
-        assert log_records.count(records) == received.message.last - received.message.first + 1
-        for line in log_records.lines(records, received.message.first):
-            said = (line.stream, line.text)
-            assert lines.setdefault(line.number, said) == said, "a number means one line"
-
-    await node.bus.subscribe(LOG_BLOCK, stored, node_id=node.node_id)
-    async with node.run():
-        await node.want(instance_of(key_of(), image=image_test, command=command))
-        await eventually(lambda: len(lines) > 100)
-    async with node.run():
-        await eventually(lambda: len(lines) >= count)
-    assert [lines[number] for number in sorted(lines)] == [("stdout", f"line {i}") for i in range(count)]
 
 
 async def test_an_interactive_terminal(node: Node, image_test: str) -> None:
