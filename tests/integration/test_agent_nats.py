@@ -39,6 +39,7 @@ from lattice.sealing import new_sealing_key
 from lattice.settings import BusSettings
 from lattice.testing import FakeRuntime
 from tests.fixtures.agent import IMAGE, eventually, instance_of, key_of
+from tests.fixtures.log_shelf import Shelf
 from tests.fixtures.nats import BusIdentity, NatsServer
 
 NODE = "nd-1"
@@ -166,3 +167,28 @@ async def test_a_server_that_restarts_or_loses_everything_stops_no_container(
         assert agent.journal.document is not None and agent.journal.document.generation == 1
         await platform.want(instance_of(key_of(2)))
         await eventually(lambda: platform.seen(is_running(2)))
+
+
+async def test_logs_are_let_go_when_the_store_has_them(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    """With the rights of a node on one side and of the log store on the other."""
+    runtime = FakeRuntime(images=(IMAGE,), logs_root=tmp_path / "engine")
+    settings, name = (
+        settings_of(own_nats_server, own_nats_server.service("logs")),
+        key_of(1).container_name("c1"),
+    )
+    registry = settings_of(own_nats_server, own_nats_server.service("registry"))
+    async with NatsBus(settings, identity="logs") as logs, NatsBus(registry, identity="registry") as bus:
+        await eventually(lambda: logs.connected and bus.connected)
+        await bus.ensure_topology(STREAMS, CONSUMERS)
+        shelf = Shelf(logs, NODE)
+        await shelf.start()
+        await Platform(bus).want(instance_of(key_of(1)))
+        async with running_agent(own_nats_server, runtime, tmp_path) as agent:
+            await eventually(lambda: ("start", name) in runtime.calls)
+            for number in range(1000):
+                runtime.write(name, f"{number}", time_ns=number + 1)
+            await eventually(lambda: len(shelf.all_lines) == 1000 and agent.logs.spool.is_empty)
+            shelf.silent = True
+            runtime.write(name, "1000", time_ns=2000)
+            await eventually(lambda: len(shelf.all_lines) == 1001)
+            await eventually(lambda: shelf.asked and agent.logs.spool.is_empty)
