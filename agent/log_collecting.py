@@ -38,6 +38,7 @@ class _File:
         self.follower = follower
         self.lock = asyncio.Lock()
         self.read_at = 0.0
+        self.not_before = 0.0
 
 
 class LogCollecting:
@@ -51,6 +52,7 @@ class LogCollecting:
         self._streams: dict[str, tuple[ApiFollower, asyncio.Task[None]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._some_files = asyncio.Event()
+        self._trouble = ""
 
     @property
     def followed(self) -> frozenset[str]:
@@ -93,25 +95,25 @@ class LogCollecting:
         return tail_lines(self._files[container_id].follower.tail) if container_id in self._files else ()
 
     async def read_to_end(self, container_id: str, *, timeout_s: float) -> bool:
-        """Have everything in the spool that an ended container wrote; False when that took longer."""
-        with suppress(TimeoutError):
+        """Have everything in the spool that an ended container wrote; False when that took longer, or its file or the disk is at fault."""
+        with suppress(TimeoutError, OSError):
             async with asyncio.timeout(timeout_s):
                 await self._read_to_end(container_id)
             return True
         return False
 
     async def catch_up(self, container_id: str) -> None:
-        """Read a container's file now, if it has one and there is something new; a disk that is full is told by the rounds."""
+        """Read a container's file now, if it has one and there is something new."""
         file = self._files.get(container_id)
-        with suppress(OSError):
-            while file is not None and file.follower.unread_bytes() > 0 and await self._step(file):
-                pass
+        while file is not None and file.follower.unread_bytes() > 0 and await self._try(file):
+            pass
 
     async def run(self) -> None:
         """Read what is written, for ever."""
         while True:
             await self._some_files.wait()
-            await asyncio.sleep(await self._round())
+            read = await self.collect()
+            await asyncio.sleep(POLL_S if read < _FLOOD_BYTES else _FLOOD_POLL_S)
             if not self._files:
                 self._some_files.clear()
 
@@ -120,7 +122,7 @@ class LogCollecting:
         now_s, size = asyncio.get_running_loop().time(), 0
         due = [file for file in self._files.values() if self._is_due(file, now_s)]
         while due:
-            read = [await self._step(file) for file in due]
+            read = [await self._try(file) for file in due]
             due = [file for file, bytes_read in zip(due, read, strict=True) if bytes_read]
             size += sum(read)
         return size
@@ -131,18 +133,25 @@ class LogCollecting:
         for file in self._files.values():
             file.follower.close()
 
-    async def _round(self) -> float:
-        """Collect; how long to wait then."""
-        try:
-            return POLL_S if await self.collect() < _FLOOD_BYTES else _FLOOD_POLL_S
-        except OSError as error:
-            logger.error("logs wait in the Engine's files: {}", error)
-            return _RETRY_S
-
     def _is_due(self, file: _File, now_s: float) -> bool:
+        if now_s < file.not_before:
+            return False
         unread = file.follower.unread_bytes()
         waits = not self._is_urgent() and unread < _LITTLE_BYTES and now_s - file.read_at < _LITTLE_WAITS_S
         return unread > 0 and not waits
+
+    async def _try(self, file: _File) -> int:
+        """How much was read.  A disk that is full, or a file that cannot be read, is told once and tried again."""
+        try:
+            read = await self._step(file)
+        except OSError as error:
+            file.not_before = asyncio.get_running_loop().time() + _RETRY_S
+            if str(error) != self._trouble:
+                logger.error("a log waits in the Engine's file: {}", error)
+            self._trouble = str(error)
+            return 0
+        self._trouble = ""
+        return read
 
     async def _step(self, file: _File) -> int:
         """How much was read; 0 when there is no more.  What was begun is done to its end, since it counts only as a whole."""
@@ -172,7 +181,7 @@ class LogCollecting:
     async def _close(self, file: _File) -> None:
         """Its open file may have something that was not read yet, though it has no name any more."""
         try:
-            while await self._step(file):
+            while await self._try(file):
                 pass
         finally:
             file.follower.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from agent.journal import Journal
@@ -84,12 +85,13 @@ class LogShipping:
 
     async def drain(self, container: Container, *, timeout_s: float) -> None:
         """Have everything that an ended container wrote in the spool and on disk, unless that takes longer than `timeout_s`."""
-        if await self.collecting.read_to_end(container.id, timeout_s=timeout_s):
-            await self.spool.flush()
-            return
+        with suppress(OSError):  # a disk that is full must not keep anything from being removed
+            if await self.collecting.read_to_end(container.id, timeout_s=timeout_s):
+                await self.spool.flush()
+                return
         self._events.tell(
             "logs_lost",
-            f"the container was removed before the last lines of its log could be read within {timeout_s:g} s",
+            f"the container was removed before the last lines of its log could be kept within {timeout_s:g} s",
             key=key_from(container.labels),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import struct
 from pathlib import Path
@@ -15,6 +16,7 @@ from agent.log_chunks import CHUNK_BYTES, Chunk
 from agent.log_frames import FrameReader
 from agent.log_pieces import PieceReader
 from agent.log_place import LogPosition
+from agent.log_segments import Segment
 from lattice import log_records
 from lattice.contracts.catalogue import LOG_BLOCK
 from lattice.contracts.messages import GapCause
@@ -201,6 +203,33 @@ async def test_a_removal_does_not_wait_for_the_platform(shipped: Shipped) -> Non
     async with node.run():
         await eventually(lambda: shelf.all_lines == ["last words"])
     assert not node.told("logs_lost")
+
+
+async def test_a_full_disk_holds_up_no_removal_and_no_other_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = FakeRuntime(images=(IMAGE,), logs_root=tmp_path / "engine")
+    node = Node(runtime, tmp_path)
+    shelf = Shelf(node.bus, node.node_id)
+    await shelf.start()
+    written = Segment.write
+
+    def full(segment: Segment, data: bytes) -> None:
+        if b'"slot":1' in data:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        written(segment, data)
+
+    async with node.run():
+        await node.want(instance_of(key_of(slot=1)), instance_of(key_of(slot=0)))
+        await node.until(key_of(slot=0), lambda c: c.phase is Phase.RUNNING)
+        await node.until(key_of(slot=1), lambda c: c.phase is Phase.RUNNING)
+        monkeypatch.setattr(Segment, "write", full)
+        runtime.write(key_of(slot=1).container_name("c1"), "no room", time_ns=1)
+        runtime.write(NAME, "room", time_ns=1)
+        await eventually(lambda: shelf.all_lines == ["room"])
+        await node.want(instance_of(key_of(slot=0)), tombstones=(tombstone_of(key_of(slot=1)),))
+        await node.until_gone(key_of(slot=1))
+        await eventually(lambda: node.told("logs_lost"))
 
 
 async def test_after_a_crash_numbers_go_on(shipped: Shipped, tmp_path: Path) -> None:
