@@ -6,17 +6,13 @@ Regular expressions are RE2's, whose time grows with the text and never with the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import re2
-
-from lattice.contracts.messages import QueryLogs
-from lattice.errors import Invalid
+from lattice.contracts.messages import QueryLogs, TextOp, TextTest
+from lattice.expressions import compiled
+from lattice.log_labels import LabelTests, Place
 from lattice.log_levels import at_least, field_text, fields_of, level_of
 from lattice.log_records import Line
-
-_MOST_MEMORY_BYTES = 8 * 2**20
 
 
 class LineMatcher:
@@ -25,7 +21,9 @@ class LineMatcher:
     def __init__(self, query: QueryLogs) -> None:
         self.query = query
         self._word = _word_pattern(query.word) if query.word is not None else None
-        self._expression = _compiled(query.regex) if query.regex is not None else None
+        self._expression = compiled(query.regex) if query.regex is not None else None
+        self._texts = [_text_test(test) for test in query.texts]
+        self._labels = LabelTests(query.labels, query.formats)
         restrictions = (
             query.since_ns,
             query.until_ns,
@@ -35,7 +33,8 @@ class LineMatcher:
             query.regex,
             query.level,
         )
-        self.wants_all = not query.fields and all(each is None for each in restrictions)
+        looks = query.fields or query.texts or self._labels.looks_at_lines
+        self.wants_all = not looks and all(each is None for each in restrictions)
         """Whether no line needs to be looked at."""
 
     def matches(self, line: Line) -> bool:
@@ -47,9 +46,15 @@ class LineMatcher:
             and (wanted.grep is None or wanted.grep in line.text)
             and (self._word is None or self._word.search(line.text) is not None)
             and (self._expression is None or self._expression.search(line.text) is not None)
+            and all(holds(line.text) for holds in self._texts)
             and (wanted.level is None or at_least(level_of(line.text), wanted.level))
             and (not wanted.fields or _has_fields(line.text, wanted.fields))
+            and self._labels.hold(line)
         )
+
+    def may_match_from(self, place: Place) -> bool:
+        """Whether a container's lines can be wanted; it has to be asked before `matches`, which does not know where a line comes from."""
+        return self._labels.allow(place)
 
     def may_match_between(self, first_ns: int, last_ns: int) -> bool:
         """Whether a block whose lines are of this time can have a wanted one."""
@@ -73,12 +78,9 @@ def _word_pattern(text: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z0-9_]){re.escape(text)}(?![A-Za-z0-9_])")
 
 
-def _compiled(expression: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _MOST_MEMORY_BYTES
-    try:
-        return re2.compile(expression, options=options)
-    except re2.error as error:
-        said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise Invalid(f"{expression!r} is no regular expression (RE2): {said}") from error
+def _text_test(test: TextTest) -> Callable[[str], bool]:
+    wanted = test.op in (TextOp.HAS, TextOp.FINDS)
+    if test.op in (TextOp.HAS, TextOp.LACKS):
+        return lambda text: any(each in text for each in test.texts) is wanted
+    expressions = [compiled(each) for each in test.texts]
+    return lambda text: any(each.search(text) is not None for each in expressions) is wanted

@@ -442,6 +442,18 @@ TRY_PLACEMENTS = _service(
 QUERY_LOGS = _service(
     "logs", "query", m.QueryLogs, m.LogLines, "Stored log lines.", callers=("gateway",), timeout_s=15
 )
+COUNT_LOGS = _service(
+    "logs",
+    "count",
+    m.CountLogs,
+    m.LogCounts,
+    "How many stored lines, by time and label.",
+    callers=("gateway",),
+    timeout_s=30,
+)
+LIST_LOGS = _service(
+    "logs", "list", m.QueryLogs, m.ListedLogs, "Whose lines are stored; none is read.", callers=("gateway",)
+)
 
 RPCS: tuple[Rpc[Noun, Noun], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Rpc)

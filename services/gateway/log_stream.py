@@ -19,6 +19,7 @@ from lattice.contracts import catalogue
 from lattice.contracts.messages import AGENT_LOG, PLATFORM, LogBlock, LogLines, QueryLogs
 from lattice.contracts.views import WorkloadView
 from lattice.errors import Invalid, Temporary
+from lattice.log_labels import Place
 from lattice.log_matching import LineMatcher
 from lattice.messaging import Bus, Received, Subscription
 from services.gateway.log_lines import Seen, Shown, decode, stored_lines, time_ns_of_text
@@ -159,7 +160,8 @@ class _Tail:
             if self._owners.may_be_ours(block):
                 self._look_since(block.first_at_ns)
             return
-        if not self._reader.wants(block, whose):
+        place = Place(block.project, whose.workload_name, whose.node, block.instance_id)
+        if not self._reader.wants(block, whose) or not self._matcher.may_match_from(place):
             return
         try:
             decoded = decode(

@@ -15,7 +15,7 @@ from loguru import logger
 from lattice.background import Background
 from lattice.bus import NatsBus
 from lattice.clock import Clock, SystemClock
-from lattice.contracts.catalogue import LOG_BLOCK, LOGS_HELD, QUERY_LOGS, SERVICE_LOG
+from lattice.contracts.catalogue import COUNT_LOGS, LIST_LOGS, LOG_BLOCK, LOGS_HELD, QUERY_LOGS, SERVICE_LOG
 from lattice.contracts.streams import LOGS_BY_LOGS, OWN_LOGS_BY_LOGS
 from lattice.messaging import Bus, Subscription
 from lattice.own_logs import OwnLogs
@@ -72,6 +72,8 @@ class Logs:
         if self._tier is not None:
             background.start("log-tier", partial(self._tier.run, self._settings.tier_every_s))
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, self._querying.query))
+        self._subscriptions.append(await self._bus.serve(COUNT_LOGS, self._querying.count))
+        self._subscriptions.append(await self._bus.serve(LIST_LOGS, self._querying.list_logs))
         self._subscriptions.append(await self._bus.subscribe(LOGS_HELD, self._confirmer.answer))
         taking = await self._bus.consume(
             LOGS_BY_LOGS, LOG_BLOCK, handlers.take_block, concurrency=_BLOCKS_AT_ONCE

@@ -11,6 +11,7 @@ from loguru import logger
 from lattice import log_records
 from lattice.contracts.messages import LogLines, LogPlace, QueryLogs
 from lattice.errors import Invalid
+from lattice.log_labels import Place
 from lattice.log_matching import LineMatcher
 from lattice.log_records import Line
 from lattice.log_shown import LineWriter, gap_line
@@ -66,9 +67,16 @@ def may_have(block: StoredBlock, query: QueryLogs, matcher: LineMatcher) -> bool
         and (not query.instance_ids or about.instance_id in query.instance_ids)
         and (not query.node_ids or _is_of(block, query.node_ids))
         and matcher.may_match_between(about.first_at_ns, about.last_at_ns)
+        and matcher.may_match_from(place_of(block))
         and (query.before is None or about.first_at_ns <= query.before.time_ns)
         and block.may_contain(_words(matcher))
     )
+
+
+def place_of(block: StoredBlock) -> Place:
+    """Where its lines come from."""
+    header, about = block.header, block.header.block
+    return Place(about.project, header.workload_name, header.node_name or about.node_id, about.instance_id)
 
 
 def search(
@@ -85,7 +93,7 @@ def search(
             break
         if has_looked and newest.gets_further(last_ns) and is_over():
             return _down_to(newest, last_ns, query)
-        for line in _matching(block, matcher, query.grep, records):
+        for line in matching(block, matcher, query.grep, records):
             if not newest.can_improve(line.time_ns):
                 break
             newest.add(line, block)
@@ -113,7 +121,7 @@ def _key_of(place: LogPlace | None) -> Key | None:
     return None if place is None else (place.time_ns, place.instance_id, place.source, place.number)
 
 
-def _matching(block: StoredBlock, matcher: LineMatcher, grep: str | None, records: Records) -> Iterator[Line]:
+def matching(block: StoredBlock, matcher: LineMatcher, grep: str | None, records: Records) -> Iterator[Line]:
     """The block's matching lines, newest first; none of a block that is damaged or was let go meanwhile.  A gap is told whatever is searched for."""
     about = block.header.block
     if about.gap is not None:

@@ -8,11 +8,13 @@ from contextlib import closing
 
 from lattice import log_records
 from lattice.clock import Clock
-from lattice.contracts.messages import LogLines, QueryLogs
+from lattice.contracts.messages import CountLogs, ListedLogs, LogCounts, LogLines, QueryLogs
 from lattice.log_matching import LineMatcher
 from services.logs import metrics
 from services.logs.candidates import blocks_of, newest_first, read_ahead
+from services.logs.counting import count, query_of
 from services.logs.index import Index, StoredBlock
+from services.logs.listing import listed
 from services.logs.query import may_have, search
 from services.logs.reading import Reader
 
@@ -38,6 +40,20 @@ class Querying:
                 answer = await asyncio.to_thread(self._search, logs, request, matcher)
         return answer.model_copy(update={"known": bool(logs)})
 
+    async def count(self, request: CountLogs) -> LogCounts:
+        """How many lines match, by time and label."""
+        query = query_of(request)
+        matcher, logs = LineMatcher(query), blocks_of(self._index, query)
+        async with self._places:
+            with metrics.QUERY_SECONDS.time():
+                return await asyncio.to_thread(self._count, logs, request, query, matcher)
+
+    async def list_logs(self, request: QueryLogs) -> ListedLogs:
+        """Whose lines there are, as far as that is known without reading them."""
+        matcher, logs = LineMatcher(request), blocks_of(self._index, request)
+        wanted = (block for blocks in logs for block in blocks if may_have(block, request, matcher))
+        return await asyncio.to_thread(listed, wanted)
+
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
@@ -46,6 +62,14 @@ class Querying:
         wanted = (block for block in newest_first(logs) if may_have(block, request, matcher))
         with closing(read_ahead(wanted, self._unpacked, self._pool)) as found:
             return search(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
+
+    def _count(
+        self, logs: list[list[StoredBlock]], request: CountLogs, query: QueryLogs, matcher: LineMatcher
+    ) -> LogCounts:
+        until_s = self._clock.monotonic_s() + SEARCH_S
+        wanted = (block for block in newest_first(logs) if may_have(block, query, matcher))
+        with closing(read_ahead(wanted, self._unpacked, self._pool)) as found:
+            return count(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
 
     def _unpacked(self, block: StoredBlock) -> bytes:
         return b"" if block.header.block.gap else log_records.unpack(self._reader.body(block))

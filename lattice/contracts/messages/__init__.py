@@ -39,6 +39,13 @@ from lattice.contracts.messages.log_blocks import (
     LogsHeld,
     LogsStored,
 )
+from lattice.contracts.messages.log_counts import (
+    CountedSeries,
+    CountLogs,
+    ListedLog,
+    ListedLogs,
+    LogCounts,
+)
 from lattice.contracts.messages.log_queries import (
     InstanceOwners,
     KnownInstances,
@@ -48,6 +55,7 @@ from lattice.contracts.messages.log_queries import (
     PhaseReached,
     QueryLogs,
 )
+from lattice.contracts.messages.log_tests import LabelOp, LabelTest, LineFormat, TextOp, TextTest
 from lattice.contracts.messages.node_requests import (
     CreateJoinToken,
     DrainNode,
@@ -145,6 +153,8 @@ __all__ = [
     "ApplyApp",
     "Caller",
     "CommitPlacements",
+    "CountLogs",
+    "CountedSeries",
     "CreateJoinToken",
     "CreateProject",
     "CreateWorkload",
@@ -175,7 +185,10 @@ __all__ = [
     "JobOrder",
     "JoinTokenCreated",
     "KnownInstances",
+    "LabelOp",
+    "LabelTest",
     "Leaving",
+    "LineFormat",
     "LinkCall",
     "LinkDocument",
     "ListAudit",
@@ -183,7 +196,10 @@ __all__ = [
     "ListInProject",
     "ListNodes",
     "ListRuns",
+    "ListedLog",
+    "ListedLogs",
     "LogBlock",
+    "LogCounts",
     "LogGap",
     "LogLine",
     "LogLines",
@@ -234,6 +250,8 @@ __all__ = [
     "SetSecret",
     "TakeTerm",
     "Term",
+    "TextOp",
+    "TextTest",
     "Tombstone",
     "TrialStep",
     "TriedPlacement",

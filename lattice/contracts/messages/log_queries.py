@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import Field
 
 from lattice.contracts.messages.log_blocks import LogGap
+from lattice.contracts.messages.log_tests import MOST_TESTS, AnyOf, LineFormat, SearchText, TextTest
 from lattice.contracts.nouns import Id, NodeId, Noun, Phase
 from lattice.log_levels import LogLevel
 
 MOST_WORKLOADS = 200
 MOST_LINES = 10_000
-SearchText = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class KnownInstances(Noun):
@@ -62,6 +62,9 @@ class QueryLogs(Noun):
     fields: dict[str, str] = Field(
         {}, max_length=16, description="lines that are JSON objects with these fields"
     )
+    texts: tuple[TextTest, ...] = Field((), max_length=MOST_TESTS, description="all of these hold")
+    labels: tuple[AnyOf, ...] = Field((), max_length=MOST_TESTS, description="of each of these, one holds")
+    formats: tuple[LineFormat, ...] = Field((), description="in which lines are read for labels of their own")
     levels: bool = Field(False, description="say with each line how grave it is")
     before: LogPlace | None = None
     limit: Annotated[int, Field(ge=1, le=MOST_LINES)] = 100
