@@ -113,6 +113,9 @@ class Call:
 class GuardedRoute(APIRoute):
     """A route that runs only after the policy allowed it."""
 
+    takes_unknown = False
+    """Whether parameters that the route does not know are left aside instead of refused."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The framework's handler behind our guard."""
         [method] = sorted(self.methods or ())  # a route is made with exactly one
@@ -126,7 +129,8 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             call = await admit(request, rule, authorization=request.headers.get("authorization"))
             body = await request.body()
-            requests.check_query(request.query_params, known, lists)
+            if not self.takes_unknown:
+                requests.check_query(request.query_params, known, lists)
             requests.check_text(request.query_params, request.path_params.values(), body)
             call.caller = _caller(call, request, body)
             response = await handle(request)
@@ -172,7 +176,8 @@ async def admit(connection: HTTPConnection, rule: Rule, *, authorization: str | 
 
 
 def _project(connection: HTTPConnection, rule: Rule) -> str:
-    project = connection.query_params.get("project", rule.default_project)
+    named = connection.headers.get(rule.project_header) if rule.project_header else None
+    project = connection.query_params.get("project", named or rule.default_project)
     takes_all = rule.scope is not Scope.PROJECT
     is_name = _PROJECT.fullmatch(project) is not None and MIN_NAME <= len(project) <= MAX_NAME
     if is_name or (project == EVERY_PROJECT and takes_all):

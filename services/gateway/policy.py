@@ -38,6 +38,7 @@ class Rule:
 
     scope: Scope
     role: Role = Role.VIEWER
+    project_header: str | None = None
 
     @property
     def reads_project(self) -> bool:
@@ -58,6 +59,13 @@ def _rules(scope: Scope, role: Role, *routes: str) -> Iterable[tuple[Route, Rule
     for route in routes:
         method, path = route.split(" ")
         yield (method, path), Rule(scope, role)
+
+
+def _read_like_loki(*paths: str) -> Iterable[tuple[Route, Rule]]:
+    """The right over logs, whatever their form; Loki's clients name the project as its tenant."""
+    rule = Rule(Scope.PROJECTS, Role.VIEWER, project_header="x-scope-orgid")
+    for path in paths:
+        yield ("WS" if path == "tail" else "GET", f"/v1/loki/api/v1/{path}"), rule
 
 
 POLICY: Mapping[Route, Rule] = dict(
@@ -155,6 +163,10 @@ POLICY: Mapping[Route, Rule] = dict(
         *_rules(Scope.PROJECT, Role.OPERATOR, "WS /v1/workloads/{id}/exec", "DELETE /v1/volumes/{id}"),
         *_rules(
             Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/apps", "GET /v1/volumes", "GET /v1/secrets", "GET /v1/logs"
+        ),
+        *_read_like_loki(
+            "query_range", "query", "labels", "label/{name}/values", "series", "index/stats", "index/volume", "detected_labels",
+            "detected_fields", "patterns", "format_query", "status/buildinfo", "tail",
         ),
         *_rules(Scope.WIDE, Role.VIEWER, "GET /v1/operations", "GET /v1/events"),
         *_rules(Scope.WIDE, Role.OPERATOR, "GET /v1/audit"),

@@ -58,7 +58,7 @@ def answer_for(error: LatticeError, *, path: str, request_id: str) -> Response:
     problem = _problem(
         error.status, error.code, error.title, detail, path=path, request_id=request_id, errors=error.errors
     )
-    return _response(problem, _headers(error))
+    return _response(problem, headers_of(error))
 
 
 def answer_for_http(error: HTTPException, *, path: str, request_id: str) -> Response:
@@ -114,7 +114,8 @@ def _problem(
     )
 
 
-def _headers(error: LatticeError) -> dict[str, str]:
+def headers_of(error: LatticeError) -> dict[str, str]:
+    """What goes with the answer to it."""
     if isinstance(error, (Temporary, TooManyRequests)):
         return {"Retry-After": str(max(1, round(error.data.get("retry_after_s", RETRY_AFTER_S))))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
