@@ -22,6 +22,8 @@ from lattice.own_logs import OwnLogs
 from lattice.process import Checks
 from services.logs import metrics
 from services.logs.confirming import Confirmer
+from services.logs.exporting.exporter import Exporter
+from services.logs.exporting.senders import sender_for
 from services.logs.handlers import Handlers
 from services.logs.object_store import ObjectStore
 from services.logs.owners import Owners
@@ -54,6 +56,17 @@ class Logs:
         self._tier = self._open_tier(settings)
         reader = Reader(self.store.index, self._tier.read_body if self._tier else None)
         self._querying = Querying(self.store.index, self._clock, reader)
+        self._exporters = [
+            Exporter(
+                self.store.index,
+                sink,
+                partial(sender_for, sink),
+                self._clock,
+                settings.data_dir,
+                read=reader.records,
+            )
+            for sink in settings.exports
+        ]
         self._subscriptions: list[Subscription] = []
         for found in self.store.damage:
             metrics.DAMAGED.inc()
@@ -71,6 +84,8 @@ class Logs:
         background.start("log-packer", self._packer.run)
         if self._tier is not None:
             background.start("log-tier", partial(self._tier.run, self._settings.tier_every_s))
+        for exporter in self._exporters:
+            background.start(f"log-export {exporter.name}", exporter.run)
         self._subscriptions.append(await self._bus.serve(QUERY_LOGS, self._querying.query))
         self._subscriptions.append(await self._bus.serve(COUNT_LOGS, self._querying.count))
         self._subscriptions.append(await self._bus.serve(LIST_LOGS, self._querying.list_logs))
@@ -110,6 +125,9 @@ class Logs:
             if self._tier is not None:
                 await self._tier.delete(removal.path)
             async with self._writer.alone:
+                blocks = self.store.index.blocks_in({removal.path})
+                for exporter in self._exporters:
+                    exporter.let_go(blocks)
                 self.store.remove([removal])
         metrics.KEPT_BYTES.set(sum(kept.size_bytes for kept in self.store.kept()))
 

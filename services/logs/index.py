@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,6 +110,10 @@ class Index:
         """Which of these lines of a container are stored."""
         return inside(self._covered.get(container, ()), lines)
 
+    def sources(self) -> set[Container]:
+        """The containers of which something is stored."""
+        return set(self._covered)
+
     def growing(self, project: str, workload_id: str) -> Segment | None:
         """The segment to which the next block of a workload belongs, if there is one."""
         log = self.logs.get((project, workload_id))
@@ -125,6 +129,14 @@ class Index:
         """The blocks of a workload, the one with the newest line last; a copy, so that it can be read in a thread."""
         log = self.logs.get((project, workload_id))
         return [] if log is None else list(log.blocks)
+
+    def blocks_in(self, paths: Collection[Path]) -> list[StoredBlock]:
+        """The blocks of some segments."""
+        return (
+            [block for log in self.logs.values() for block in log.blocks if block.segment.path in paths]
+            if paths
+            else []
+        )
 
     def name_of(self, project: str, workload_id: str) -> str:
         """What a workload is, or was, called."""

@@ -45,4 +45,22 @@ REWRITTEN = Counter(
     registry=REGISTRY,
 )
 KEPT_BYTES = Gauge("lattice_logs_kept_bytes", "Bytes of all segments.", registry=REGISTRY)
+EXPORTED = Counter(
+    "lattice_logs_exported_lines_total", "Lines that a sink has taken.", ["sink"], registry=REGISTRY
+)
+EXPORT_FAILURES = Counter(
+    "lattice_logs_export_failures_total", "Attempts to send that failed.", ["sink"], registry=REGISTRY
+)
+EXPORT_LOST = Counter(
+    "lattice_logs_export_lost_lines_total",
+    "Lines that a sink will never have; reason is retention (let go before), refused (by the sink, for good) or damaged.",
+    ["sink", "reason"],
+    registry=REGISTRY,
+)
+EXPORT_LAG = Gauge(
+    "lattice_logs_export_lag_seconds",
+    "For how long the oldest lines that a sink lacks have been stored.",
+    ["sink"],
+    registry=REGISTRY,
+)
 QUERY_SECONDS = Histogram("lattice_logs_query_seconds", "Time of one query.", registry=REGISTRY)

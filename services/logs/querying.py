@@ -6,7 +6,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from lattice import log_records
 from lattice.clock import Clock
 from lattice.contracts.messages import CountLogs, ListedLogs, LogCounts, LogLines, QueryLogs
 from lattice.log_matching import LineMatcher
@@ -60,7 +59,7 @@ class Querying:
     def _search(self, logs: list[list[StoredBlock]], request: QueryLogs, matcher: LineMatcher) -> LogLines:
         until_s = self._clock.monotonic_s() + SEARCH_S
         wanted = (block for block in newest_first(logs) if may_have(block, request, matcher))
-        with closing(read_ahead(wanted, self._unpacked, self._pool)) as found:
+        with closing(read_ahead(wanted, self._reader.records, self._pool)) as found:
             return search(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
 
     def _count(
@@ -68,8 +67,5 @@ class Querying:
     ) -> LogCounts:
         until_s = self._clock.monotonic_s() + SEARCH_S
         wanted = (block for block in newest_first(logs) if may_have(block, query, matcher))
-        with closing(read_ahead(wanted, self._unpacked, self._pool)) as found:
+        with closing(read_ahead(wanted, self._reader.records, self._pool)) as found:
             return count(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
-
-    def _unpacked(self, block: StoredBlock) -> bytes:
-        return b"" if block.header.block.gap else log_records.unpack(self._reader.body(block))

@@ -25,6 +25,10 @@ class Reader:
         except FileNotFoundError:
             return self._not_here(block)
 
+    def records(self, block: StoredBlock) -> bytes:
+        """What a block holds; nothing of a gap.  Raises as `body`, and Invalid."""
+        return b"" if block.header.block.gap is not None else log_records.unpack(self.body(block))
+
     def _not_here(self, block: StoredBlock) -> bytes:
         if block.segment.path.suffix == SUFFIX:
             return self._from_its_place(block)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from lattice.settings import BusSettings, ProcessSettings
+from services.logs.exporting.sinks import Sink
 
 
 class LogsSettings(ProcessSettings):
     """Where lines are kept, and for how long."""
 
-    model_config = SettingsConfigDict(env_prefix="LATTICE_LOGS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LATTICE_LOGS_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     bus: BusSettings = Field(default_factory=BusSettings)
     data_dir: Path = Field(description="holds the segments; of this process alone")
@@ -33,4 +36,13 @@ class LogsSettings(ProcessSettings):
     tier_local_bytes: int = Field(10 * 2**30, gt=0, description="so much of what is there is here, too")
     tier_every_s: float = Field(60.0, gt=0, description="how often to look what is to be copied")
     pack_every_s: float = Field(30.0, gt=0, description="how often to look for closed segments to pack")
+    exports: tuple[Sink, ...] = Field((), description="where lines are sent on to: a JSON list")
     retention_every_s: float = Field(60.0, gt=0, description="how often to look what is to be let go")
+
+    @field_validator("exports")
+    @classmethod
+    def _are_different(cls, sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:
+        names = [sink.name for sink in sinks]
+        if len(set(names)) < len(names):
+            raise ValueError("the same sink is there twice")
+        return sinks
