@@ -39,6 +39,12 @@ class LogsSettings(ProcessSettings):
     exports: tuple[Sink, ...] = Field((), description="where lines are sent on to: a JSON list")
     retention_every_s: float = Field(60.0, gt=0, description="how often to look what is to be let go")
 
+    @field_validator("tier_url", mode="before")
+    @classmethod
+    def _may_be_empty(cls, url: object) -> object:
+        """A variable that a compose file passes on is there, though nobody set it."""
+        return url or None
+
     @field_validator("exports")
     @classmethod
     def _are_different(cls, sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:

@@ -530,3 +530,8 @@ async def test_services_and_agents_are_followed_and_workloads_are_not(world: Wor
     await _say(world, "agent", 1, "of an agent", source="c3")
     assert _messages(await stream.take(1)) == ["of an agent"]
     await stream.close()
+
+
+async def test_what_is_nobodys_id_finds_nothing(world: World) -> None:
+    for asked in ("instance=AAA", "node=A.B", "workload=No_Such"):
+        assert (await world.get(f"/v1/logs?{asked}")).status_code == 200

@@ -222,3 +222,7 @@ def test_sinks_come_from_the_environment_and_hide_what_is_secret(monkeypatch: py
     assert sink.wants("shop") and not sink.wants("default")
     everything = Sink.model_validate({"kind": "loki", "url": "http://x/"})
     assert everything.wants("default") and not everything.wants("_platform")
+
+
+def test_a_variable_that_nobody_set_means_no_object_store() -> None:
+    assert LogsSettings(bus=NOWHERE, data_dir=Path("x"), tier_url="").tier_url is None

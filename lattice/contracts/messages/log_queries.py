@@ -13,6 +13,8 @@ from lattice.contracts.nouns import Id, NodeId, Noun, Phase
 from lattice.log_levels import LogLevel
 
 MOST_WORKLOADS = 200
+# As people write it: what is no id, or nobody's, finds nothing.
+Asked = Annotated[str, Field(max_length=256)]
 MOST_LINES = 10_000
 
 
@@ -45,10 +47,10 @@ class QueryLogs(Noun):
     """The newest lines that match; what is not set restricts nothing.  Workloads are known by id or by name, also those that were removed."""
 
     project: str | None = Field(None, description="None: every project")
-    workload_ids: tuple[Id, ...] = Field((), max_length=MOST_WORKLOADS)
-    workload_names: tuple[str, ...] = Field((), max_length=MOST_WORKLOADS)
-    instance_ids: tuple[Id, ...] = Field((), max_length=MOST_WORKLOADS)
-    node_ids: tuple[str, ...] = Field((), max_length=MOST_WORKLOADS, description="nodes by id or name")
+    workload_ids: tuple[Asked, ...] = Field((), max_length=MOST_WORKLOADS)
+    workload_names: tuple[Asked, ...] = Field((), max_length=MOST_WORKLOADS)
+    instance_ids: tuple[Asked, ...] = Field((), max_length=MOST_WORKLOADS)
+    node_ids: tuple[Asked, ...] = Field((), max_length=MOST_WORKLOADS, description="nodes by id or name")
     source: str | None = Field(None, max_length=128, description="lines of this container only, by its id")
     stream: str | None = Field(None, max_length=16)
     since_ns: int | None = None
