@@ -21,7 +21,7 @@ from lattice.log_shown import LineWriter, gap_line, time_text
 
 _REMEMBERED = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PLACE = re.compile(r"(\d{1,19}):([A-Za-z0-9-]{0,64}):([a-f0-9]{0,128}):(\d{1,15})")
+_PLACE = re.compile(r"(\d{1,19}):([A-Za-z0-9-]{0,64}):([a-f0-9]{0,128}):(\d{1,19})")
 
 
 class Shown(NamedTuple):
