@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from agent.log_ranges import Range, Ranges, common, without
 from agent.log_spool_frames import SpoolHeader
 from lattice import log_records
 from lattice.contracts.messages import GapCause, LogBlock, LogGap
 from lattice.contracts.nouns import Noun
+from lattice.number_ranges import Range, Ranges, common, without
 
 Key = tuple[str, int, int]
 # From so many gaps of one container on, those that were sent become one, too: they are never dropped, and must not fill the memory either.

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from agent.log_gaps import Gaps, gap_between, holes, range_of
 from agent.log_place import LogPosition
-from agent.log_ranges import Ranges, added
 from agent.log_segments import Segment
-from agent.log_spool_frames import Damage, SpoolHeader
+from agent.log_spool_frames import SpoolHeader
+from lattice.checked_frames import Damage
 from lattice.contracts.messages import LogBlock
+from lattice.number_ranges import Ranges, added
 
 Positions = dict[str, LogPosition]
 

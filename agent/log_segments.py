@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from agent.log_ranges import Range, Ranges, added, without
-from agent.log_spool_frames import Damage, Frame, SpoolHeader, scan
+from agent.log_spool_frames import SpoolHeader
+from lattice.checked_frames import Damage, Frame, scan
 from lattice.contracts.messages import LogBlock
+from lattice.number_ranges import Range, Ranges, added, without
 
 _ENDING = ".frames"
 

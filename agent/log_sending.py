@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from agent.log_gaps import key_of, range_of
-from agent.log_ranges import BySource, Ranges, common, common_by_source, united
+from agent.log_ranges import BySource, common_by_source, united
 from agent.log_spool import LogSpool
 from agent.log_spool_reading import START, Cursor
 from agent.node_events import NodeEvents
@@ -19,6 +19,7 @@ from lattice.contracts.messages import LogBlock, LogRange, LogsHeld, LogsStored
 from lattice.contracts.messages.log_blocks import MOST_RANGES
 from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.messaging import Bus, Received, Subscription
+from lattice.number_ranges import Ranges, common
 
 # On its way at one time.  More would neither be faster nor let a heartbeat through on a slow link.
 WINDOW_BYTES = 2**20

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from agent.log_chunks import Chunk, LogSource, block_of
 from agent.log_gaps import Gaps, Key, gap_of, key_of, merged, range_of
 from agent.log_place import LogPosition
-from agent.log_ranges import BySource, Range, Ranges, overlap, united
+from agent.log_ranges import BySource, united
 from agent.log_recovery import Positions, read_gaps, recover
 from agent.log_segments import Segment, path_of, segments_in
 from agent.log_spool_frames import SpoolHeader, encode
@@ -22,6 +22,7 @@ from agent.log_spool_reading import Cursor, Taken, gaps_instead, take, unreadabl
 from lattice.cancelling import to_its_end
 from lattice.contracts.messages import GapCause, LogBlock
 from lattice.files import flush_folder, write_durably
+from lattice.number_ranges import Range, Ranges, overlap
 
 T = TypeVar("T")
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.log_gaps import gap_between, gap_in, gap_of, merged, parts_held, range_of
-from agent.log_ranges import BySource, Range, Ranges, overlap, without
+from agent.log_ranges import BySource
 from agent.log_segments import Segment
-from agent.log_spool_frames import Damage, Frame, SpoolHeader
+from agent.log_spool_frames import SpoolHeader
 from lattice import log_records
+from lattice.checked_frames import Damage, Frame
 from lattice.contracts.messages import GapCause, LogBlock
 from lattice.errors import Invalid
+from lattice.number_ranges import Range, Ranges, overlap, without
 
 Cursor = tuple[int, int]
 """A file of the spool, and an offset in it."""

@@ -28,7 +28,7 @@ from lattice.contracts.catalogue import LOG_BLOCK, LOGS_STORED
 from lattice.contracts.messages import LogBlock, LogsStored
 from lattice.log_records import pack
 from lattice.messaging import Outgoing, Received
-from services.logs.coverage import Covered, covering
+from lattice.number_ranges import Ranges, added
 from services.logs.index import Segment, StoredBlock
 from services.logs.retention import Limits
 from services.logs.store import LogStore
@@ -74,13 +74,13 @@ class Node:
     sample: Sample
     store: LogProcess
     sent: list[int] = field(default_factory=lambda: [0] * WORKLOADS)
-    stored: dict[str, Covered] = field(default_factory=dict)
+    stored: dict[str, Ranges] = field(default_factory=dict)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     cpu_s: list[float] = field(default_factory=list)
 
     async def hear(self, received: Received[LogsStored]) -> None:
         for each in received.message.stored:
-            self.stored[each.source] = covering(self.stored.get(each.source, ()), (each.first, each.last))
+            self.stored[each.source] = added(self.stored.get(each.source, ()), (each.first, each.last))
         self.heard.set()
 
     async def send(self) -> int:

@@ -68,6 +68,12 @@ def time_text(time_ns: int) -> str:
     return f"{_second_text(seconds)}.{rest // 1000:06}Z"
 
 
+def exact_time_text(time_ns: int) -> str:
+    """RFC 3339 with nanoseconds."""
+    seconds, rest = divmod(time_ns, 10**9)
+    return f"{_second_text(seconds)}.{rest:09}Z"
+
+
 @lru_cache(maxsize=64)
 def _second_text(seconds: int) -> str:
     """Lines come in bursts within one second."""

@@ -21,6 +21,7 @@ from lattice.contracts.catalogue import LOG_BLOCK, SERVICE_LOG
 from lattice.contracts.messages import AGENT_LOG, PLATFORM, PLATFORM_NODE, GapCause, LogBlock, LogGap
 from lattice.errors import Temporary
 from lattice.messaging import Bus
+from lattice.number_ranges import Ranges, added, without
 from lattice.process_log import json_line
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Kept:
     _records: deque[bytes] = field(default_factory=deque)
     _size_bytes: int = 0
     _first: int = 1  # the number of the oldest that waits
-    _lost: deque[tuple[int, int]] = field(default_factory=deque)
+    _lost: Ranges = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, record: bytes) -> None:
@@ -86,7 +87,7 @@ class Kept:
             self._records.append(record)
             self._size_bytes += len(record)
             while self._size_bytes > self.room_bytes and len(self._records) > 1:
-                self._note_lost(self._first)
+                self._lost = added(self._lost, (self._first, self._first))
                 self._drop()
 
     def lost(self) -> tuple[int, int] | None:
@@ -97,7 +98,7 @@ class Kept:
     def lost_is_told(self, last: int) -> None:
         """What was lost up to this number need not be told again."""
         with self._lock:
-            self._forget_lost(0, last)
+            self._lost = without(self._lost, (0, last))
 
     def oldest(self) -> tuple[int, bytes] | None:
         """The number of the oldest line, and as many lines as make a block; they stay until `sent`."""
@@ -113,24 +114,9 @@ class Kept:
     def sent(self, first: int, last: int) -> None:
         """These lines are on their way, also those that had to make room meanwhile."""
         with self._lock:
-            self._forget_lost(first, last)
+            self._lost = without(self._lost, (first, last))
             while self._records and self._first <= last:
                 self._drop()
-
-    def _note_lost(self, number: int) -> None:
-        if self._lost and self._lost[-1][1] == number - 1:
-            self._lost[-1] = (self._lost[-1][0], number)
-        else:
-            self._lost.append((number, number))
-
-    def _forget_lost(self, first: int, last: int) -> None:
-        kept = deque[tuple[int, int]]()
-        for since, until in self._lost:
-            if since < first:
-                kept.append((since, min(until, first - 1)))
-            if until > last:
-                kept.append((max(since, last + 1), until))
-        self._lost = kept
 
     def _drop(self) -> None:
         self._size_bytes -= len(self._records.popleft())

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
-from lattice import log_records
+from lattice import checked_frames, log_records
 from lattice.errors import Temporary
-from services.logs import frames, segment_index
+from services.logs import segment_index
 from services.logs.index import FrameHeader, Segment, StoredBlock
 from services.logs.merging import MOST_BYTES, Group, in_groups, merged
 from services.logs.segment_index import BlockPlace
@@ -68,8 +68,8 @@ def _write(file: BinaryIO, group: Group, stopped: threading.Event) -> tuple[Bloc
         raise Temporary("the log store is ending")
     header, body, filter_ = _as_one(group)
     encoded = header.model_dump_json().encode()
-    offset = file.tell() + frames.body_offset(encoded)
-    file.write(frames.encode(encoded, body))
+    offset = file.tell() + checked_frames.body_offset(encoded)
+    file.write(checked_frames.encode(encoded, body))
     return BlockPlace(offset=offset, size=len(body), check=crc32(body), header=header), filter_
 
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from lattice.contracts.messages import LogRange, LogsStored
 from lattice.contracts.messages.log_blocks import MOST_RANGES
-from services.logs.coverage import Range, together
+from lattice.number_ranges import Range, together
 
 # (node id, container id, its records)
 Told = tuple[str, str, Range]

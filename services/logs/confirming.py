@@ -14,8 +14,8 @@ from lattice.contracts.catalogue import LOGS_STORED
 from lattice.contracts.messages import PLATFORM_NODE, LogBlock, LogsHeld, LogsStored
 from lattice.errors import LatticeError
 from lattice.messaging import Bus, Received
+from lattice.number_ranges import Range, Ranges, added, inside
 from services.logs.confirmations import Told, messages, of_those_asked, words_to_nodes
-from services.logs.coverage import Covered, Range, covering, inside
 from services.logs.index import Container, Index, container_of
 
 # Of how many containers of which something was refused this process knows at once; beyond, it forgets all and refuses again what comes again.
@@ -28,7 +28,7 @@ class Confirmer:
     def __init__(self, bus: Bus, index: Index) -> None:
         self._bus = bus
         self._index = index
-        self._refused: dict[Container, Covered] = defaultdict(tuple)
+        self._refused: dict[Container, Ranges] = defaultdict(tuple)
 
     async def stored(self, blocks: Iterable[LogBlock]) -> None:
         """These are on disk, now or before.  Services of the platform keep nothing until they hear that."""
@@ -52,7 +52,7 @@ class Confirmer:
     def _remember(self, container: Container, lines: Range) -> None:
         if len(self._refused) >= _MOST_REFUSED:
             self._refused.clear()
-        self._refused[container] = covering(self._refused[container], lines)
+        self._refused[container] = added(self._refused[container], lines)
 
     def _refused_of(self, container: Container, lines: Range) -> list[Range]:
         return inside(self._refused.get(container, ()), lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lattice.contracts.messages import LogBlock
 from lattice.contracts.nouns import Noun
-from services.logs.coverage import Covered, Range, covering, inside, missing
+from lattice.number_ranges import Range, Ranges, added, inside, missing
 from services.logs.filters import FilterPlace
 
 # A container of a node.  Numbers of one node's container say nothing of another's: a node speaks for itself alone.
@@ -90,7 +90,7 @@ class Index:
     """All workloads."""
 
     logs: dict[tuple[str, str], WorkloadLog] = field(default_factory=lambda: defaultdict(WorkloadLog))
-    _covered: dict[Container, Covered] = field(default_factory=dict)
+    _covered: dict[Container, Ranges] = field(default_factory=dict)
 
     def add_segment(self, segment: Segment) -> None:
         """A file that begins, or was found at start."""
@@ -100,7 +100,7 @@ class Index:
         """A block that is on disk."""
         segment, container = block.segment, block.container
         insort(self.logs[segment.project, segment.workload_id].blocks, block, key=_last_at)
-        self._covered[container] = covering(self._covered.get(container, ()), block.lines)
+        self._covered[container] = added(self._covered.get(container, ()), block.lines)
 
     def missing(self, container: Container, lines: Range) -> list[Range]:
         """Which of these lines of a container are not stored yet."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lattice.checked_frames import Damage, Frame
 from services.logs import segment_index, segments
-from services.logs.frames import Damage, Frame
 from services.logs.index import FrameHeader, Index, Segment, StoredBlock
 
 

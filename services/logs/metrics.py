@@ -39,11 +39,6 @@ DAMAGED = Counter(
     "Damaged blocks met at start or by a query; what could be read is served.",
     registry=REGISTRY,
 )
-REWRITTEN = Counter(
-    "lattice_logs_rewritten_bytes_total",
-    "Bytes of segments that were rewritten to few large blocks.",
-    registry=REGISTRY,
-)
 KEPT_BYTES = Gauge("lattice_logs_kept_bytes", "Bytes of all segments.", registry=REGISTRY)
 EXPORTED = Counter(
     "lattice_logs_exported_lines_total", "Lines that a sink has taken.", ["sink"], registry=REGISTRY

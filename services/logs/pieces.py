@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lattice import log_records
 from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid
-from services.logs.coverage import Range
+from lattice.number_ranges import Range
 
 
 @dataclass(frozen=True, slots=True, eq=False)

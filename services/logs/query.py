@@ -59,9 +59,14 @@ class Newest:
         return self.before is None or time_ns + 1 < self.before[0]
 
 
-def may_have(block: StoredBlock, query: QueryLogs, matcher: LineMatcher) -> bool:
-    """Whether a block can have a wanted line, as far as that is known without reading it."""
-    about = block.header.block
+def wanted(blocks: Iterable[StoredBlock], matcher: LineMatcher) -> Iterator[StoredBlock]:
+    """The blocks that can have a wanted line, as far as that is known without reading them."""
+    words = _words(matcher.query)
+    return (block for block in blocks if _may_have(block, matcher) and block.may_contain(words))
+
+
+def _may_have(block: StoredBlock, matcher: LineMatcher) -> bool:
+    about, query = block.header.block, matcher.query
     return (
         query.source in (None, about.source)
         and (not query.instance_ids or about.instance_id in query.instance_ids)
@@ -69,7 +74,6 @@ def may_have(block: StoredBlock, query: QueryLogs, matcher: LineMatcher) -> bool
         and matcher.may_match_between(about.first_at_ns, about.last_at_ns)
         and matcher.may_match_from(place_of(block))
         and (query.before is None or about.first_at_ns <= query.before.time_ns)
-        and block.may_contain(_words(matcher))
     )
 
 
@@ -101,9 +105,8 @@ def search(
     return _answer(sorted(newest.heap), query, more=len(newest.heap) == newest.limit)
 
 
-def _words(matcher: LineMatcher) -> tuple[str, ...]:
+def _words(query: QueryLogs) -> tuple[str, ...]:
     """Those that a wanted line certainly has: of a text those inside it, of whole words all."""
-    query = matcher.query
     inside = words_of(query.grep) if query.grep else ()
     return inside + (words_of(f" {query.word} ") if query.word else ())
 

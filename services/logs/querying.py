@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import chain
 
 from lattice.clock import Clock
 from lattice.contracts.messages import CountLogs, ListedLogs, LogCounts, LogLines, QueryLogs
@@ -14,7 +15,7 @@ from services.logs.candidates import blocks_of, newest_first, read_ahead
 from services.logs.counting import count, query_of
 from services.logs.index import Index, StoredBlock
 from services.logs.listing import listed
-from services.logs.query import may_have, search
+from services.logs.query import search, wanted
 from services.logs.reading import Reader
 
 _QUERIES_AT_ONCE = 4
@@ -50,22 +51,22 @@ class Querying:
     async def list_logs(self, request: QueryLogs) -> ListedLogs:
         """Whose lines there are, as far as that is known without reading them."""
         matcher, logs = LineMatcher(request), blocks_of(self._index, request)
-        wanted = (block for blocks in logs for block in blocks if may_have(block, request, matcher))
-        return await asyncio.to_thread(listed, wanted)
+        chosen = wanted(chain.from_iterable(logs), matcher)
+        return await asyncio.to_thread(listed, chosen)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def _search(self, logs: list[list[StoredBlock]], request: QueryLogs, matcher: LineMatcher) -> LogLines:
         until_s = self._clock.monotonic_s() + SEARCH_S
-        wanted = (block for block in newest_first(logs) if may_have(block, request, matcher))
-        with closing(read_ahead(wanted, self._reader.records, self._pool)) as found:
+        chosen = wanted(newest_first(logs), matcher)
+        with closing(read_ahead(chosen, self._reader.records, self._pool)) as found:
             return search(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)
 
     def _count(
         self, logs: list[list[StoredBlock]], request: CountLogs, query: QueryLogs, matcher: LineMatcher
     ) -> LogCounts:
         until_s = self._clock.monotonic_s() + SEARCH_S
-        wanted = (block for block in newest_first(logs) if may_have(block, query, matcher))
-        with closing(read_ahead(wanted, self._reader.records, self._pool)) as found:
+        chosen = wanted(newest_first(logs), matcher)
+        with closing(read_ahead(chosen, self._reader.records, self._pool)) as found:
             return count(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)

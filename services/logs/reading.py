@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lattice import log_records
-from services.logs.coverage import Range
+from lattice.number_ranges import Range
 from services.logs.index import Index, StoredBlock
 from services.logs.segments import SUFFIX, read_body
 

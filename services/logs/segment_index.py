@@ -1,6 +1,6 @@
 """The index beside a packed segment: all that is known of its blocks, so that neither a start nor a search for a rare word reads them.
 
-It is a sequence of frames (`frames.py`).  The first one's header is an `IndexHead`; then one for each block: a `BlockPlace`, and as the body
+It is a sequence of frames (`checked_frames`).  The first one's header is an `IndexHead`; then one for each block: a `BlockPlace`, and as the body
 the block's word filter (`words.py`).  It can always be made anew from the segment, which holds the same headers.
 """
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lattice import checked_frames
+from lattice.checked_frames import Frame
 from lattice.contracts.nouns import Noun
-from services.logs import frames
 from services.logs.filters import FilterPlace
-from services.logs.frames import Frame
 from services.logs.index import FrameHeader, Segment, StoredBlock
 from services.logs.segments import mapped
 
@@ -38,8 +38,8 @@ class BlockPlace(Noun):
 def encode(places: Sequence[tuple[BlockPlace, bytes]], size_bytes: int) -> bytes:
     """The whole index, of blocks with their filters."""
     head = IndexHead(blocks=len(places), size_bytes=size_bytes)
-    found = [frames.encode(head.model_dump_json().encode(), b"")]
-    found += [frames.encode(place.model_dump_json().encode(), filter_) for place, filter_ in places]
+    found = [checked_frames.encode(head.model_dump_json().encode(), b"")]
+    found += [checked_frames.encode(place.model_dump_json().encode(), filter_) for place, filter_ in places]
     return b"".join(found)
 
 
@@ -48,7 +48,9 @@ def read(path: Path, segment: Segment, *, named: Path) -> list[StoredBlock] | No
     itself is to be read."""
     try:
         with mapped(path) as buffer:
-            found = list(frames.scan(buffer, verify_bodies=False))
+            found = list(
+                checked_frames.scan(checked_frames.from_buffer(buffer), len(buffer), verify_bodies=False)
+            )
     except OSError:
         return None
     try:

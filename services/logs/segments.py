@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
+from lattice import checked_frames
+from lattice.checked_frames import Damage, Frame
 from lattice.errors import LatticeError
-from services.logs import frames
-from services.logs.frames import Damage, Frame
 from services.logs.index import StoredBlock
 
 SUFFIX, PACKED, INDEX, UNFINISHED = ".seg", ".packed", ".index", ".tmp"
@@ -59,7 +59,9 @@ def new_path(root: Path, project: str, workload_id: str, now_ns: int) -> Path:
 def read_frames(path: Path, *, newest: bool) -> list[Frame | Damage]:
     """What a segment holds.  Of a workload's newest segment bodies are verified, too: a crash may have torn what was written last."""
     with mapped(path) as buffer:
-        return list(frames.scan(buffer, verify_bodies=newest))
+        return list(
+            checked_frames.scan(checked_frames.from_buffer(buffer), len(buffer), verify_bodies=newest)
+        )
 
 
 def cut_torn_tail(path: Path, found: list[Frame | Damage]) -> Damage | None:
@@ -129,7 +131,7 @@ def give_name(packed: Path) -> None:
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[frames.Buffer]:
+def mapped(path: Path) -> Iterator[checked_frames.Buffer]:
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             yield b""  # an empty file cannot be mapped

@@ -18,11 +18,12 @@ from zlib import crc32
 
 from loguru import logger
 
+from lattice import checked_frames
 from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid, LatticeError, Temporary
-from services.logs import compaction, frames, loading, segments
+from lattice.number_ranges import Ranges, added, missing
+from services.logs import compaction, loading, segments
 from services.logs.compaction import Packed
-from services.logs.coverage import Covered, covering, missing
 from services.logs.index import Container, FrameHeader, Index, Segment, StoredBlock, container_of
 from services.logs.pieces import Incoming, Piece, check, pieces, records_of
 from services.logs.retention import Kept, Limits, Removal, is_full
@@ -75,7 +76,7 @@ class LogStore:
         """Store what is new of these blocks; on disk when it returns.  The index does not change before `learn`."""
         outcomes = {id(incoming): Outcome(incoming.block) for incoming in batch}
         by_workload: dict[tuple[str, str], _Work] = defaultdict(_Work)
-        covered: dict[Container, Covered] = {}
+        covered: dict[Container, Ranges] = {}
         for incoming in batch:
             try:
                 for piece in self._new_pieces(incoming, covered):
@@ -104,14 +105,14 @@ class LogStore:
     def _missing(self, block: LogBlock) -> bool:
         return bool(self.index.missing(container_of(block), (block.first, block.last)))
 
-    def _new_pieces(self, incoming: Incoming, covered: dict[Container, Covered]) -> list[Piece]:
+    def _new_pieces(self, incoming: Incoming, covered: dict[Container, Ranges]) -> list[Piece]:
         """What of a block is neither stored nor in this batch already."""
         block, container = incoming.block, container_of(incoming.block)
         records, lines = records_of(incoming), (block.first, block.last)
         here = covered.get(container, ())
         new = [gap for fresh in self.index.missing(container, lines) for gap in missing(here, fresh)]
         found = list(pieces(incoming, new, records))
-        covered[container] = covering(here, lines)
+        covered[container] = added(here, lines)
         return found
 
     def _append(self, work: _Work, now_ns: int) -> _Work:
@@ -225,8 +226,8 @@ def _frame(piece: Piece, segment: Segment, offset: int, now_ns: int) -> tuple[by
     )
     encoded = header.model_dump_json().encode()
     body = piece.body
-    place = StoredBlock(segment, offset + frames.body_offset(encoded), len(body), crc32(body), header)
-    return frames.encode(encoded, body), place
+    place = StoredBlock(segment, offset + checked_frames.body_offset(encoded), len(body), crc32(body), header)
+    return checked_frames.encode(encoded, body), place
 
 
 def _take_directory(root: Path) -> int:

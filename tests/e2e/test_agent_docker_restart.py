@@ -16,19 +16,15 @@ from lattice.contracts.nouns import ObservedContainer, Phase
 from lattice.contracts.spec import BackoffSpec
 from lattice.runtime import RunState
 from tests.fixtures.agent import Node, eventually, instance_of, key_of
-from tests.fixtures.engine import Engine
+from tests.fixtures.engine import Engine, running_engine
 
 SOON = BackoffSpec(initial=0.1, max=0.4)
 
 
 @pytest.fixture
 def engine(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterator[Engine]:
-    folder = tmp_path_factory.mktemp("engine")
-    engine = Engine(folder)
-    engine.start()
-    engine.load(image_test)
-    yield engine
-    engine.close()
+    with running_engine(tmp_path_factory.mktemp("engine"), image_test) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from lattice import log_records
 from lattice.contracts.messages import GapCause
 from lattice.contracts.nouns import Phase
 from lattice.contracts.spec import BackoffSpec
-from services.logs.coverage import together
+from lattice.number_ranges import together
 from tests.e2e.test_agent_docker_kill import AgentProcess
 from tests.fixtures.agent import Node, eventually, instance_of, key_of, tombstone_of
 from tests.fixtures.log_shelf import Shelf

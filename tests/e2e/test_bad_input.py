@@ -16,7 +16,7 @@ import pytest
 
 from lattice import pki
 from lattice.join_token import read_join_token
-from tests.fixtures.engine import Engine
+from tests.fixtures.engine import Engine, running_engine
 from tests.fixtures.platform import Platform, platforms, until
 from tests.fixtures.registry import ImageRegistry
 
@@ -206,13 +206,8 @@ def test_a_join_token_that_was_used(platform: Platform, join: Callable[[str], st
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterator[Engine]:
     """An Engine of these tests alone, with a small disk."""
-    engine = Engine(tmp_path_factory.mktemp("engine"), disk_mib=128)
-    try:
-        engine.start()
-        engine.load(image_test)
+    with running_engine(tmp_path_factory.mktemp("engine"), image_test, disk_mib=128) as engine:
         yield engine
-    finally:
-        engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from signal import Signals
 
 import pytest
 
-from tests.fixtures.engine import Engine
+from tests.fixtures.engine import Engine, running_engine
 from tests.fixtures.platform import Platform, platforms, until
 from tests.fixtures.reliability import Record
 
@@ -20,13 +20,8 @@ NAMES = ("one", "two")
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, image_test: str) -> Iterator[Engine]:
     """An Engine of these tests alone."""
-    engine = Engine(tmp_path_factory.mktemp("engine"))
-    try:
-        engine.start()
-        engine.load(image_test)
+    with running_engine(tmp_path_factory.mktemp("engine"), image_test) as engine:
         yield engine
-    finally:
-        engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from tests.fixtures.engine import Engine
+from tests.fixtures.engine import Engine, running_engine
 from tests.fixtures.platform import Json, Platform, platforms, until
 from tests.fixtures.reliability import Record
 
@@ -29,13 +29,8 @@ FLOOD = "i=0; while [ $i -lt {lines} ]; do echo line $i {filler}; i=$((i+1)); do
 @pytest.fixture(scope="module")
 def engine(docker_engine: str, image_test: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """One that may be restarted."""
-    engine = Engine(tmp_path_factory.mktemp("engine"))
-    try:
-        engine.start()
-        engine.load(image_test)
+    with running_engine(tmp_path_factory.mktemp("engine"), image_test) as engine:
         yield engine
-    finally:
-        engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from lattice.bus import NatsBus
 from lattice.contracts.catalogue import LOG_BLOCK, LOGS_HELD, LOGS_STORED
 from lattice.contracts.messages import PLATFORM, LogBlock, LogRange, LogsHeld, LogsStored
 from lattice.messaging import Received
-from services.logs.coverage import Covered, covering, inside
+from lattice.number_ranges import Ranges, added, inside
 from services.logs.segments import read_body
 from tests.fixtures.log_blocks import a_block, numbered_body, text_of
 from tests.fixtures.log_process import LogProcess, a_bus, a_registry, log_process
@@ -41,14 +41,14 @@ class Spool:
     bus: NatsBus
     chance: random.Random
     waiting: list[LogBlock] = field(default_factory=list)
-    stored: dict[str, Covered] = field(default_factory=dict)
+    stored: dict[str, Ranges] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     sends: itertools.count[int] = field(default_factory=itertools.count)
 
     async def hear(self, received: Received[LogsStored]) -> None:
         assert not received.message.refused
         for each in received.message.stored:
-            self.stored[each.source] = covering(self.stored.get(each.source, ()), (each.first, each.last))
+            self.stored[each.source] = added(self.stored.get(each.source, ()), (each.first, each.last))
         self.waiting = [block for block in self.waiting if not self._has(block)]
 
     def _has(self, block: LogBlock) -> bool:

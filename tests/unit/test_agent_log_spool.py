@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from agent.log_chunks import Chunk, LogSource, chunk_of, gap_chunk
 from agent.log_gaps import Gaps, merged
 from agent.log_place import LogPosition
-from agent.log_ranges import Ranges, added, common, without
 from agent.log_spool import LogSpool
 from agent.log_spool_reading import START
 from lattice import log_records
 from lattice.contracts.messages import GapCause, LogBlock, LogGap
+from lattice.number_ranges import Ranges, added, common, without
 from tests.fixtures.agent import key_of
 
 PLACE = {"inode": 1, "fingerprint": "f"}

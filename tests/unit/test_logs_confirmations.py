@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from lattice.contracts.messages import LogRange, LogsStored
 from lattice.contracts.messages.log_blocks import MOST_RANGES
+from lattice.number_ranges import inside, missing, together
 from services.logs.confirmations import Told, messages, of_those_asked, words_to_nodes
-from services.logs.coverage import inside, missing, together
 
 told = st.tuples(
     st.sampled_from(["nd-a", "nd-b"]),

@@ -20,7 +20,7 @@ from services.logs.candidates import newest_first
 from services.logs.counting import count, query_of
 from services.logs.index import FrameHeader, Segment, StoredBlock
 from services.logs.listing import listed
-from services.logs.query import may_have
+from services.logs.query import wanted
 from tests.fixtures.log_blocks import START_NS, a_block
 
 Made = tuple[StoredBlock, bytes]
@@ -48,9 +48,9 @@ def ask(made: list[Made], request: CountLogs, is_over: Callable[[], bool] = lamb
     matcher = LineMatcher(query)
     by_last = sorted((each for each, _ in made), key=lambda each: each.header.block.last_at_ns)
     records = {id(each): data for each, data in made}
-    wanted = (each for each in newest_first([by_last]) if may_have(each, query, matcher))
+    chosen = wanted(newest_first([by_last]), matcher)
     return count(
-        ((each, partial(records.__getitem__, id(each))) for each in wanted), request, matcher, is_over
+        ((each, partial(records.__getitem__, id(each))) for each in chosen), request, matcher, is_over
     )
 
 

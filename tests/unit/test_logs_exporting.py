@@ -17,8 +17,8 @@ from lattice import log_records
 from lattice.contracts.messages import GapCause, LogGap
 from lattice.log_labels import Place
 from lattice.log_records import Line
+from lattice.number_ranges import Ranges, added, missing
 from lattice.settings import BusSettings
-from services.logs.coverage import Covered, covering, missing
 from services.logs.exporting import json_lines, loki, otlp, s3, syslog
 from services.logs.exporting.batches import Batch, Exported, Limits, batches
 from services.logs.exporting.cursor import Cursor
@@ -141,7 +141,7 @@ def test_whatever_is_interrupted_every_line_is_sent(
     for content in contents:
         blocks.append(made(first, content))
         first += len(content)
-    covered: Covered = ()
+    covered: Ranges = ()
     sent: list[Line] = []
 
     def one() -> Batch | None:
@@ -151,7 +151,7 @@ def test_whatever_is_interrupted_every_line_is_sent(
     while (batch := one()) is not None:
         sent += [exported.line for exported in batch.lines]
         for _, lines in batch.done:
-            covered = covering(covered, lines)
+            covered = added(covered, lines)
     wanted = [line for block, records in blocks for line in log_records.lines(records, block.lines[0])]
     assert sorted(sent) == sorted(wanted)
     assert covered == ((1, first - 1),)

@@ -17,7 +17,7 @@ from lattice.contracts.messages import GapCause, LogGap, LogLine, LogLines, LogP
 from lattice.log_matching import LineMatcher
 from services.logs.candidates import newest_first
 from services.logs.index import FrameHeader, Segment, StoredBlock
-from services.logs.query import may_have, search
+from services.logs.query import search, wanted
 from tests.fixtures.log_blocks import START_NS, a_block, read_lines
 
 Made = tuple[StoredBlock, bytes]
@@ -39,8 +39,8 @@ def ask(made: list[Made], is_over: Callable[[], bool] = lambda: False, **asked: 
     matcher = LineMatcher(query)
     by_last = sorted((each for each, _ in made), key=lambda each: each.header.block.last_at_ns)
     records = {id(each): data for each, data in made}
-    wanted = (each for each in newest_first([by_last]) if may_have(each, query, matcher))
-    found = ((each, partial(records.__getitem__, id(each))) for each in wanted)
+    chosen = wanted(newest_first([by_last]), matcher)
+    found = ((each, partial(records.__getitem__, id(each))) for each in chosen)
     return search(found, query, matcher, is_over)
 
 

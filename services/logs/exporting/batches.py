@@ -11,7 +11,7 @@ from lattice.log_labels import Place
 from lattice.log_levels import LogLevel, level_of
 from lattice.log_records import Line
 from lattice.log_shown import GAP, gap_line
-from services.logs.coverage import Range
+from lattice.number_ranges import Range
 from services.logs.index import Container, StoredBlock, container_of
 from services.logs.query import place_of
 

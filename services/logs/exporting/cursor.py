@@ -12,7 +12,7 @@ import orjson
 from loguru import logger
 
 from lattice.files import write_durably
-from services.logs.coverage import Covered, Range, covering, missing
+from lattice.number_ranges import Range, Ranges, added, missing
 from services.logs.index import Container
 
 
@@ -21,7 +21,7 @@ class Cursor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._covered: dict[Container, Covered] = _read(path)
+        self._covered: dict[Container, Ranges] = _read(path)
         self.is_saved = True
 
     def missing(self, source: Container, lines: Range) -> list[Range]:
@@ -31,7 +31,7 @@ class Cursor:
     def advance(self, done: Iterable[tuple[Container, Range]]) -> None:
         """The sink has these, too."""
         for source, lines in done:
-            self._covered[source] = covering(self._covered.get(source, ()), lines)
+            self._covered[source] = added(self._covered.get(source, ()), lines)
             self.is_saved = False
 
     def keep_only(self, sources: set[Container]) -> None:
@@ -49,7 +49,7 @@ class Cursor:
         write_durably(self._path, content)
 
 
-def _read(path: Path) -> dict[Container, Covered]:
+def _read(path: Path) -> dict[Container, Ranges]:
     """What was written; of a file that cannot be read, nothing: then everything is sent once more."""
     try:
         return {

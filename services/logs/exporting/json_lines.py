@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import orjson
 
+from lattice.log_shown import exact_time_text
 from services.logs.exporting.batches import Exported
 
 
@@ -15,14 +15,8 @@ def payload(lines: Iterable[Exported]) -> bytes:
     return b"".join(orjson.dumps(_fields(exported)) + b"\n" for exported in lines)
 
 
-def time_text(time_ns: int) -> str:
-    """RFC 3339 with nine digits."""
-    seconds, rest = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
-
-
 def _fields(exported: Exported) -> dict[str, object]:
     return {
-        "time": time_text(exported.line.time_ns), **exported.place._asdict(), "source": exported.source,
+        "time": exact_time_text(exported.line.time_ns), **exported.place._asdict(), "source": exported.source,
         "number": exported.line.number, "stream": exported.line.stream, "level": exported.level, "message": exported.line.text,
     }  # fmt: skip

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from lattice.log_levels import LogLevel
+from lattice.log_shown import time_text
 from services.logs.exporting.batches import Exported
-from services.logs.exporting.json_lines import time_text
 
 _FACILITY = 16  # local0: what is not of the operating system
 _SEVERITIES = {
@@ -19,7 +19,6 @@ _SEVERITIES = {
     LogLevel.FATAL: 2,
 }
 _UNSAID = 6
-_MICROSECONDS = 26  # as many characters of a time as there may be
 _NOT_IN_A_NAME = re.compile(r"[^\x21-\x7e]")
 _ESCAPED = re.compile(r'(["\\\]])')
 # RFC 5612 keeps this number free for examples: Lattice has none of its own.
@@ -38,7 +37,7 @@ def _counted(message: bytes) -> bytes:
 def _message(exported: Exported) -> bytes:
     place, line, level = exported.place, exported.line, exported.level
     priority = _FACILITY * 8 + (_UNSAID if level is None else _SEVERITIES[level])
-    time = time_text(line.time_ns)[:_MICROSECONDS] + "Z"
+    time = time_text(line.time_ns)
     names = " ".join(
         (
             _name(place.node, 255),

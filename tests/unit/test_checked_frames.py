@@ -1,18 +1,22 @@
-"""The framing of segments: whatever happens to the bytes, what is intact is found, and what is found is intact."""
+"""Frames of spools and segments: whatever happens to the bytes, what is intact is found, and what is found is intact."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.logs.frames import MAGIC, Damage, Frame, encode, frame_at, scan
+from lattice.checked_frames import MAGIC, Damage, Frame, encode, frame_at, from_buffer, scan
 
 contents = st.tuples(st.binary(max_size=40), st.binary(max_size=60))
 
 
+def everything(data: bytes, *, verify_bodies: bool = True) -> list[Frame | Damage]:
+    return list(scan(from_buffer(data), len(data), verify_bodies=verify_bodies))
+
+
 def read(data: bytes, *, verify_bodies: bool = True) -> list[tuple[bytes, bytes]]:
     """(header, body) of every frame found."""
-    found = scan(data, verify_bodies=verify_bodies)
+    found = everything(data, verify_bodies=verify_bodies)
     return [(one.header, data[one.body_offset : one.end]) for one in found if isinstance(one, Frame)]
 
 
@@ -28,7 +32,7 @@ def test_a_torn_end_costs_the_last_frame_only(frames: list[tuple[bytes, bytes]],
     whole = [encode(*frame) for frame in frames]
     kept = data.draw(st.integers(0, len(whole[-1]) - 1))
     torn = b"".join(whole[:-1]) + whole[-1][:kept]
-    found = list(scan(torn, verify_bodies=True))
+    found = everything(torn)
     assert read(torn) == frames[:-1]
     if kept:
         assert found[-1] == Damage(len(torn) - kept, kept)
@@ -43,7 +47,7 @@ def test_one_wrong_byte_costs_one_frame_only(frames: list[tuple[bytes, bytes]], 
     flipped[byte] ^= data.draw(st.integers(1, 255))
     damaged = b"".join(whole[:broken]) + bytes(flipped) + b"".join(whole[broken + 1 :])
     assert read(damaged) == frames[:broken] + frames[broken + 1 :]
-    assert any(isinstance(one, Damage) for one in scan(damaged, verify_bodies=True))
+    assert any(isinstance(one, Damage) for one in everything(damaged))
 
 
 @given(st.lists(contents, min_size=1, max_size=3), st.binary(max_size=80))
@@ -51,9 +55,9 @@ def test_nothing_is_lost_between_damage(frames: list[tuple[bytes, bytes]], junk:
     """Frames and damage together are the whole file, without a gap or an overlap."""
     data = junk.join(encode(*frame) for frame in frames) + junk
     position = 0
-    for one in scan(data, verify_bodies=True):
+    for one in everything(data):
         assert one.offset == position
-        position = one.end if isinstance(one, Frame) else one.offset + one.size
+        position = one.end
     assert position == len(data)
 
 
@@ -65,7 +69,7 @@ def test_the_magic_inside_a_body_is_no_frame() -> None:
 
 def test_no_frame_where_none_begins() -> None:
     data = encode(b"{}", b"body")
-    assert frame_at(data, 0) is not None
-    assert frame_at(data, 1) is None
-    assert frame_at(data[:-1], 0) is None
-    assert frame_at(b"", 0) is None
+    assert frame_at(from_buffer(data), 0, len(data)) is not None
+    assert frame_at(from_buffer(data), 1, len(data)) is None
+    assert frame_at(from_buffer(data[:-1]), 0, len(data) - 1) is None
+    assert frame_at(from_buffer(b""), 0, 0) is None
