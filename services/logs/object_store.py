@@ -1,4 +1,4 @@
-"""Packed segments in an object store: S3 and what speaks like it, or a folder.  Only this module knows obstore.
+"""Packed segments in an object store: S3 and what speaks like it, or a folder.
 
 Keys and endpoints come from where obstore looks for them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL` and so on).
 """
@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import LocalStore, from_url
 
 from lattice.errors import Temporary
 
@@ -25,15 +29,11 @@ class ObjectStore:
 
     def put(self, path: Path, name: str) -> None:
         """Copy a file; it is there, whole, when this returns."""
-        import obstore
-
         with _errors(name):
             obstore.put(self._store, name, path, max_concurrency=_PARTS_AT_ONCE)
 
     def size(self, name: str) -> int | None:
         """How long an object is; None if there is none."""
-        import obstore
-
         try:
             with _errors(name):
                 return int(obstore.head(self._store, name)["size"])
@@ -42,15 +42,11 @@ class ObjectStore:
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """A part of an object.  Raises FileNotFoundError."""
-        import obstore
-
         with _errors(name):
             return bytes(obstore.get_range(self._store, name, start=offset, length=size))
 
     def delete(self, name: str) -> None:
         """Let an object go, if it is there."""
-        import obstore
-
         try:
             with _errors(name):
                 obstore.delete(self._store, name)
@@ -59,17 +55,12 @@ class ObjectStore:
 
 
 def _opened(url: str) -> Any:
-    """Imported where it is used: a log store without an object store needs none of it."""
-    from obstore.store import LocalStore, from_url
-
     parts = urlsplit(url)
     return LocalStore(parts.path, mkdir=True) if parts.scheme == "file" else from_url(url)
 
 
 @contextmanager
 def _errors(name: str) -> Iterator[None]:
-    from obstore.exceptions import BaseError, NotFoundError
-
     try:
         yield
     except (FileNotFoundError, NotFoundError) as error:

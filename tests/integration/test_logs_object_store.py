@@ -18,7 +18,7 @@ from services.logs.tier import Tier
 from services.logs.tiering import TierPolicy
 from tests.fixtures.log_blocks import incoming
 from tests.fixtures.log_store import NOW_NS, blocks, opened, pack_all, put, segment_files
-from tests.fixtures.object_store import keys_of_s3, needs_obstore
+from tests.fixtures.object_store import keys_of_s3
 from tests.fixtures.ports import free_port
 
 LIMITS = Limits(segment_bytes=2**30, segment_age_s=1000)
@@ -105,7 +105,6 @@ async def test_what_is_let_go_is_gone_there_too(tmp_path: Path, object_store_url
 async def test_nothing_goes_while_the_object_store_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_obstore()
     keys_of_s3(monkeypatch, free_port())
     root = tmp_path / "logs"
     with opened(root, LIMITS) as store:
