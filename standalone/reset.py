@@ -8,13 +8,17 @@ and at the end it looks whether anything is left.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import stamina
 
 from agent.docker_runtime import DockerRuntime
 from agent.naming import files_container_name
 from lattice.errors import LatticeError, Temporary
+from lattice.runtime import EngineAway
 from standalone.data_dir import CLUSTER_ID_FILE, OWN_ENTRIES, DataDir, exclusive, find_data_dir
 from standalone.engine import open_engine
 from standalone.leftovers import find_leftovers
@@ -25,6 +29,8 @@ from standalone.stopping import stop_processes
 from standalone.supervisor import read_status
 
 DONE = 0
+# For how long a removal that the Engine fails at is tried again.
+INSIST_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,32 @@ async def _remove(data_dir: DataDir, memory: Path, engine: DockerRuntime) -> Non
 
 async def _remove_from_engine(cluster_id: str, engine: DockerRuntime) -> None:
     for container in await engine.containers(cluster_id):
-        await engine.remove(container.name)
-    await engine.remove(files_container_name(cluster_id))  # of an agent that was killed while it wrote files
+        await insist(partial(engine.remove, container.name))
+    files = files_container_name(cluster_id)  # of an agent that was killed while it wrote files
+    await insist(partial(engine.remove, files))
     for network in await engine.networks(cluster_id):
-        await engine.remove_network(network)
+        await insist(partial(engine.remove_network, network))
     for volume in await engine.volumes(cluster_id):
-        await engine.remove_volume(volume)
+        await insist(partial(engine.remove_volume, volume))
+
+
+async def insist(remove: Callable[[], Awaitable[None]], *, timeout_s: float = INSIST_S) -> None:
+    """Remove something though the Engine fails at first: after a restart it may find a container's files in use for a while.
+
+    Raises the last error where it still fails after about `timeout_s`, and at once where the Engine is away.
+    """
+    stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])
+    async for attempt in stamina.retry_context(on=_may_pass, attempts=None, timeout=timeout_s, wait_max=2.0):
+        with attempt:
+            await remove()
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, Temporary) and not isinstance(error, EngineAway)
+
+
+def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    say(f"{details.caused_by} Trying again in {details.wait_for:.1f} s.")
 
 
 def remove_memory(memory: Path, cluster_id: str) -> None:

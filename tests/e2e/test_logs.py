@@ -20,7 +20,7 @@ from tests.fixtures.reliability import Record
 MIB = 2**20
 SMALL = ("--cpu", "0.1", "--memory", "32Mi")
 # A line about every hundredth of a second, and how far it is where a later run goes on counting.
-COUNT = "i=0; [ -f /tmp/i ] && i=$(cat /tmp/i); while :; do echo line $i; i=$((i+1)); echo $i > /tmp/i; sleep 0.01; done"
+COUNT = "i=0; [ -f /tmp/i ] && i=$(cat /tmp/i); while :; do echo line $i; i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/i; sleep 0.01; done"
 LINE = re.compile(rb'"message":"line (\d+)')
 # As fast as it can: about 120 bytes a line, so many lines that its Engine's files are rotated many times.
 FLOOD = "i=0; while [ $i -lt {lines} ]; do echo line $i {filler}; i=$((i+1)); done; echo all; sleep 86400"

@@ -225,8 +225,10 @@ async def test_a_full_disk_loses_what_lattice_pulled_and_nothing_uses(
 async def test_it_goes_on_until_the_disk_is_below_the_low_mark(runtime: FakeRuntime, tmp_path: Path) -> None:
     disk = Disk()
     node = node_with(runtime, tmp_path, disk, collect_every_s=0.05)
-    async with node.run():
+    async with node.run() as agent:
         await run_and_remove(node, A, 1)
+        # Since when it is unused is known from a look at the Engine; one that comes after B has been pulled would make B the older one.
+        await eventually(lambda: all(image.unused_since for image in agent.journal.images.values()))
         await run_and_remove(node, B, 2)
         disk.percents = iter((91.0, 83.0, 79.0))
         told = (await eventually(lambda: node.told("images_removed")))[0]

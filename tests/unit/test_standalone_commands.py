@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lattice.errors import Invalid, NotFound
-from lattice.runtime import EngineInfo
+from lattice.errors import Conflict, Invalid, LatticeError, NotFound, Temporary
+from lattice.runtime import EngineAway, EngineInfo
 from services.gateway.tokens import read_token
 from standalone import doctor_checks as checks
 from standalone.announcement import (
@@ -36,7 +36,7 @@ from standalone.own_node import own_node_id
 from standalone.preparation import Options, prepare
 from standalone.processes import look_up
 from standalone.reports import Kind, News, read_news, teller
-from standalone.reset import Belongings, remove_data_dir, remove_memory
+from standalone.reset import Belongings, insist, remove_data_dir, remove_memory
 from standalone.settings import StandaloneSettings
 from standalone.status import elapsed, process_view, state_of
 from standalone.stopping import words_on_running
@@ -321,6 +321,41 @@ def test_the_files_of_another_platform_in_memory_stay(tmp_path: Path) -> None:
 def test_belongings_are_listed_by_kind() -> None:
     found = Belongings(containers=("c1",), volumes=("v1",), folders=(Path("/d"),))
     assert [line.split()[0] for line in found.lines()] == ["container", "volume", "folder"]
+
+
+async def test_a_removal_that_the_engine_fails_at_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    answers: list[Exception | None] = [Temporary("removing c1: device or resource busy."), None]
+
+    async def remove() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    await insist(remove)
+    assert answers == [] and "device or resource busy. Trying again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [EngineAway("away"), Conflict("not ours")], ids=["the Engine is away", "it is refused"]
+)
+async def test_what_does_not_pass_is_told_at_once(error: LatticeError) -> None:
+    calls = 0
+
+    async def remove() -> None:
+        nonlocal calls
+        calls += 1
+        raise error
+
+    with pytest.raises(type(error)):
+        await insist(remove)
+    assert calls == 1
+
+
+async def test_at_last_it_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    async def remove() -> None:
+        raise Temporary("busy")
+
+    with pytest.raises(Temporary, match="busy"):
+        await insist(remove, timeout_s=0.5)
 
 
 def test_a_machine_that_never_joined(data_dir: DataDir) -> None:
