@@ -27,8 +27,10 @@ class QuotasUnsupported(LatticeError):
     """A volume cannot be limited in size here: its disk needs project quotas (XFS or ext4, mounted with `prjquota`)."""
 
 
-# What containerd says where dockerd ended before it had put a container's end away; a new container has another id.
-_TASK_LEFT = re.compile(r"task [0-9a-f]{64}: already exists")
+# What containerd says where dockerd ended before it had put a container's end away, or its start; a new container has another id.
+_TASK_LEFT = re.compile(
+    r"task [0-9a-f]{64}: already exists|failed to start shim: mkdir \S+/[0-9a-f]{64}: file exists"
+)
 BROKEN_LINK = (aiohttp.ClientError, OSError)
 ENGINE_ERRORS = (DockerError, TimeoutError, *BROKEN_LINK)
 

@@ -155,6 +155,13 @@ def test_why_a_pull_failed(message: str, status: int, kind: type[LatticeError]) 
         (DockerError(900, "Cannot connect"), EngineAway),
         (DockerError(500, "Bind for 127.0.0.1:80 failed: port is already allocated"), PortTaken),
         (DockerError(500, f"task {'0a' * 32}: already exists: unknown"), EarlierRunLeft),
+        (
+            DockerError(
+                500,
+                f"failed to start shim: mkdir /run/runtime.v2.task/moby/{'0a' * 32}: file exists: unknown",
+            ),
+            EarlierRunLeft,
+        ),
         (DockerError(404, "No such image: a:1"), ImageNotFound),
         (DockerError(404, "No such container: x"), NotFound),
         (DockerError(409, "Conflict"), Conflict),
