@@ -13,7 +13,7 @@ from standalone import postgres
 
 DATABASE = "lattice"
 OWNER = "registry"
-GUESTS = ("gateway",)
+GUESTS = ("gateway", "alerts")
 SERVICES_WITH_STATE = (OWNER, *GUESTS)
 
 

@@ -194,7 +194,13 @@ def _bus(platform: Platform, service: str) -> dict[str, str]:
 
 
 def _own(platform: Platform, service: str) -> dict[str, str]:
-    own = {"registry": _registry, "gateway": _gateway, "logs": _logs, "ingress": _ingress}.get(service)
+    own = {
+        "registry": _registry,
+        "gateway": _gateway,
+        "logs": _logs,
+        "ingress": _ingress,
+        "alerts": _alerts,
+    }.get(service)
     return {} if own is None else own(platform)
 
 
@@ -246,6 +252,10 @@ def _gateway(platform: Platform) -> dict[str, str]:
 
 def _logs(platform: Platform) -> dict[str, str]:
     return {"LATTICE_LOGS_DATA_DIR": str(platform.data_dir.log_store)}
+
+
+def _alerts(platform: Platform) -> dict[str, str]:
+    return {"LATTICE_DATABASE_URL": platform.databases.url("alerts")}
 
 
 def _ingress(platform: Platform) -> dict[str, str]:

@@ -31,11 +31,12 @@ def password_of(places: Places, service: str) -> str:
 def ensure_passwords(places: Places, *, first_start: bool) -> None:
     """Every password and the files in which services find theirs.
 
-    Raises NotFound for one that is gone while the database still knows it.
+    Raises NotFound where the administrator's is gone while the database still knows it.
     """
     _ensure(administrator(places).password_file, first_start=first_start)
     for service in SERVICES_WITH_STATE:
-        _ensure(places.passwords / service, first_start=first_start)
+        # The database is told them at each start, so one of a service that came with a newer release is made now.
+        _ensure(places.passwords / service, first_start=True)
         line = f"*:*:*:{role_of(service)}:{password_of(places, service)}\n"
         write_durably(places.own(service) / "database.pgpass", line.encode())
 

@@ -42,6 +42,9 @@ _PLACES = {
     "stream": "name of a stream",
     "consumer": "name of a durable consumer",
     "kind": "MAX_DELIVERIES or MSG_TERMINATED",
+    "severity": "critical, warning or info",
+    "source": "kind of thing that an alert is about",
+    "name": "name of an alert",
 }
 
 # ------------------------------------------------------------------------------------------------ AsyncAPI

@@ -110,7 +110,7 @@ SERVICE_LOG: Channel[m.LogBlock] = Channel(
     address=Address("lattice.own-logs.{service}"),
     payload=m.LogBlock,
     stream=streams.LOGS,
-    publishers=("registry", "scheduler", "logs", "gateway", "ingress"),
+    publishers=("registry", "scheduler", "logs", "gateway", "ingress", "alerts"),
     subscribers=("logs", "gateway"),
     binary=True,
     meaning="What a service of the platform logs itself; an agent's own log is a `log_block` of its node in place of the workload `agent`.",
@@ -155,7 +155,7 @@ FACT: Channel[m.Fact] = Channel(
     payload=m.Fact,
     stream=streams.EVENTS,
     publishers=("registry",),
-    subscribers=("gateway", "scheduler", "logs"),
+    subscribers=("gateway", "scheduler", "logs", "alerts"),
     meaning="Something that happened, in the order of `seq`.",
 )
 PLACEMENT_WANTED: Channel[m.PlacementWanted] = Channel(
@@ -204,6 +204,15 @@ LINK: Channel[m.LinkDocument] = Channel(
     subscribers=("ingress",),
     meaning="A workload that others have links to, and who may use them; the stream keeps the newest of each.",
 )
+ALERT: Channel[m.Alert] = Channel(
+    name="alert",
+    address=Address("lattice.alert.{project}.{severity}.{source}.{name}"),
+    payload=m.Alert,
+    stream=streams.ALERTS,
+    publishers=("alerts",),
+    subscribers=("gateway",),
+    meaning="An alert that opened, was acknowledged or silenced, or is over; `_platform` stands for the project of nodes and services.",
+)
 REGISTRY_WAKE: Channel[m.Done] = Channel(
     name="registry_wake",
     address=Address("lattice.wake.registry"),
@@ -231,6 +240,7 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     GIVEN_UP,
     ROUTE,
     LINK,
+    ALERT,
     REGISTRY_WAKE,
 )
 
@@ -430,6 +440,15 @@ KNOWN_INSTANCES = _service(
     "Which instances a node has or had.",
     callers=("logs",),
 )
+LIST_TROUBLES = _service(
+    "registry",
+    "list_troubles",
+    m.ListTroubles,
+    m.Troubles,
+    "Everything that is wrong now with nodes and workloads.",
+    callers=("alerts",),
+    timeout_s=10,
+)
 TRY_PLACEMENTS = _service(
     "scheduler",
     "try_placements",
@@ -455,11 +474,28 @@ LIST_LOGS = _service(
     "logs", "list", m.QueryLogs, m.ListedLogs, "Whose lines are stored; none is read.", callers=("gateway",)
 )
 
+
+def _alerts(name: str, request: type[Q], reply: type[R], meaning: str) -> Rpc[Q, R]:
+    return _service("alerts", name, request, reply, meaning, callers=("gateway",))
+
+
+LIST_ALERTS = _alerts("list_alerts", m.ListAlerts, views.Listing[m.Alert], "Alerts, newest first.")
+GET_ALERT = _alerts("get_alert", m.GetAlert, m.Alert, "One alert.")
+ACKNOWLEDGE_ALERT = _alerts("acknowledge_alert", m.AlertCommand, m.Alert, "Somebody looks after it.")
+RESOLVE_ALERT = _alerts("resolve_alert", m.AlertCommand, m.Alert, "Somebody says that it is over.")
+LIST_SILENCES = _alerts(
+    "list_silences", m.Page, views.Listing[m.SilenceView], "Silences and windows that are not over."
+)
+CREATE_SILENCE = _alerts(
+    "create_silence", m.CreateSilence, m.SilenceView, "Tell nobody of certain alerts for a while."
+)
+END_SILENCE = _alerts("end_silence", m.EndSilence, m.SilenceView, "End a silence now.")
+
 RPCS: tuple[Rpc[Noun, Noun], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Rpc)
 )
 
-SERVICES: tuple[str, ...] = ("registry", "scheduler", "logs", "gateway", "ingress")
+SERVICES: tuple[str, ...] = ("registry", "scheduler", "logs", "gateway", "ingress", "alerts")
 
 
 def service_rpcs(server: str) -> Iterator[Rpc[Noun, Noun]]:

@@ -23,6 +23,7 @@ from lattice.contracts.views import (
     OperationView,
 )
 from lattice.errors import Conflict
+from lattice.paging import page_of
 from lattice.storage import In, Transaction
 from services.registry import app_plan, reading, workload_update, workloads
 from services.registry.app_plan import Present
@@ -40,7 +41,6 @@ from services.registry.app_rows import (
 from services.registry.app_views import app_view
 from services.registry.change import SYSTEM, Change, Deps
 from services.registry.idempotency import remember, replay
-from services.registry.paging import page_of
 from services.registry.public_places import NO_PLACES, PublicPlaces
 from services.registry.tables import (
     AppRow,

@@ -24,6 +24,7 @@ from services.registry import (
     reading,
     routes,
     scheduling,
+    troubles,
     workload_create,
     workload_update,
     workloads,
@@ -49,6 +50,7 @@ ABOUT_NODES: dict[Rpc[Any, Any], Handler] = {
     c.REMOVE_NODE: nodes.remove_node,
     c.LIST_NODES: nodes.list_nodes,
     c.GET_NODE: nodes.get_node,
+    c.LIST_TROUBLES: troubles.list_troubles,
 }
 
 ABOUT_WORKLOADS: dict[Rpc[Any, Any], Handler] = {

@@ -12,11 +12,11 @@ from lattice.contracts.nouns import DesiredState, JobRun, JobRunState, RunTrigge
 from lattice.contracts.spec import Kind, WorkloadSpec
 from lattice.contracts.views import JobRunView, Listing, WorkloadView
 from lattice.errors import Conflict, Invalid
+from lattice.paging import page_of
 from lattice.storage import In, Not, Transaction
 from services.registry.change import Change, Deps
 from services.registry.idempotency import remember, replay
 from services.registry.job_rules import Folded, Place, Recorded, changes_of, fold_run, requests_for
-from services.registry.paging import page_of
 from services.registry.tables import InstanceRow, JobRunRow, NodeRow, RevisionRow, WorkloadRow
 from services.registry.workload_rows import current_revision, find_workload, nodes_away
 from services.registry.workloads import load

@@ -15,6 +15,7 @@ from lattice.contracts.messages import Caller, Done, DrainNode, GetByName, ListN
 from lattice.contracts.nouns import Amounts, Inventory, Liveness, Membership, NodeState
 from lattice.contracts.views import Accepted, BlockerView, Listing, NodeView
 from lattice.errors import Conflict, FieldError, Invalid, StaleVersion
+from lattice.paging import page_of
 from lattice.storage import In, Transaction
 from services.registry import drains, operations
 from services.registry.change import Change
@@ -28,7 +29,6 @@ from services.registry.node_removal import forget, secrets_on
 from services.registry.node_rows import find_node, instances_on, reserved_by, write_node
 from services.registry.node_views import node_view, where_state
 from services.registry.operations import Kind
-from services.registry.paging import page_of
 from services.registry.tables import NodePresenceRow, NodeRow
 
 _SHOWN = ("membership", "cordoned", "draining", "labels", "pool")

@@ -30,12 +30,12 @@ from lattice.contracts.views import (
     WorkloadView,
 )
 from lattice.errors import Conflict, NotFound
+from lattice.paging import page_of
 from lattice.storage import Gt, In, Transaction
 from services.registry.change import Deps
 from services.registry.job_runs import with_runs
 from services.registry.link_views import links_of
 from services.registry.operations import operation_view
-from services.registry.paging import page_of
 from services.registry.public_places import NO_PLACES, PublicPlaces
 from services.registry.relay import fact_of
 from services.registry.route_documents import route_view

@@ -485,6 +485,9 @@ _PLACES = (
     "stream",
     "consumer",
     "kind",
+    "severity",
+    "source",
+    "name",
 )
 CONCRETE = dict.fromkeys(_PLACES, "x1")
 

@@ -51,9 +51,16 @@ def test_a_service_finds_its_password_in_postgres_own_format(places: Places) -> 
 
 def test_a_password_that_the_database_expects_is_not_made_anew(places: Places) -> None:
     ensure_passwords(places, first_start=True)
-    (places.passwords / "registry").unlink()
+    administrator(places).password_file.unlink()
     with pytest.raises(NotFound, match="restore the volume"):
         ensure_passwords(places, first_start=False)
+
+
+def test_a_service_that_a_newer_release_brings_gets_a_password(places: Places) -> None:
+    ensure_passwords(places, first_start=True)
+    (places.passwords / "alerts").unlink()
+    ensure_passwords(places, first_start=False)
+    assert password_of(places, "alerts") in (places.own("alerts") / "database.pgpass").read_text()
 
 
 def test_without_a_first_start_nothing_pretends_to_be_a_platform(places: Places) -> None:

@@ -13,6 +13,7 @@ from agent.settings import AgentSettings
 from lattice.contracts.catalogue import SERVICES
 from lattice.process import load
 from lattice.settings import ProcessSettings
+from services.alerts.settings import AlertsSettings
 from services.gateway.settings import GatewaySettings
 from services.ingress.settings import IngressSettings
 from services.logs.settings import LogsSettings
@@ -41,6 +42,7 @@ SETTINGS: Mapping[str, type[ProcessSettings]] = {
     "logs": LogsSettings,
     "gateway": GatewaySettings,
     "ingress": IngressSettings,
+    "alerts": AlertsSettings,
     "agent": AgentSettings,
 }
 AMBIENT = {
@@ -123,6 +125,7 @@ def test_services_reach_the_bus_where_it_listens(platform: Platform, listen: str
 def test_services_with_state_enter_as_themselves(platform: Platform) -> None:
     urls = {part: spec_of(platform, part).env.get("LATTICE_DATABASE_URL", "") for part in SERVICES}
     assert "//lattice_registry:" in urls["registry"] and "//lattice_gateway:" in urls["gateway"]
+    assert "//lattice_alerts:" in urls["alerts"]
     assert urls["scheduler"] == urls["logs"] == ""
 
 
@@ -172,6 +175,6 @@ def test_the_order(platform: Platform) -> None:
     parts = [spec_of(platform, part) for part in SETTINGS]
     assert start_order([*servers, *parts]) == [
         ("nats", "postgres"),
-        ("gateway", "ingress", "logs", "registry", "scheduler"),
+        ("alerts", "gateway", "ingress", "logs", "registry", "scheduler"),
         ("agent",),
     ]

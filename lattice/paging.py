@@ -6,19 +6,18 @@ import base64
 import binascii
 from typing import Any, TypeVar
 
+from sqlmodel import SQLModel
+
 from lattice.contracts.messages import Page
 from lattice.errors import FieldError, Invalid
 from lattice.storage import Lt, Transaction
-from services.registry.tables import Row
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=SQLModel)
 
 
 def _decode(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(
-            token.encode(),
-        ).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError, ValueError) as error:
         detail = "this page_token was not given by this listing; begin without one"
         raise Invalid(detail, errors=[FieldError(pointer="/page_token", detail=detail)]) from error

@@ -1,0 +1,123 @@
+"""The rows of the alerts service: alerts, silences, what is still to be told, and who did what.
+
+A row with `version` is guarded against changes decided on an older reading.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, Column, DateTime, Index, MetaData, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from lattice.migrations import Migrations
+
+SCHEMA = "alerts"
+metadata = MetaData(schema=SCHEMA)
+_JSON = JSON().with_variant(JSONB(), "postgresql")
+
+
+def _at() -> Any:
+    return Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
+def _at_or_never() -> Any:
+    return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
+
+
+def _json() -> Any:
+    return Field(sa_column=Column(_JSON, nullable=False))
+
+
+def _json_or_nothing() -> Any:
+    return Field(default=None, sa_column=Column(_JSON, nullable=True))
+
+
+class Row(SQLModel):
+    """Common to all rows of this service: their schema."""
+
+    metadata: ClassVar[MetaData] = metadata
+
+
+class AlertRow(Row, table=True):
+    """One alert from its opening to its end.  `number` counts its changes; `waits_for_end`: somebody declared it over while it still was so.
+
+    `state` is open, acknowledged or resolved: whether it is silenced says `silenced_until`.
+    """
+
+    __tablename__ = "alert"
+    __table_args__ = (
+        Index("alert_once", "fingerprint", unique=True, postgresql_where=text("resolved_at is null")),
+        Index("alert_living", "id", postgresql_where=text("resolved_at is null or waits_for_end")),
+        Index("alert_over", "resolved_at"),
+    )
+    id: str = Field(primary_key=True)
+    fingerprint: str = Field(index=True)
+    name: str
+    severity: str
+    source: str
+    project: str
+    entity_id: str
+    entity_name: str
+    detail: str = ""
+    mark: str = ""
+    state: str
+    change: str
+    number: int = 1
+    opened_at: datetime = _at()
+    changed_at: datetime = _at()
+    acknowledged_by: str = ""
+    note: str = ""
+    silenced_until: datetime | None = _at_or_never()
+    resolved_at: datetime | None = _at_or_never()
+    resolved_by: str = ""
+    waits_for_end: bool = False
+    occurrences: int = 1
+    version: int = 1
+
+
+class SilenceRow(Row, table=True):
+    """Nobody is told of what matches, from `starts_at` to `ends_at`; ended early, `ends_at` is when."""
+
+    __tablename__ = "silence"
+    id: str = Field(primary_key=True)
+    matchers: dict[str, Any] = _json()
+    starts_at: datetime = _at()
+    ends_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+    reason: str
+    created_by: str
+    created_at: datetime = _at()
+    version: int = 1
+
+
+class OutboxRow(Row, table=True):
+    """A change of an alert that is still to be told on the bus; written in the transaction of the change.  Ids sort by time."""
+
+    __tablename__ = "outbox"
+    id: str = Field(primary_key=True)
+    alert: dict[str, Any] = _json()
+
+
+class AuditRow(Row, table=True):
+    """What people did here; written in the transaction of the change.  Ids sort by time."""
+
+    __tablename__ = "audit"
+    id: str = Field(primary_key=True)
+    at: datetime = _at()
+    actor: str = Field(index=True)
+    action: str
+    entity: str
+    entity_id: str
+    entity_name: str = ""
+    project: str | None = None
+    request_id: str = ""
+    before: dict[str, Any] | None = _json_or_nothing()
+    after: dict[str, Any] | None = _json_or_nothing()
+
+
+TABLES: tuple[type[Row], ...] = (AlertRow, SilenceRow, OutboxRow, AuditRow)
+
+MIGRATIONS = Migrations(schema=SCHEMA, folder=Path(__file__).with_name("migrations"), metadata=metadata)

@@ -1,0 +1,273 @@
+"""The alerts service in memory: what the registry says is wrong becomes alerts that are told, and people have their word."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from lattice.alerts import CONTROL_PLANE_BLIND, NODE_UNREACHABLE
+from lattice.contracts.catalogue import (
+    ACKNOWLEDGE_ALERT,
+    ALERT,
+    CREATE_SILENCE,
+    END_SILENCE,
+    GET_ALERT,
+    LIST_ALERTS,
+    LIST_SILENCES,
+    LIST_TROUBLES,
+    RESOLVE_ALERT,
+)
+from lattice.contracts.messages import (
+    Alert,
+    AlertChange,
+    AlertCommand,
+    AlertState,
+    Caller,
+    CreateSilence,
+    EndSilence,
+    GetAlert,
+    ListAlerts,
+    ListTroubles,
+    Matchers,
+    Page,
+    Severity,
+    Trouble,
+    TroubleKind,
+    Troubles,
+)
+from lattice.contracts.streams import CONSUMERS, STREAMS
+from lattice.errors import Conflict, Invalid, NotFound, Temporary
+from lattice.testing import ManualClock, MemoryBus, MemoryStore
+from services.alerts.app import AlertsService
+from services.alerts.change import Pages
+from services.alerts.handlers import serve_all
+from services.alerts.tables import AlertRow, AuditRow
+
+CALLER = Caller(actor="user:ann", request_id="r1")
+PAGES = Pages(runbook="https://docs.test/{runbook}", dashboard="https://grafana.test/d/{dashboard}")
+
+
+@dataclass
+class World:
+    """A registry that says what a test wants, and the alerts service beside it."""
+
+    bus: MemoryBus
+    store: MemoryStore
+    clock: ManualClock
+    service: AlertsService
+    wrong: list[Trouble] = field(default_factory=list)
+    away: bool = False
+
+    async def troubles(self, _: ListTroubles) -> Troubles:
+        if self.away:
+            raise Temporary("the database is away")
+        return Troubles(items=tuple(self.wrong))
+
+    async def look(self, *, after_s: float = 0.0) -> list[Alert]:
+        """Look once; the alerts that are not over."""
+        self.clock.advance(after_s)
+        await self.service.watch.look()
+        await self.service.teller.tell()
+        return list((await self.bus.ask(LIST_ALERTS, ListAlerts())).items)
+
+    @property
+    def told(self) -> list[tuple[str, AlertChange, AlertState]]:
+        kept = {
+            (each.id, each.number): each for each in self.bus.sent(ALERT)
+        }  # a repeat is dropped by the stream
+        return [(each.name, each.change, each.state) for each in kept.values()]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    clock = ManualClock()
+    bus, store = MemoryBus(clock=clock), MemoryStore()
+    await bus.ensure_topology(STREAMS, CONSUMERS)
+    service = AlertsService(store=store, bus=bus, clock=clock, pages=PAGES)
+    await serve_all(bus, service.deps)
+    world = World(bus, store, clock, service)
+    await bus.serve(LIST_TROUBLES, world.troubles)
+    yield world
+
+
+def unreachable(world: World) -> Trouble:
+    return Trouble(
+        kind=TroubleKind.NODE_UNREACHABLE,
+        project="_platform",
+        entity_id="nd-1",
+        entity_name="hydra",
+        since=world.clock.now(),
+        detail="node hydra was not heard for a while",
+    )
+
+
+async def test_what_is_wrong_is_told_once_and_its_end_too(world: World) -> None:
+    world.wrong = [unreachable(world)]
+    (alert,) = await world.look()
+    assert alert.name == "LatticeNodeUnreachable" and alert.severity is Severity.CRITICAL
+    assert alert.runbook_url == "https://docs.test/node-unreachable"
+    assert alert.dashboard_url == "https://grafana.test/d/lattice-node"
+    assert alert.description == "node hydra was not heard for a while"
+    assert [each.id for each in await world.look(after_s=60)] == [alert.id]
+    world.wrong = []
+    await world.look()
+    assert await world.look(after_s=10) == []
+    assert world.told == [
+        ("LatticeNodeUnreachable", AlertChange.OPENED, AlertState.OPEN),
+        ("LatticeNodeUnreachable", AlertChange.RESOLVED, AlertState.RESOLVED),
+    ]
+    over = await world.bus.ask(GET_ALERT, GetAlert(ref=alert.id))
+    assert over.resolved_at is not None and over.number == 2 and over.resolved_by == ""
+
+
+async def test_while_the_registry_is_silent_one_alert_says_so_and_none_ends(world: World) -> None:
+    world.wrong = [unreachable(world)]
+    await world.look()
+    world.away = True
+    await world.look()
+    names = {alert.name for alert in await world.look(after_s=20)}
+    assert names == {NODE_UNREACHABLE.name, CONTROL_PLANE_BLIND.name}
+    world.away, world.wrong = False, []
+    await world.look()
+    assert await world.look(after_s=15) == []
+
+
+async def test_who_looks_after_it_is_shown_and_audited(world: World) -> None:
+    world.wrong = [unreachable(world)]
+    (alert,) = await world.look()
+    command = AlertCommand(caller=CALLER, ref=alert.id, note="on my way")
+    seen = await world.bus.ask(ACKNOWLEDGE_ALERT, command)
+    assert (seen.state, seen.acknowledged_by, seen.note) == (
+        AlertState.ACKNOWLEDGED,
+        "user:ann",
+        "on my way",
+    )
+    assert [each.state for each in await world.look()] == [AlertState.ACKNOWLEDGED]
+    async with world.store.transaction() as tx:
+        (row,) = await tx.find(AuditRow)
+    assert (row.actor, row.action, row.entity_id) == ("user:ann", "alert.acknowledge", alert.id)
+
+
+async def test_what_somebody_declares_over_stays_over_until_it_was_well(world: World) -> None:
+    world.wrong = [unreachable(world)]
+    (alert,) = await world.look()
+    over = await world.bus.ask(RESOLVE_ALERT, AlertCommand(caller=CALLER, ref=alert.id))
+    assert over.state is AlertState.RESOLVED and over.resolved_by == "user:ann"
+    assert await world.look(after_s=60) == []
+    with pytest.raises(Conflict, match="was over"):
+        await world.bus.ask(RESOLVE_ALERT, AlertCommand(caller=CALLER, ref=alert.id))
+    world.wrong = []
+    await world.look()
+    await world.look(after_s=15)
+    world.wrong = [unreachable(world)]
+    (again,) = await world.look()
+    assert again.id != alert.id and again.fingerprint == alert.fingerprint and again.occurrences == 1
+
+
+async def test_a_silence_is_heard_of_and_ends(world: World) -> None:
+    world.wrong = [unreachable(world)]
+    await world.look()
+    ends_at = world.clock.now() + timedelta(minutes=5)
+    wanted = CreateSilence(
+        caller=CALLER, matchers=Matchers(entity="hydra"), ends_at=ends_at, reason="new disk"
+    )
+    silence = await world.bus.ask(CREATE_SILENCE, wanted)
+    (alert,) = await world.look()
+    assert alert.state is AlertState.SILENCED and alert.silenced_until == ends_at
+    await world.bus.ask(END_SILENCE, EndSilence(caller=CALLER, ref=silence.id))
+    (alert,) = await world.look()
+    assert alert.state is AlertState.OPEN
+    assert (await world.bus.ask(LIST_SILENCES, Page())).items == ()
+    assert [change for _, change, _ in world.told] == ["opened", "silenced", "unsilenced"]
+
+
+async def test_a_window_that_is_announced_covers_what_opens_in_it(world: World) -> None:
+    begins = world.clock.now() + timedelta(hours=1)
+    wanted = CreateSilence(
+        caller=CALLER,
+        matchers=Matchers(entity="nd-1"),
+        starts_at=begins,
+        ends_at=begins + timedelta(hours=1),
+        reason="maintenance",
+    )
+    window = await world.bus.ask(CREATE_SILENCE, wanted)
+    assert not window.active
+    world.clock.advance(3600)
+    world.wrong = [unreachable(world)]
+    (alert,) = await world.look()
+    assert (alert.state, alert.change) == (AlertState.SILENCED, AlertChange.OPENED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"matchers": Matchers()}, "/matchers"),
+        ({"reason": " "}, "/reason"),
+        ({"minutes": -1}, "/ends_at"),
+    ],
+)
+async def test_a_silence_that_cannot_be_is_explained(
+    world: World, changes: dict[str, object], pointer: str
+) -> None:
+    minutes = changes.pop("minutes", 5)
+    values: dict[str, object] = {
+        "matchers": Matchers(entity="x"),
+        "reason": "why",
+        "ends_at": world.clock.now() + timedelta(minutes=float(str(minutes))),
+    }
+    with pytest.raises(Invalid) as refused:
+        await world.bus.ask(CREATE_SILENCE, CreateSilence(caller=CALLER, **(values | changes)))
+    assert [error["pointer"] for error in refused.value.errors] == [pointer]
+
+
+async def test_unknown_ids_are_named(world: World) -> None:
+    with pytest.raises(NotFound, match="no alert 'al-x'"):
+        await world.bus.ask(GET_ALERT, GetAlert(ref="al-x"))
+    with pytest.raises(NotFound, match="no silence"):
+        await world.bus.ask(END_SILENCE, EndSilence(caller=CALLER, ref="si-x"))
+
+
+async def test_alerts_are_paged_newest_first(world: World) -> None:
+    world.wrong = [
+        Trouble(
+            kind=TroubleKind.DEPLOY_FAILED, project=f"p{number}", entity_id=f"wl-{number}", entity_name="web"
+        )
+        for number in range(5)
+    ]
+    await world.look()
+    seen, token = list[str](), None
+    while True:
+        page = await world.bus.ask(LIST_ALERTS, ListAlerts(page_size=2, page_token=token))
+        seen += [alert.project for alert in page.items]
+        token = page.next_page_token
+        if token is None:
+            break
+    assert sorted(seen) == [f"p{number}" for number in range(5)]
+    one = await world.bus.ask(LIST_ALERTS, ListAlerts(project="p3"))
+    assert [alert.project for alert in one.items] == ["p3"]
+    with pytest.raises(Invalid, match="page_token"):
+        await world.bus.ask(LIST_ALERTS, ListAlerts(page_token="%"))
+
+
+async def test_what_could_not_be_told_is_told_later_and_once(world: World) -> None:
+    world.wrong = [unreachable(world)]
+    world.bus.disconnect()
+    with pytest.raises(Temporary):
+        await world.look()
+    await world.bus.reconnect()
+    await world.look()
+    world.bus.lose_acks = 1
+    world.wrong = []
+    with pytest.raises(Temporary):
+        await world.look()
+        await world.look(after_s=30)
+    await world.service.teller.tell()
+    async with world.store.transaction() as tx:
+        assert await tx.count(AlertRow, resolved_at=None) == 0
+    assert [change for name, change, _ in world.told if name == NODE_UNREACHABLE.name] == [
+        "opened",
+        "resolved",
+    ]
