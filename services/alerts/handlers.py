@@ -48,14 +48,14 @@ async def get_alert(deps: Deps, request: GetAlert) -> Alert:
 async def _find(tx: Transaction, ref: str, *, lock: bool = False) -> AlertRow:
     row = await queries.alert(tx, ref, lock=lock)
     if row is None:
-        raise NotFound(f"there is no alert {ref!r}; `lattice alerts ls` shows them")
+        raise NotFound(f"There is no alert {ref!r}: `lattice alerts ls` shows them.")
     return row
 
 
 async def _find_living(tx: Transaction, ref: str) -> AlertRow:
     row = await _find(tx, ref, lock=True)
     if row.resolved_at is not None:
-        raise Conflict(f"alert {ref} was over at {row.resolved_at:%Y-%m-%d %H:%M} UTC")
+        raise Conflict(f"Alert {ref} was over at {row.resolved_at:%Y-%m-%d %H:%M} UTC.")
     return row
 
 
@@ -135,7 +135,7 @@ async def end_silence(deps: Deps, request: EndSilence) -> SilenceView:
     async with deps.change() as change:
         row = await queries.silence(change.tx, request.ref)
         if row is None or row.ends_at <= change.now:
-            raise NotFound(f"there is no silence {request.ref!r}; `lattice alerts silences` shows them")
+            raise NotFound(f"There is no silence {request.ref!r}: `lattice alerts silences` shows them.")
         after = change.tx.update(row, ends_at=change.now)
         entity = ("silence", row.id, "")
         project = Matchers.model_validate(row.matchers).project

@@ -28,6 +28,7 @@ from lattice.settings import BusSettings
 from lattice.storage import Store
 from services.gateway import docs_page, housekeeping, openapi, problems
 from services.gateway.accounts import Accounts
+from services.gateway.alert_feed import AlertFeed
 from services.gateway.audit import Trail
 from services.gateway.auth import Authenticator
 from services.gateway.call import GuardedRoute
@@ -40,6 +41,7 @@ from services.gateway.passwords import Passwords
 from services.gateway.policy import NoPolicy, rule_for
 from services.gateway.routes import (
     addresses,
+    alerts,
     apps,
     forward,
     health,
@@ -72,6 +74,7 @@ _MODULES = (
     forward,
     platform,
     history,
+    alerts,
     health,
 )
 
@@ -123,6 +126,7 @@ def build_gateway(settings: GatewaySettings, bus: Bus, store: Store, clock: Cloc
         ),
         throttle=throttle,
         facts=FactFeed(bus, quiet_s=settings.stream_keepalive_s),
+        alerts=AlertFeed(bus, quiet_s=settings.stream_keepalive_s),
         streams=OpenStreams(store, clock),
         ingress=IngressLink(settings.ingress_addresses, partial(_service_tls, settings.bus)),
     )
@@ -165,6 +169,7 @@ def reference() -> docs_page.Reference:
 @asynccontextmanager
 async def _running(gateway: Gateway, _app: FastAPI) -> AsyncIterator[None]:
     await gateway.facts.start()
+    await gateway.alerts.start()
     async with Background() as background:
         background.start("gateway open streams", gateway.streams.watch)
         background.start("gateway link to an ingress", gateway.ingress.watch)
@@ -175,6 +180,7 @@ async def _running(gateway: Gateway, _app: FastAPI) -> AsyncIterator[None]:
             gateway.streams.end_all()
             gateway.ingress.close()
             await gateway.facts.stop()
+            await gateway.alerts.stop()
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from lattice.messaging import Bus
 from lattice.storage import Store
 from services.gateway import store as queries
 from services.gateway.accounts import Accounts
+from services.gateway.alert_feed import AlertFeed
 from services.gateway.audit import Trail
 from services.gateway.auth import Authenticator
 from services.gateway.fact_feed import FactFeed
@@ -34,6 +35,7 @@ class Gateway:
     sign_ins: SignIns
     throttle: Throttle
     facts: FactFeed
+    alerts: AlertFeed
     streams: OpenStreams
     ingress: IngressLink
 

@@ -17,6 +17,7 @@ from lattice.contracts import catalogue
 from lattice.contracts.messages import Fact, ListFacts
 from lattice.errors import Temporary
 from lattice.messaging import Bus, Received, Subscription
+from services.gateway.waiting import next_of, pause
 
 PAGE = 500
 _QUEUE = 1000
@@ -56,7 +57,7 @@ class FactFeed:
                     cursor = fact.seq
                     yield fact
                 # Live until one is missing.  The one behind the gap is dropped: the registry's pages have it too.
-                while (heard := await _next(queue, ended, self._quiet_s)) and heard.seq <= cursor + 1:
+                while (heard := await next_of(queue, ended, self._quiet_s)) and heard.seq <= cursor + 1:
                     if heard.seq == cursor + 1:
                         cursor = heard.seq
                         yield heard
@@ -69,7 +70,7 @@ class FactFeed:
                 page = await self._bus.ask(catalogue.LIST_FACTS, ListFacts(after=cursor, limit=PAGE))
             except Temporary as error:
                 logger.warning("facts cannot be listed now: {}", error)
-                await _wait(ended, _RETRY_S)
+                await pause(ended, _RETRY_S)
                 continue
             for fact in page.facts:
                 yield fact
@@ -103,20 +104,3 @@ class FactFeed:
 def visible(project: str | None) -> Callable[[Fact], bool]:
     """Which facts a reader of one project, or of all, sees."""
     return lambda fact: project is None or fact.project == project
-
-
-async def _next(queue: asyncio.Queue[Fact | None], ended: asyncio.Event, timeout_s: float) -> Fact | None:
-    if not queue.empty():
-        return queue.get_nowait()
-    getting, ending = asyncio.ensure_future(queue.get()), asyncio.ensure_future(ended.wait())
-    try:
-        await asyncio.wait({getting, ending}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return getting.result() if getting.done() else None
-    finally:
-        getting.cancel()
-        ending.cancel()
-
-
-async def _wait(ended: asyncio.Event, timeout_s: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(ended.wait(), timeout_s)

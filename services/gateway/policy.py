@@ -168,10 +168,19 @@ POLICY: Mapping[Route, Rule] = dict(
             "query_range", "query", "labels", "label/{name}/values", "series", "index/stats", "index/volume", "detected_labels",
             "detected_fields", "patterns", "format_query", "status/buildinfo", "tail",
         ),
-        *_rules(Scope.WIDE, Role.VIEWER, "GET /v1/operations", "GET /v1/events"),
+        *_rules(Scope.WIDE, Role.VIEWER, "GET /v1/operations", "GET /v1/events", "GET /v1/alerts", "GET /v1/silences"),
         *_rules(Scope.WIDE, Role.OPERATOR, "GET /v1/audit"),
-        *_rules(Scope.ENTITY, Role.VIEWER, "GET /v1/operations/{id}"),
-        *_rules(Scope.ENTITY, Role.DEPLOYER, "POST /v1/operations/{id}/cancel"),
+        *_rules(Scope.ENTITY, Role.VIEWER, "GET /v1/operations/{id}", "GET /v1/alerts/{id}"),
+        *_rules(
+            Scope.ENTITY,
+            Role.DEPLOYER,
+            "POST /v1/operations/{id}/cancel",
+            "POST /v1/alerts/{id}/ack",
+            "POST /v1/alerts/{id}/silence",
+            "POST /v1/alerts/{id}/resolve",
+            "POST /v1/silences",
+            "DELETE /v1/silences/{id}",
+        ),
     ]
 )  # fmt: skip
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from lattice.contracts.messages import Fact
+from lattice.contracts.messages import Fact, Severity
 from lattice.contracts.nouns import Inventory, Noun, Role
 from lattice.contracts.spec import MAX_REPLICAS
 from lattice.contracts.views import Listing
@@ -122,6 +122,38 @@ class ForTheRecord(Body):
     """Why, for the record."""
 
     reason: Annotated[str, Field(max_length=512)] = ""
+
+
+class AlertNoteBody(Body):
+    """What whoever looks after an alert, or declares it over, has to say about it."""
+
+    note: Annotated[str, Field(max_length=1000)] = ""
+
+
+SilencedForS = Annotated[float, Field(ge=60, le=30 * 86_400, description="for how long, in seconds")]
+Why = Annotated[str, Field(min_length=1, max_length=1000, description="why, for those who find it")]
+
+
+class SilenceAlertBody(Body):
+    """Tell nobody of this alert, and of the same one should it come back, for a while."""
+
+    for_s: SilencedForS
+    reason: Why
+
+
+class CreateSilenceBody(Body):
+    """Tell nobody of the alerts that match all that is given: from now, or from `starts_at` for a maintenance window."""
+
+    name: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")] = None
+    project: PlainName | None = None
+    severity: Severity | None = None
+    entity: Annotated[
+        str | None,
+        Field(min_length=1, max_length=128, description="id or name of a node, workload or service"),
+    ] = None
+    starts_at: AwareDatetime | None = None
+    for_s: SilencedForS
+    reason: Why
 
 
 class DrainBody(ForTheRecord):

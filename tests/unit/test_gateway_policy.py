@@ -10,6 +10,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute, APIWebSocketRoute
 
+from lattice.contracts.messages import Trouble, TroubleKind
 from lattice.contracts.nouns import Role
 from services.gateway.app import all_routes, check_policy
 from services.gateway.call import GuardedRoute
@@ -29,8 +30,13 @@ _BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/secrets/{name}"): {"value": "x"},
     ("POST", "/v1/nodes/{id}/renew"): {"csr_pem": "x"},
     ("POST", "/v1/nodes/register"): {"token": "good", "name": "n1", "csr_pem": "x", "nkey": "x", "sealing_key": "x"},
+    ("POST", "/v1/alerts/{id}/silence"): {"for_s": 600, "reason": "x"},
+    ("POST", "/v1/silences"): {"project": "own", "for_s": 600, "reason": "x"},
 }  # fmt: skip
 _ROUTES = [route for route in POLICY if route[0] != "WS"]
+TROUBLE = Trouble(
+    kind=TroubleKind.DEPLOY_FAILED, project="own", entity_id="wl-1", entity_name="web", detail="it failed"
+)
 _ROLES: list[Role | None] = [None, *Role]
 
 
@@ -39,7 +45,22 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with running_gateway(tmp_path) as world:
         world.registry.add_node()
         world.registry.add_workload("web", project="own")
+        await world.look(TROUBLE)
         yield world
+
+
+async def _alert(world: World) -> str:
+    """An alert of the project that is not over."""
+    return str((await world.get("/v1/alerts")).json()["items"][0]["id"])
+
+
+async def _silence(world: World) -> str:
+    """A silence of the project."""
+    made = await world.post("/v1/silences", json=_BODIES[("POST", "/v1/silences")])
+    return str(made.json()["id"])
+
+
+_PLACES = {"/v1/alerts/{id}": _alert, "/v1/silences/{id}": _silence}
 
 
 def _path(world: World, path: str) -> str:
@@ -57,7 +78,8 @@ def _path(world: World, path: str) -> str:
 async def _status(world: World, route: tuple[str, str], as_: str | None) -> int:
     method, template = route
     rule = POLICY[route]
-    url = _path(world, template)
+    place = next((look for prefix, look in _PLACES.items() if template.startswith(prefix)), None)
+    url = template.replace("{id}", await place(world)) if place else _path(world, template)
     params = {"project": "own"} if rule.reads_project else {}
     body = {"json": _BODIES[route]} if route in _BODIES else {}
     answer = await world.request(method, url, as_=as_, params=params, **body)

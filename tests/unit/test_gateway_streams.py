@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from services.gateway.fact_feed import FactFeed
 from services.gateway.log_lines import Seen, Shown, decode, time_ns_of, time_of
 from services.gateway.log_stream import LogReader, follow
 from services.gateway.routes.logs import moment_ns
+from tests.fixtures.event_stream import Stream
 from tests.fixtures.gateway import NODE, World, running_gateway
 from tests.fixtures.log_blocks import packed
 
@@ -34,54 +35,6 @@ SOON_S = 10
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with running_gateway(tmp_path) as world:
         yield world
-
-
-class Stream:
-    """An event stream as a client reads it: the application called directly, because the test client waits for an answer's end."""
-
-    def __init__(
-        self, world: World, path: str, *, as_: str = "admin", headers: dict[str, str] | None = None
-    ) -> None:
-        self._gone = asyncio.Event()
-        self.events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-        self.comments = 0
-        path, _, query = path.partition("?")
-        given = {**world.headers(as_), **(headers or {})}
-        scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET", "path": path,
-            "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "scheme": "https",
-            "headers": [(k.lower().encode(), v.encode()) for k, v in given.items()], "client": ("1.2.3.4", 1), "server": ("h", 1),
-        }  # fmt: skip
-        self.task = asyncio.create_task(world.app(scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        if not hasattr(self, "_asked"):
-            self._asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
-        if self._gone.is_set():
-            raise OSError("the client is gone")
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        for block in message.get("body", b"").decode().split("\n\n"):
-            fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-            self.comments += block.startswith(":")
-            if fields:
-                self.events.put_nowait(fields)
-
-    async def next(self) -> dict[str, str]:
-        return await asyncio.wait_for(self.events.get(), SOON_S)
-
-    async def take(self, count: int) -> list[dict[str, str]]:
-        return [await self.next() for _ in range(count)]
-
-    async def close(self) -> None:
-        """Go away as a client does."""
-        self._gone.set()
-        await asyncio.wait_for(self.task, SOON_S)
 
 
 async def _eventually(ready: Any) -> None:
