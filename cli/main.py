@@ -16,6 +16,7 @@ import typer
 from cli.command import OutputOption, ProjectOption, QuietOption
 from cli.commands import (
     access,
+    alerts,
     applying,
     apps,
     deploying,
@@ -56,6 +57,7 @@ _IN_ORDER_OF_HELP = (
     nodes,
     routes,
     storage,
+    alerts,
     operations,
     people,
     raw,

@@ -33,9 +33,12 @@ class OutputFormat(StrEnum):
 
 _STATE_STYLES = {
     "green": "running ready succeeded healthy bound approved active",
-    "yellow": "pending pulling starting deploying degraded suspect draining cordoned stopping joining unhealthy removing held",
-    "red": "failed lost unreachable revoked rejected",
-    "dim": "stopped released cancelled",
+    "yellow": (
+        "pending pulling starting deploying degraded suspect draining cordoned stopping joining unhealthy removing held "
+        "warning acknowledged announced"
+    ),
+    "red": "critical open failed lost unreachable revoked rejected",
+    "dim": "resolved stopped released cancelled",
 }
 _STYLE_OF = {state: style for style, states in _STATE_STYLES.items() for state in states.split()}
 

@@ -21,8 +21,17 @@ def parse_duration_s(text: str) -> float:
 
 def moment(text: str, *, now: datetime) -> str:
     """RFC 3339 for a moment given as itself or as a time before `now` (`1h`)."""
+    return _moment(text, now, direction=-1)
+
+
+def coming_moment(text: str, *, now: datetime) -> str:
+    """RFC 3339 for a moment given as itself or as a time after `now` (`1h`)."""
+    return _moment(text, now, direction=1)
+
+
+def _moment(text: str, now: datetime, *, direction: int) -> str:
     if _DURATION.match(text.strip()):
-        return rfc3339(now - timedelta(seconds=parse_duration_s(text)))
+        return rfc3339(now + direction * timedelta(seconds=parse_duration_s(text)))
     try:
         return rfc3339(_aware(datetime.fromisoformat(text)))
     except ValueError as error:
