@@ -24,7 +24,7 @@ from lattice import __version__, metrics
 from lattice.bus_append import Appender
 from lattice.bus_bulk import Bulk
 from lattice.bus_frames import Framer
-from lattice.bus_handling import Fate, Raw, handle, hear, respond
+from lattice.bus_handling import Fate, Raw, for_subject, handle, hear, respond
 from lattice.bus_hear import Hearing
 from lattice.bus_lease import NatsLease
 from lattice.bus_link import Callback, Link
@@ -242,13 +242,13 @@ class NatsBus:
     async def serve(
         self,
         rpc: Rpc[Q, R],
-        handler: Callable[[Q], Awaitable[R]],
+        handler: Callable[..., Awaitable[R]],
         *,
         concurrency: int = 64,
         **tokens: str,
     ) -> Subscription:
-        async def answer(payload: bytes, headers: Mapping[str, str]) -> bytes | LatticeError:
-            return await respond(rpc, handler, payload, headers)
+        async def answer(subject: str, payload: bytes, headers: Mapping[str, str]) -> bytes | LatticeError:
+            return await respond(rpc, for_subject(rpc, handler, subject), payload, headers)
 
         answering = Answering(rpc, rpc.address.pattern(**tokens), answer, concurrency)
         await self._services.serve(answering)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from loguru import logger
@@ -154,6 +155,13 @@ async def hear(
             metrics.HANDLED.labels(channel.name, "failed").inc()
         else:
             metrics.HANDLED.labels(channel.name, "done").inc()
+
+
+def for_subject(
+    rpc: Rpc[Q, R], handler: Callable[..., Awaitable[R]], subject: str
+) -> Callable[[Q], Awaitable[R]]:
+    """The handler of requests on one subject: where the subject says who asks, it is told."""
+    return partial(handler, **(rpc.address.parse(subject) or {})) if rpc.addressed else handler
 
 
 async def respond(

@@ -26,7 +26,7 @@ from lattice.bus_wire import ERROR, encode_error
 from lattice.contracts.catalogue import NODE, Rpc
 from lattice.errors import LatticeError
 
-Respond = Callable[[bytes, Mapping[str, str]], Awaitable[bytes | LatticeError]]
+Respond = Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes | LatticeError]]
 
 _STOP_TIMEOUT_S = 2.0
 
@@ -61,7 +61,7 @@ class Answering:
 
     async def _answer(self, request: Request) -> None:
         try:
-            said = await self._respond(request.data, headers_of(request._msg))
+            said = await self._respond(request.subject, request.data, headers_of(request._msg))
             await self._reply(request, said)
         except (nats.errors.Error, OSError):
             logger.debug("the link broke before {} could be answered", self.rpc.name)

@@ -136,9 +136,10 @@ class Bus(Protocol):
         DeadlineExceeded when no reply came in `timeout_s` (default: the rpc's own)."""
 
     async def serve(
-        self, rpc: Rpc[Q, R], handler: Callable[[Q], Awaitable[R]], *, concurrency: int = 64, **tokens: str
+        self, rpc: Rpc[Q, R], handler: Callable[..., Awaitable[R]], *, concurrency: int = 64, **tokens: str
     ) -> Subscription:
-        """Answer requests, in a queue group with the other replicas.  A request that cannot be read is answered with Invalid."""
+        """Answer requests, in a queue group with the other replicas.  A request that cannot be read is answered with Invalid.  The handler
+        takes the request, and where the rpc is `addressed` also the places of its subject by name."""
 
     async def consume(
         self, consumer: Consumer, channel: Channel[P], handler: Handler[P], *, concurrency: int = 1

@@ -162,6 +162,16 @@ def issue_service(
     return sign_leaf(key, purpose, authority.signer, Validity(now, lifetime))
 
 
+def issue_bus_client(
+    authority: Authority, key: PublicKey, credential_id: str, *, now: datetime, lifetime: timedelta
+) -> x509.Certificate:
+    """A leaf with which a person's own client is let in at the bus.  It speaks for none of our processes and for no node."""
+    purpose = Purpose(
+        credential_id, "bus client", f"lattice://bus-client/{credential_id}", serves=False, connects=True
+    )
+    return sign_leaf(key, purpose, authority.signer, Validity(now, lifetime))
+
+
 def issue_workload(
     authority: Authority,
     key: PublicKey,

@@ -9,6 +9,7 @@ import typer
 
 from cli.client_paths import path_of
 from cli.command import YesOption, command, group
+from cli.commands import sre
 from cli.session import Session
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user's name.")]
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     command(user, "role", in_project=False, example="lattice user role ada --role '*=viewer'")(set_roles)
     command(user, "password", in_project=False)(set_password)
     command(user, "rm", in_project=False)(remove_user)
+    sre.register(user)
     command(token, "ls", in_project=False)(list_tokens)
     command(token, "create", example="lattice token create ci --role deployer --days 30")(create_token)
     command(token, "rm", in_project=False)(remove_token)

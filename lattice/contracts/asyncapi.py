@@ -45,6 +45,8 @@ _PLACES = {
     "severity": "critical, warning or info",
     "source": "kind of thing that an alert is about",
     "name": "name of an alert",
+    "scope": "a project, or `_all`",
+    "credential_id": "id of a credential for the bus",
 }
 
 # ------------------------------------------------------------------------------------------------ AsyncAPI

@@ -19,6 +19,8 @@ P = TypeVar("P", bound=Noun)
 Q = TypeVar("Q", bound=Noun)
 R = TypeVar("R", bound=Noun)
 
+SRE = "sre"  # stands for people's own clients of the bus: each may use only the subjects that carry its own credential_id
+EVERY_SCOPE = "_all"  # in place of a project in their orders
 NODE = "node"  # stands for the agents: each may use only the subjects that carry its own node_id
 
 
@@ -48,6 +50,8 @@ class Rpc(Generic[Q, R]):
     callers: tuple[str, ...]
     server: str
     timeout_s: float = 5.0
+    # The handler gets the places of the subject as keyword arguments: they say who asks.
+    addressed: bool = False
 
 
 # ------------------------------------------------------------------------------------------------ channels
@@ -210,7 +214,7 @@ ALERT: Channel[m.Alert] = Channel(
     payload=m.Alert,
     stream=streams.ALERTS,
     publishers=("alerts",),
-    subscribers=("gateway",),
+    subscribers=("gateway", SRE),
     meaning="An alert that opened, was acknowledged or silenced, or is over; `_platform` stands for the project of nodes and services.",
 )
 REGISTRY_WAKE: Channel[m.Done] = Channel(
@@ -323,6 +327,18 @@ REMOVE_NODE = _registry(
     m.NodeCommand,
     m.Done,
     "Forget a node that is rejected or revoked, or that has no instances.",
+)
+CREATE_SRE_CREDENTIAL = _registry(
+    "create_sre_credential",
+    m.CreateSreCredential,
+    views.SreCredentialCreated,
+    "A way to hear alerts at the bus itself.",
+)
+LIST_SRE_CREDENTIALS = _registry(
+    "list_sre_credentials", m.Page, views.Listing[views.SreCredentialView], "Who may hear alerts at the bus."
+)
+REVOKE_SRE_CREDENTIAL = _registry(
+    "revoke_sre_credential", m.RevokeSreCredential, views.SreCredentialView, "It is cut and let in no more."
 )
 LIST_NODES = _registry(
     "list_nodes", m.ListNodes, views.Listing[views.NodeView], "Nodes, pending ones included."
@@ -483,6 +499,32 @@ LIST_ALERTS = _alerts("list_alerts", m.ListAlerts, views.Listing[m.Alert], "Aler
 GET_ALERT = _alerts("get_alert", m.GetAlert, m.Alert, "One alert.")
 ACKNOWLEDGE_ALERT = _alerts("acknowledge_alert", m.AlertCommand, m.Alert, "Somebody looks after it.")
 RESOLVE_ALERT = _alerts("resolve_alert", m.AlertCommand, m.Alert, "Somebody says that it is over.")
+
+
+def _ordered(verb: str, request: type[Q], reply: type[R], meaning: str) -> Rpc[Q, R]:
+    """By a client of the bus itself; its credential lets it publish on its own subjects only, so the subject says who it is."""
+    return Rpc(
+        name=f"order_{verb}",
+        address=Address(f"lattice.alert-order.{{scope}}.{{credential_id}}.{verb}"),
+        request=request,
+        reply=reply,
+        meaning=meaning,
+        callers=(SRE,),
+        server="alerts",
+        addressed=True,
+    )
+
+
+ORDER_ACKNOWLEDGE = _ordered(
+    "acknowledge", m.AlertOrder, m.Alert, "Somebody at the bus looks after an alert."
+)
+ORDER_RESOLVE = _ordered("resolve", m.AlertOrder, m.Alert, "Somebody at the bus says that an alert is over.")
+ORDER_SILENCE = _ordered(
+    "silence",
+    m.SilenceOrder,
+    m.SilenceView,
+    "Somebody at the bus wants to hear nothing of an alert for a while.",
+)
 LIST_SILENCES = _alerts(
     "list_silences", m.Page, views.Listing[m.SilenceView], "Silences and windows that are not over."
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lattice.contracts.catalogue import CHANNELS, DESIRED_DOCUMENT, NODE, RPCS
+from lattice.contracts.catalogue import CHANNELS, DESIRED_DOCUMENT, EVERY_SCOPE, NODE, RPCS, SRE
 from lattice.contracts.streams import CONSUMERS, LEASE_BUCKET, LEASES, STREAMS
 
 _NODE_NAME = "{{name()}}"
@@ -49,6 +49,17 @@ def node_permissions() -> Permissions:
     subscribe += [_mine(rpc.address.template) for rpc in RPCS if rpc.server == NODE]
     publish.append(f"$JS.API.DIRECT.GET.DESIRED.{_mine(DESIRED_DOCUMENT.address.template)}")
     return Permissions(tuple(publish), (*subscribe, f"{inbox_prefix(_NODE_NAME)}.>"), may_reply=True)
+
+
+def sre_permissions(credential_id: str, *, project: str | None, may_order: bool) -> Permissions:
+    """What a client of the bus that belongs to a person may do: hear alerts, and where it may give orders, give its own and hear the replies."""
+    scope = {"project": project} if project is not None else {}
+    subscribe = [channel.address.pattern(**scope) for channel in CHANNELS if SRE in channel.subscribers]
+    if not may_order:
+        return Permissions((), tuple(subscribe))
+    mine = {"scope": project or EVERY_SCOPE, "credential_id": credential_id}
+    publish = [rpc.address.subject(**mine) for rpc in RPCS if SRE in rpc.callers]
+    return Permissions(tuple(publish), (*subscribe, f"{inbox_prefix(credential_id)}.>"))
 
 
 def _consumer_subjects(service: str) -> list[str]:

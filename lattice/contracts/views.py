@@ -455,3 +455,30 @@ class JoinTokenView(Noun):
     expires_at: datetime
     ca_fingerprint: str
     command: str
+
+
+class SreCredentialView(Noun):
+    """Who may hear alerts at the bus itself; what it is made of was shown once."""
+
+    id: str
+    name: str
+    project: str | None = Field(None, description="null: alerts of every project and of the platform")
+    may_order: bool = Field(description="whether it may acknowledge, silence and resolve")
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+
+
+class SreCredentialCreated(SreCredentialView):
+    """The credential itself, for any client of NATS; shown this once."""
+
+    urls: tuple[str, ...] = Field(description="addresses of the bus")
+    server_name: str = Field(description="the name that the bus's certificate carries")
+    ca: str = Field(description="PEM of the CA to trust")
+    certificate: str = Field(description="PEM of the client certificate and its chain")
+    private_key: str = Field(description="PEM of its private key")
+    creds: str = Field(description="ticket and secret in NATS's creds format")
+    subscribe: str = Field(description="the subject of the alerts that it may hear")
+    order: str = Field("", description="the subject below which it may give orders")
+    inbox_prefix: str = Field("", description="where it may receive their replies")

@@ -190,13 +190,13 @@ class Server:
 
     broker: MemoryBroker
     pattern: str
-    respond: Callable[[bytes], Awaitable[bytes | LatticeError]]
+    respond: Callable[[str, bytes], Awaitable[bytes | LatticeError]]
     places: asyncio.Semaphore
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def answer(self, payload: bytes) -> bytes | LatticeError:
+    async def answer(self, subject: str, payload: bytes) -> bytes | LatticeError:
         """The reply; the work goes on when whoever asked stops waiting."""
-        task = asyncio.create_task(self._within_places(payload))
+        task = asyncio.create_task(self._within_places(subject, payload))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
@@ -208,9 +208,9 @@ class Server:
         if others:
             await asyncio.wait(others)
 
-    async def _within_places(self, payload: bytes) -> bytes | LatticeError:
+    async def _within_places(self, subject: str, payload: bytes) -> bytes | LatticeError:
         async with self.places:
-            return await self.respond(payload)
+            return await self.respond(subject, payload)
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from lattice import metrics
-from lattice.bus_handling import Fate, Raw, handle, respond
+from lattice.bus_handling import Fate, Raw, for_subject, handle, respond
 from lattice.bus_wire import Wire, check_msg_id, decode, encode, matches, stored_address
 from lattice.clock import Clock
 from lattice.contracts.catalogue import Channel, Rpc
@@ -236,7 +236,7 @@ class MemoryBus:
             raise Temporary(f"Nobody answers {subject} right now: try again shortly.")
         try:
             said = await asyncio.wait_for(
-                server.answer(request.model_dump_json().encode()), timeout_s or rpc.timeout_s
+                server.answer(subject, request.model_dump_json().encode()), timeout_s or rpc.timeout_s
             )
         except TimeoutError:
             raise DeadlineExceeded(f"{rpc.name} was not answered in time; the work may go on.") from None
@@ -245,10 +245,10 @@ class MemoryBus:
         return rpc.reply.model_validate_json(said)
 
     async def serve(
-        self, rpc: Rpc[Q, R], handler: Callable[[Q], Awaitable[R]], *, concurrency: int = 64, **tokens: str
+        self, rpc: Rpc[Q, R], handler: Callable[..., Awaitable[R]], *, concurrency: int = 64, **tokens: str
     ) -> Subscription:
-        async def answer(payload: bytes) -> bytes | LatticeError:
-            return await respond(rpc, handler, payload, {})
+        async def answer(subject: str, payload: bytes) -> bytes | LatticeError:
+            return await respond(rpc, for_subject(rpc, handler, subject), payload, {})
 
         server = Server(self.broker, rpc.address.pattern(**tokens), answer, asyncio.Semaphore(concurrency))
         self.broker.servers.append(server)

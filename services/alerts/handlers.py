@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from lattice.contracts import catalogue as c
-from lattice.contracts.catalogue import Rpc
+from lattice.contracts.catalogue import EVERY_SCOPE, Rpc
 from lattice.contracts.messages import (
+    PLATFORM,
     Alert,
     AlertChange,
     AlertCommand,
+    AlertOrder,
     AlertState,
+    Caller,
     CreateSilence,
     EndSilence,
     GetAlert,
     ListAlerts,
     Matchers,
     Page,
+    SilenceOrder,
     SilenceView,
 )
 from lattice.contracts.views import Listing
@@ -29,7 +34,7 @@ from services.alerts import store as queries
 from services.alerts.change import Deps, alert_of
 from services.alerts.tables import AlertRow, SilenceRow
 
-Handler = Callable[[Deps, Any], Awaitable[Any]]
+Handler = Callable[..., Awaitable[Any]]
 
 
 async def list_alerts(deps: Deps, request: ListAlerts) -> Listing[Alert]:
@@ -158,6 +163,52 @@ def _silence_view(row: SilenceRow, deps: Deps) -> SilenceView:
     )
 
 
+# --- orders at the bus -------------------------------------------------------------------------------------
+
+
+async def order_acknowledge(deps: Deps, request: AlertOrder, *, scope: str, credential_id: str) -> Alert:
+    """Somebody at the bus looks after it."""
+    await _check_scope(deps, request.alert, scope)
+    return await acknowledge_alert(deps, _command(request, credential_id))
+
+
+async def order_resolve(deps: Deps, request: AlertOrder, *, scope: str, credential_id: str) -> Alert:
+    """Somebody at the bus says that it is over."""
+    await _check_scope(deps, request.alert, scope)
+    return await resolve_alert(deps, _command(request, credential_id))
+
+
+async def order_silence(deps: Deps, request: SilenceOrder, *, scope: str, credential_id: str) -> SilenceView:
+    """Somebody at the bus wants to hear nothing of it for a while."""
+    alert = await _check_scope(deps, request.alert, scope)
+    matchers = Matchers(
+        fingerprint=alert.fingerprint, project=None if alert.project == PLATFORM else alert.project
+    )
+    silence = CreateSilence(
+        caller=_orderer(credential_id),
+        matchers=matchers,
+        ends_at=deps.now() + timedelta(seconds=request.for_s),
+        reason=request.reason,
+    )
+    return await create_silence(deps, silence)
+
+
+async def _check_scope(deps: Deps, ref: str, scope: str) -> Alert:
+    """The alert, if the credential is for its project: the bus let it publish on subjects of its own scope only."""
+    alert = await get_alert(deps, GetAlert(ref=ref))
+    if scope not in (EVERY_SCOPE, alert.project):
+        raise NotFound(f"There is no alert {ref!r}: `lattice alerts ls` shows them.")
+    return alert
+
+
+def _command(request: AlertOrder, credential_id: str) -> AlertCommand:
+    return AlertCommand(caller=_orderer(credential_id), ref=request.alert, note=request.note)
+
+
+def _orderer(credential_id: str) -> Caller:
+    return Caller(actor=f"sre:{credential_id}")
+
+
 HANDLERS: dict[Rpc[Any, Any], Handler] = {
     c.LIST_ALERTS: list_alerts,
     c.GET_ALERT: get_alert,
@@ -166,6 +217,9 @@ HANDLERS: dict[Rpc[Any, Any], Handler] = {
     c.LIST_SILENCES: list_silences,
     c.CREATE_SILENCE: create_silence,
     c.END_SILENCE: end_silence,
+    c.ORDER_ACKNOWLEDGE: order_acknowledge,
+    c.ORDER_RESOLVE: order_resolve,
+    c.ORDER_SILENCE: order_silence,
 }
 
 

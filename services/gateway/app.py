@@ -52,6 +52,7 @@ from services.gateway.routes import (
     nodes,
     platform,
     sign_in,
+    sre_credentials,
     terminal,
     users,
     workloads,
@@ -75,6 +76,7 @@ _MODULES = (
     platform,
     history,
     alerts,
+    sre_credentials,
     health,
 )
 

@@ -156,6 +156,15 @@ class CreateSilenceBody(Body):
     reason: Why
 
 
+class CreateSreCredentialBody(Body):
+    """A credential with which a client of the bus hears alerts, of one project or of all."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    project: PlainName | None = None
+    may_order: Annotated[bool, Field(description="it may acknowledge, silence and resolve as well")] = False
+    expires_in_days: Annotated[int, Field(ge=1, le=366, strict=True)] = 90
+
+
 class DrainBody(ForTheRecord):
     deadline_s: Annotated[float, Field(ge=1, le=7 * 86_400, description="when it is given up")] = 3600.0
 

@@ -219,7 +219,9 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
     ):
         background.start("own-logs", OwnLogs.of_service("registry", bus).run)
         doorkeeper = _doorkeeper(settings, keys, store, system)
-        node_settings = NodeSettings(credential_ttl_s=settings.credential_ttl_s)
+        node_settings = NodeSettings(
+            credential_ttl_s=settings.credential_ttl_s, remembered_s=settings.mishaps_remembered_s
+        )
         registry = Registry(
             store=store,
             bus=bus,

@@ -24,6 +24,7 @@ from services.registry import (
     reading,
     routes,
     scheduling,
+    sre_credentials,
     troubles,
     workload_create,
     workload_update,
@@ -51,6 +52,9 @@ ABOUT_NODES: dict[Rpc[Any, Any], Handler] = {
     c.LIST_NODES: nodes.list_nodes,
     c.GET_NODE: nodes.get_node,
     c.LIST_TROUBLES: troubles.list_troubles,
+    c.CREATE_SRE_CREDENTIAL: sre_credentials.create_sre_credential,
+    c.LIST_SRE_CREDENTIALS: sre_credentials.list_sre_credentials,
+    c.REVOKE_SRE_CREDENTIAL: sre_credentials.revoke_sre_credential,
 }
 
 ABOUT_WORKLOADS: dict[Rpc[Any, Any], Handler] = {

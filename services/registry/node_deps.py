@@ -19,12 +19,14 @@ async def _nobody() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
-    """How long a node's credentials last, and how far a clock may be off."""
+    """How long a node's credentials last, how far a clock may be off, and how long mishaps are told of."""
 
     credential_ttl_s: float = 86_400.0
     # A node that comes back within this time after its credentials expired needs no admin.
     renewal_window_s: float = 30 * 86_400.0
     clock_tolerance_s: float = 300.0
+    # What happened (a failed deploy, a dead letter) is a trouble for so long, unless something newer went well.
+    remembered_s: float = 86_400.0
 
     @property
     def credential_ttl(self) -> timedelta:

@@ -22,8 +22,9 @@ from lattice.bus_system import Connection
 from lattice.contracts.nouns import Membership
 from lattice.contracts.permissions import node_permissions
 from lattice.errors import LatticeError, Temporary
-from lattice.storage import Gt, Store, Transaction
-from services.registry.tables import NodeRow
+from lattice.storage import Gt, Not, Store, Transaction
+from services.registry.sre_credentials import revoked_keys
+from services.registry.tables import NodeRow, SreCredentialRow
 
 LOOK_EVERY_S = 2.0
 # Tickets issued before their life was shortened in the settings are still about.
@@ -108,7 +109,8 @@ class Doorkeeper:
         now = self._now()
         since = Gt(now - self._lifetime)
         rows = await tx.find(NodeRow, membership=Membership.REVOKED.value, decided_at=since)
-        return revocations_of(rows, now=now, lifetime=self._lifetime)
+        people = await tx.find(SreCredentialRow, revoked_at=Not(None), expires_at=Gt(now))
+        return revocations_of(rows, now=now, lifetime=self._lifetime) | revoked_keys(people, now)
 
     async def _push(self, revoked: dict[str, datetime]) -> None:
         issued_at = identity.next_issue(self._now(), previous=self._issued_at)

@@ -51,6 +51,11 @@ class RegistrySettings(ProcessSettings):
     ingress_addresses: list[str] = Field(default_factory=list, description="host:port that nodes dial")
     suspect_after_s: float = Field(7.0, gt=0, description="silence after which a node is suspect")
     unreachable_after_s: float = Field(13.0, gt=0, description="silence after which a node is unreachable")
+    mishaps_remembered_s: float = Field(
+        86_400.0,
+        ge=0,
+        description="how long a failed deploy or a dead letter is told of, unless something newer went well",
+    )
     mass_loss_hold_s: float = Field(
         900.0, ge=0, description="how long no work moves after many nodes vanished together"
     )

@@ -599,6 +599,25 @@ class AuditRow(Row, table=True):
     after: dict[str, Any] | None = _json(nullable=True)
 
 
+class SreCredentialRow(Row, table=True):
+    """Who may hear alerts at the bus itself; only its public key is kept.  A name is free again once its credential is revoked."""
+
+    __tablename__ = "sre_credential"
+    __table_args__ = (
+        Index("sre_credential_name", "name", unique=True, postgresql_where=text("revoked_at is null")),
+    )
+    id: str = Field(primary_key=True)
+    name: str
+    nkey: str
+    project: str | None = None
+    may_order: bool = False
+    created_by: str
+    created_at: datetime = _at()
+    expires_at: datetime = _at()
+    revoked_at: datetime | None = _at(nullable=True)
+    version: int = 1
+
+
 class IdempotencyRow(Row, table=True):
     """The answer that a key was given: `id` is `<actor>/<key>`."""
 
@@ -634,6 +653,7 @@ TABLES: tuple[type[Row], ...] = (
     FactHeadRow,
     WakeUpRow,
     AuditRow,
+    SreCredentialRow,
     IdempotencyRow,
 )
 

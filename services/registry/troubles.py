@@ -46,8 +46,6 @@ from services.registry.trouble_rules import (
 )
 from services.registry.workload_views import NodeWord, displayed, node_words
 
-# What happened (a failed deploy, a dead letter) is told for so long, unless something newer went well.
-REMEMBERED = timedelta(days=1)
 # Certificates are renewed at two thirds of their life; one of which less than a sixth is left was not.
 _LEFT_WITHOUT_RENEWAL = 6
 R = TypeVar("R", bound=Row)
@@ -56,11 +54,12 @@ R = TypeVar("R", bound=Row)
 async def list_troubles(deps: NodeDeps, request: ListTroubles) -> Troubles:
     """Everything that is wrong now; complete, so what is not named is well."""
     left = timedelta(seconds=deps.settings.credential_ttl_s / _LEFT_WITHOUT_RENEWAL)
-    return await troubles_now(deps.deps, Expectations(renewed_before=left, version=__version__))
+    expected = Expectations(renewed_before=left, version=__version__)
+    return await troubles_now(deps.deps, expected, remembered_s=deps.settings.remembered_s)
 
 
-async def troubles_now(deps: Deps, expected: Expectations) -> Troubles:
-    """What is wrong at this moment, all of it read in one transaction."""
+async def troubles_now(deps: Deps, expected: Expectations, *, remembered_s: float) -> Troubles:
+    """What is wrong at this moment, all of it read in one transaction; what happened counts for `remembered_s`."""
     now = deps.now()
     async with deps.store.transaction() as tx:
         nodes = await tx.find(NodeRow, removed_at=None)
@@ -68,7 +67,7 @@ async def troubles_now(deps: Deps, expected: Expectations) -> Troubles:
             *(trouble for node in nodes for trouble in node_troubles(_node_sight(node), expected, now)),
             *await _of_platform(tx),
             *await _of_workloads(tx, nodes),
-            *await _of_what_happened(tx, now),
+            *await _of_what_happened(tx, now - timedelta(seconds=remembered_s)),
         ]
     return Troubles(items=tuple(found))
 
@@ -171,8 +170,7 @@ def _instance_sight(row: InstanceRow, nodes: Mapping[str, NodeWord]) -> Instance
 # --- what happened -----------------------------------------------------------------------------------------
 
 
-async def _of_what_happened(tx: Transaction, now: datetime) -> list[Trouble]:
-    since = now - REMEMBERED
+async def _of_what_happened(tx: Transaction, since: datetime) -> list[Trouble]:
     return [
         *await _of_deploys(tx, since),
         *await _of_jobs(tx, since),

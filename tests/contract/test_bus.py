@@ -22,6 +22,7 @@ from lattice.contracts.catalogue import (
     GIVEN_UP,
     HEARTBEAT,
     LOG_BLOCK,
+    ORDER_ACKNOWLEDGE,
     PLACEMENT_WANTED,
     RESYNC,
     STATUS,
@@ -480,6 +481,22 @@ async def test_a_request_is_answered(bus: Bus) -> None:
     await bus.serve(RESYNC, resync, node_id=node)
     assert await bus.ask(RESYNC, m.Resync(), node_id=node) == m.Done()
     assert asked == [m.Resync()]
+
+
+async def test_where_the_subject_says_who_asks_the_handler_is_told(bus: Bus) -> None:
+    asked = []
+
+    async def acknowledge(request: m.AlertOrder, *, scope: str, credential_id: str) -> m.Alert:
+        asked.append((request.alert, scope, credential_id))
+        raise NotFound("There is no such alert.")
+
+    server = await bus.serve(ORDER_ACKNOWLEDGE, acknowledge)
+    for scope, credential_id in (("_all", "sr-1"), ("shop", "sr-2")):
+        with pytest.raises(NotFound):
+            order = m.AlertOrder(alert=f"al-{credential_id}")
+            await bus.ask(ORDER_ACKNOWLEDGE, order, scope=scope, credential_id=credential_id)
+    assert asked == [("al-sr-1", "_all", "sr-1"), ("al-sr-2", "shop", "sr-2")]
+    await server.stop()
 
 
 @pytest.mark.parametrize(

@@ -488,6 +488,8 @@ _PLACES = (
     "severity",
     "source",
     "name",
+    "scope",
+    "credential_id",
 )
 CONCRETE = dict.fromkeys(_PLACES, "x1")
 

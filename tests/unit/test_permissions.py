@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lattice.bus_wire import matches
-from lattice.contracts.catalogue import CHANNELS, DESIRED_DOCUMENT, NODE, RPCS, SERVICES
-from lattice.contracts.permissions import inbox_prefix, node_permissions, service_permissions
+from lattice.contracts.catalogue import CHANNELS, DESIRED_DOCUMENT, NODE, RPCS, SERVICES, SRE
+from lattice.contracts.permissions import (
+    inbox_prefix,
+    node_permissions,
+    service_permissions,
+    sre_permissions,
+)
 from lattice.contracts.streams import CONSUMERS, Consumer
 
 NAME = "{{name()}}"
@@ -59,4 +64,19 @@ def test_only_its_owner_pulls_from_a_consumer(consumer: Consumer) -> None:
 def test_everybody_named_in_the_catalogue_is_known() -> None:
     named = {part for channel in CHANNELS for part in (*channel.publishers, *channel.subscribers)}
     named |= {part for rpc in RPCS for part in (*rpc.callers, rpc.server)}
-    assert named <= set(EVERYBODY)
+    assert named <= {*EVERYBODY, SRE}
+
+
+def test_a_person_at_the_bus_hears_alerts_and_no_more() -> None:
+    assert sre_permissions("sr-1", project=None, may_order=False).publish == ()
+    assert sre_permissions("sr-1", project=None, may_order=False).subscribe == ("lattice.alert.*.*.*.*",)
+    assert sre_permissions("sr-1", project="shop", may_order=False).subscribe == ("lattice.alert.shop.*.*.*",)
+
+
+def test_a_person_at_the_bus_gives_orders_as_themselves_alone() -> None:
+    one, shop = (sre_permissions("sr-1", project=project, may_order=True) for project in (None, "shop"))
+    assert set(one.publish) == {
+        f"lattice.alert-order._all.sr-1.{verb}" for verb in ("acknowledge", "resolve", "silence")
+    }
+    assert all(subject.startswith("lattice.alert-order.shop.sr-1.") for subject in shop.publish)
+    assert one.subscribe[1:] == ("_INBOX_sr-1.>",)

@@ -19,10 +19,11 @@ from services.registry.trouble_rules import (
     node_troubles,
     workload_troubles,
 )
-from services.registry.troubles import REMEMBERED, troubles_now
+from services.registry.troubles import troubles_now
 from tests.fixtures.registry_world import NODE, World, deployed, running
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+REMEMBERED = timedelta(days=1)
 EXPECTED = Expectations(renewed_before=timedelta(hours=4), version="1.2.0")
 WELL = NodeSight(
     node_id="nd-1",
@@ -135,7 +136,9 @@ WEB: dict[str, Any] = {"name": "web", "image": "nginx:1"}
 
 
 async def troubles(world: World) -> list[Trouble]:
-    return list((await troubles_now(world.deps, replace(EXPECTED, version=""))).items)
+    expected = replace(EXPECTED, version="")
+    found = await troubles_now(world.deps, expected, remembered_s=REMEMBERED.total_seconds())
+    return list(found.items)
 
 
 async def test_a_platform_that_is_well_has_none(world: World) -> None:

@@ -155,6 +155,38 @@ class AlertCommand(Noun):
     note: Note = ""
 
 
+class AlertOrder(Noun):
+    """The same by a client of the bus itself, whose credential says who it is."""
+
+    alert: str
+    note: Note = ""
+
+
+class SilenceOrder(Noun):
+    """Tell nobody of an alert for a while, nor of the same one should it come back meanwhile."""
+
+    alert: str
+    for_s: float = Field(ge=60, le=30 * 86_400)
+    reason: Note = Field(min_length=1)
+
+
+class CreateSreCredential(Noun):
+    """A credential with which a client of the bus hears alerts: of one project, or all; and may give orders about them, if it is said."""
+
+    caller: Caller
+    name: str
+    project: str | None = None
+    may_order: bool = False
+    ttl_s: float
+
+
+class RevokeSreCredential(Noun):
+    """Take it back: by its id or name."""
+
+    caller: Caller
+    ref: str
+
+
 class Matchers(Noun):
     """Which alerts a silence is for: all that is set has to be equal.  At least one is set."""
 
