@@ -119,6 +119,11 @@ def create_master_key(folder: Path) -> MasterKeys:
     return load_master_keys(folder)
 
 
+def ensure_master_keys(folder: Path) -> MasterKeys:
+    """The keys of a folder, made where there are none: for secrets that people can give again."""
+    return load_master_keys(folder) if (folder / CURRENT).exists() else create_master_key(folder)
+
+
 def load_master_keys(folder: Path) -> MasterKeys:
     """The keys of a folder.  Raises NotFound or Invalid."""
     previous = sorted(folder.glob("master-*.key"))

@@ -21,7 +21,7 @@ from lattice.errors import Conflict, Invalid
 from lattice.files import write_durably
 
 CLUSTER_ID = re.compile(r"[a-z0-9]{8}")
-FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "log-store", "run", "agent")
+FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "log-store", "alerts", "run", "agent")
 PORTS_FILE = "ports.json"
 CLUSTER_ID_FILE = "cluster-id"
 # All that Lattice puts there, but for its mark.
@@ -62,6 +62,11 @@ class DataDir:
     def log_store(self) -> Path:
         """What workloads wrote, kept by the service `logs`."""
         return self.root / "log-store"
+
+    @property
+    def alerts(self) -> Path:
+        """The key with which the service `alerts` seals the addresses of its sinks."""
+        return self.root / "alerts"
 
     @property
     def run(self) -> Path:

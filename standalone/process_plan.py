@@ -255,7 +255,10 @@ def _logs(platform: Platform) -> dict[str, str]:
 
 
 def _alerts(platform: Platform) -> dict[str, str]:
-    return {"LATTICE_DATABASE_URL": platform.databases.url("alerts")}
+    return {
+        "LATTICE_DATABASE_URL": platform.databases.url("alerts"),
+        "LATTICE_ALERTS_KEY_DIR": str(platform.data_dir.alerts),
+    }
 
 
 def _ingress(platform: Platform) -> dict[str, str]:

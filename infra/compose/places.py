@@ -56,6 +56,11 @@ class Places:
         return self.root / "log-store"
 
     @property
+    def alert_keys(self) -> Path:
+        """The key of the addresses to which alerts are told."""
+        return self.root / "alert-keys"
+
+    @property
     def services(self) -> Path:
         """A volume for each part, with what only this part may read."""
         return self.root / "services"

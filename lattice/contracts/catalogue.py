@@ -525,6 +525,22 @@ ORDER_SILENCE = _ordered(
     m.SilenceView,
     "Somebody at the bus wants to hear nothing of an alert for a while.",
 )
+CREATE_SINK = _alerts("create_sink", m.CreateSink, m.SinkView, "Tell people of alerts there from now on.")
+LIST_SINKS = _alerts("list_sinks", m.Page, views.Listing[m.SinkView], "Where people are told of alerts.")
+REMOVE_SINK = _alerts("remove_sink", m.SinkCommand, m.Done, "Tell nobody there any more.")
+# The other side may take its time; what a message service needs is Apprise's to know.
+TEST_SINK = _service(
+    "alerts",
+    "test_sink",
+    m.SinkCommand,
+    m.SinkTested,
+    "Send a test there now.",
+    callers=("gateway",),
+    timeout_s=45,
+)
+LIST_DELIVERIES = _alerts(
+    "list_deliveries", m.ListDeliveries, views.Listing[m.DeliveryView], "What was told to whom, newest first."
+)
 LIST_SILENCES = _alerts(
     "list_silences", m.Page, views.Listing[m.SilenceView], "Silences and windows that are not over."
 )

@@ -17,6 +17,7 @@ from lattice.bus import NatsBus
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import FACT
 from lattice.contracts.messages import Fact
+from lattice.envelope import MasterKeys, ensure_master_keys
 from lattice.errors import Temporary
 from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
@@ -27,8 +28,12 @@ from lattice.process import Checks
 from lattice.storage import Store
 from services.alerts import store as queries
 from services.alerts.change import Deps, Pages
+from services.alerts.delivering import Delivery
 from services.alerts.handlers import serve_all
+from services.alerts.sending import RealSender, Sender
 from services.alerts.settings import AlertsSettings
+from services.alerts.sink_vault import SinkVault
+from services.alerts.sinks import SinkDeps
 from services.alerts.tables import MIGRATIONS
 from services.alerts.telling import Teller, keep_watchdog
 from services.alerts.watching import Watch
@@ -46,6 +51,8 @@ class AlertsService:
         *,
         store: Store,
         bus: Bus,
+        keys: MasterKeys,
+        sender: Sender | None = None,
         clock: Clock | None = None,
         ids: NewId = new_id,
         pages: Pages | None = None,
@@ -54,25 +61,34 @@ class AlertsService:
     ) -> None:
         self._bus = bus
         self._watchdog_every_s = watchdog_every_s
-        now = (clock or SystemClock()).now
-        self.deps = Deps(store, now, ids, pages or Pages(), self._committed, self._look)
-        self.watch = Watch(self.deps, bus, look_every_s=look_every_s)
+        clock = clock or SystemClock()
+        self.deps = Deps(store, clock.now, ids, pages or Pages(), self._committed, self._look)
+        self.watch = Watch(self.deps, bus, look_every_s=look_every_s, monotonic_s=clock.monotonic_s)
         self.teller = Teller(self.deps, bus)
+        vault, sender = SinkVault(keys), sender or RealSender()
+        self.sinks = SinkDeps(self.deps, vault, sender)
+        self.delivery = Delivery(self.deps, vault, sender, is_watching=self.watch.is_watching)
 
     async def start(self, background: Background) -> None:
         """Listen, answer and loop."""
-        await serve_all(self._bus, self.deps)
+        await self.serve()
         await self._bus.subscribe(FACT, self._heard)
         background.start("watch", self.watch.run)
         background.start("teller", self.teller.run)
+        background.start("delivery", self.delivery.run)
         background.start("watchdog", self._keep_watchdog)
         background.start("tidy", self._tidy)
+
+    async def serve(self) -> None:
+        """Answer people."""
+        await serve_all(self._bus, self.deps, self.sinks)
 
     async def _heard(self, _: Received[Fact]) -> None:
         self.watch.wake()
 
     def _committed(self) -> None:
         self.teller.wake()
+        self.delivery.wake()
 
     def _look(self) -> None:
         self.watch.wake()
@@ -104,6 +120,7 @@ async def build(settings: AlertsSettings) -> AsyncIterator[Checks]:
         service = AlertsService(
             store=store,
             bus=bus,
+            keys=ensure_master_keys(settings.key_dir),
             pages=Pages(runbook=settings.runbook_url, dashboard=settings.dashboard_url),
             look_every_s=settings.look_every_s,
             watchdog_every_s=settings.watchdog_every_s,

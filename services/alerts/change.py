@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,11 +15,15 @@ from lattice.contracts.messages import (
     AlertSource,
     AlertState,
     Caller,
+    DeliveryState,
     Severity,
+    SinkKind,
 )
 from lattice.storage import Store, Transaction
+from services.alerts import store as queries
 from services.alerts.lifecycle import shown_state
-from services.alerts.tables import AlertRow, AuditRow, OutboxRow
+from services.alerts.sink_rules import GROUP_WAIT, Sink, wants
+from services.alerts.tables import AlertRow, AuditRow, DeliveryRow, OutboxRow, SinkRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,11 @@ def alert_of(row: AlertRow, pages: Pages) -> Alert:
     )
 
 
+def sink_of(row: SinkRow) -> Sink:
+    """What the rules need of a sink's row."""
+    return Sink(kind=SinkKind(row.kind), min_severity=Severity(row.min_severity), project=row.project)
+
+
 @dataclass(slots=True)
 class Change:
     """The open change; see `Deps.change`."""
@@ -70,6 +79,7 @@ class Change:
     now: datetime
     new_id: Callable[[str], str]
     pages: Pages
+    sinks: Sequence[SinkRow] = ()
 
     def open(self, row: AlertRow) -> AlertRow:
         """A new alert."""
@@ -85,9 +95,23 @@ class Change:
         return self.tx.update(row, **columns)
 
     def _tell(self, row: AlertRow) -> AlertRow:
-        alert = alert_of(row, self.pages).model_dump(mode="json")
-        self.tx.add(OutboxRow(id=self.new_id("ot"), alert=alert))
+        alert = alert_of(row, self.pages)
+        self.tx.add(OutboxRow(id=self.new_id("ot"), alert=alert.model_dump(mode="json")))
+        for sink in self.sinks:
+            if wants(sink_of(sink), alert):
+                self.tx.add(self._delivery(sink, alert))
         return row
+
+    def _delivery(self, sink: SinkRow, alert: Alert) -> DeliveryRow:
+        return DeliveryRow(
+            id=self.new_id("dv"),
+            sink_id=sink.id,
+            sink_name=sink.name,
+            alert=alert.model_dump(mode="json"),
+            state=DeliveryState.WAITING.value,
+            next_at=self.now + GROUP_WAIT,
+            created_at=self.now,
+        )
 
     def audit(
         self,
@@ -137,5 +161,5 @@ class Deps:
     async def change(self) -> AsyncIterator[Change]:
         """Begin a change; commits at the end."""
         async with self.store.transaction() as tx:
-            yield Change(tx, self.now(), self.new_id, self.pages)
+            yield Change(tx, self.now(), self.new_id, self.pages, await queries.sinks(tx))
         self.woken()

@@ -30,8 +30,10 @@ from lattice.contracts.views import Listing
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.messaging import Bus
 from lattice.storage import Transaction
+from services.alerts import sinks
 from services.alerts import store as queries
 from services.alerts.change import Deps, alert_of
+from services.alerts.sinks import SinkDeps
 from services.alerts.tables import AlertRow, SilenceRow
 
 Handler = Callable[..., Awaitable[Any]]
@@ -223,7 +225,18 @@ HANDLERS: dict[Rpc[Any, Any], Handler] = {
 }
 
 
-async def serve_all(bus: Bus, deps: Deps) -> None:
+ABOUT_SINKS: dict[Rpc[Any, Any], Handler] = {
+    c.CREATE_SINK: sinks.create_sink,
+    c.LIST_SINKS: sinks.list_sinks,
+    c.REMOVE_SINK: sinks.remove_sink,
+    c.TEST_SINK: sinks.test_sink,
+    c.LIST_DELIVERIES: sinks.list_deliveries,
+}
+
+
+async def serve_all(bus: Bus, deps: Deps, about_sinks: SinkDeps) -> None:
     """Answer every request of the catalogue that is ours."""
     for rpc, handler in HANDLERS.items():
         await bus.serve(rpc, partial(handler, deps))
+    for rpc, handler in ABOUT_SINKS.items():
+        await bus.serve(rpc, partial(handler, about_sinks))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -15,6 +17,9 @@ class AlertsSettings(ProcessSettings):
 
     bus: BusSettings = Field(default_factory=BusSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    key_dir: Path = Field(
+        description="where the key of the sinks' addresses is kept; made at the first start"
+    )
     look_every_s: float = Field(5.0, gt=0, description="how often to look without being woken by a fact")
     watchdog_every_s: float = Field(60.0, gt=0, description="how often the dead man's switch is told")
     runbook_url: str = Field(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from lattice.contracts.messages import ListAlerts
+from lattice.contracts.messages import ListAlerts, ListDeliveries
 from lattice.paging import page_of
 from lattice.storage import Gt, Lt, Transaction
-from services.alerts.tables import AlertRow, OutboxRow, SilenceRow
+from services.alerts.tables import AlertRow, DeliveryRow, OutboxRow, SilenceRow, SinkRow
 
 # Alerts that are over are kept as long as the stream keeps them.
 _MOST_LIVING = 10_000
@@ -49,15 +49,41 @@ async def silence(tx: Transaction, silence_id: str) -> SilenceRow | None:
     return await tx.get(SilenceRow, silence_id, lock=True)
 
 
+async def sinks(tx: Transaction) -> list[SinkRow]:
+    """All sinks; they are few."""
+    return await tx.find(SinkRow)
+
+
+async def sink(tx: Transaction, ref: str) -> SinkRow | None:
+    """A sink by id or name."""
+    row = await tx.get(SinkRow, ref)
+    named = [] if row is not None else await tx.find(SinkRow, name=ref, limit=1)
+    return named[0] if named else row
+
+
+async def due(tx: Transaction, sink_id: str, now: datetime, *, limit: int) -> list[DeliveryRow]:
+    """What is to be sent to a sink now, oldest first."""
+    return await tx.find(DeliveryRow, sink_id=sink_id, done_at=None, next_at=Lt(now), limit=limit)
+
+
+async def deliveries(tx: Transaction, query: ListDeliveries) -> tuple[list[DeliveryRow], str | None]:
+    """A page of what was told to whom, newest first, and the token of the next one."""
+    found = await sink(tx, query.sink) if query.sink else None
+    where: dict[str, Any] = {"sink_id": found.id if found else query.sink} if query.sink else {}
+    return await page_of(tx, DeliveryRow, query, **where)
+
+
 async def untold(tx: Transaction, limit: int) -> Sequence[OutboxRow]:
     """Changes that are still to be told, in the order in which they were made."""
     return await tx.find(OutboxRow, limit=limit)
 
 
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int = 500) -> int:
-    """Delete alerts and silences that were over before this moment; how many there were."""
+    """Delete alerts, silences and deliveries that were over before this moment; how many there were."""
     old_alerts = await tx.find(AlertRow, resolved_at=Lt(moment), waits_for_end=False, limit=limit)
     old_silences = await tx.find(SilenceRow, ends_at=Lt(moment), limit=limit)
-    for row in (*old_alerts, *old_silences):
+    old_deliveries = await tx.find(DeliveryRow, done_at=Lt(moment), limit=limit)
+    old = (*old_alerts, *old_silences, *old_deliveries)
+    for row in old:
         tx.delete(row)
-    return len(old_alerts) + len(old_silences)
+    return len(old)

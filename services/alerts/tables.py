@@ -93,6 +93,43 @@ class SilenceRow(Row, table=True):
     version: int = 1
 
 
+class SinkRow(Row, table=True):
+    """Where people are told of alerts; the address is envelope-encrypted, for it may hold a token."""
+
+    __tablename__ = "sink"
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    kind: str
+    target: str
+    envelope: dict[str, Any] = _json()
+    min_severity: str
+    project: str | None = None
+    created_by: str
+    created_at: datetime = _at()
+    last_sent_at: datetime | None = _at_or_never()
+    problem: str = ""
+
+
+class DeliveryRow(Row, table=True):
+    """A change of an alert on its way to a sink; written in the transaction of the change.  Ids sort by time."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index("delivery_waiting", "sink_id", "id", postgresql_where=text("done_at is null")),
+        Index("delivery_done", "done_at"),
+    )
+    id: str = Field(primary_key=True)
+    sink_id: str = Field(index=True)
+    sink_name: str
+    alert: dict[str, Any] = _json()
+    state: str
+    attempts: int = 0
+    next_at: datetime = _at()
+    problem: str = ""
+    created_at: datetime = _at()
+    done_at: datetime | None = _at_or_never()
+
+
 class OutboxRow(Row, table=True):
     """A change of an alert that is still to be told on the bus; written in the transaction of the change.  Ids sort by time."""
 
@@ -118,6 +155,6 @@ class AuditRow(Row, table=True):
     after: dict[str, Any] | None = _json_or_nothing()
 
 
-TABLES: tuple[type[Row], ...] = (AlertRow, SilenceRow, OutboxRow, AuditRow)
+TABLES: tuple[type[Row], ...] = (AlertRow, SilenceRow, SinkRow, DeliveryRow, OutboxRow, AuditRow)
 
 MIGRATIONS = Migrations(schema=SCHEMA, folder=Path(__file__).with_name("migrations"), metadata=metadata)

@@ -7,7 +7,7 @@ writes.  A round that fails changes nothing: the next one sees the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -45,13 +45,23 @@ SETTLE_S = 0.2
 class Watch:
     """Looks for ever (`run`), or as a test says (`look`)."""
 
-    def __init__(self, deps: Deps, bus: Bus, *, look_every_s: float) -> None:
+    def __init__(
+        self, deps: Deps, bus: Bus, *, look_every_s: float, monotonic_s: Callable[[], float]
+    ) -> None:
         self._deps, self._bus = deps, bus
+        self._monotonic_s = monotonic_s
+        self._looked_s: float | None = None
         self._look_every_s = look_every_s
         self._memory = Memory()
         self._silent_since: datetime | None = None
         self._why_silent = ""
         self._woken = asyncio.Event()
+
+    def is_watching(self) -> bool:
+        """Whether it has looked lately and could write what it saw."""
+        return (
+            self._looked_s is not None and self._monotonic_s() - self._looked_s < 3 * self._look_every_s + 5
+        )
 
     def wake(self) -> None:
         """Something happened that may matter."""
@@ -79,6 +89,7 @@ class Watch:
         async with self._deps.store.exclusive(LOCK) as writes:
             if writes:
                 await self._judge({each.fingerprint: each for each in findings}, heard)
+        self._looked_s = self._monotonic_s()
 
     async def _ask(self) -> tuple[list[Finding], frozenset[Witness]]:
         """What the witnesses say, and which of them spoke."""

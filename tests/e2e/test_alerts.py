@@ -35,12 +35,12 @@ REMEMBERED_S = 15.0
 DISK_MIB = 400
 # How soon each is told after its cause, in seconds: what the documentation promises (docs/alerts.md), and how long this may take at most.
 PROMISED_S = {
-    "LatticeWorkloadCrashLooping": 20.0,
-    "LatticeDeployFailed": 20.0,
-    "LatticeNodeDiskLow": 20.0,
-    "LatticeDeadLetter": 20.0,
-    "LatticeNodeEngineAway": 20.0,
-    "LatticeNodeUnreachable": 25.0,
+    "LatticeWorkloadCrashLooping": 30.0,
+    "LatticeDeployFailed": 30.0,
+    "LatticeNodeDiskLow": 30.0,
+    "LatticeDeadLetter": 30.0,
+    "LatticeNodeEngineAway": 30.0,
+    "LatticeNodeUnreachable": 30.0,
     # a third of its life before its end, less the sixth that is left when it is told
     "LatticeCertificateExpiring": CREDENTIAL_TTL_S + 10,
 }

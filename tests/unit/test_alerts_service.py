@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,17 @@ from lattice.contracts.catalogue import (
     ACKNOWLEDGE_ALERT,
     ALERT,
     CREATE_SILENCE,
+    CREATE_SINK,
     END_SILENCE,
     GET_ALERT,
     LIST_ALERTS,
+    LIST_DELIVERIES,
     LIST_SILENCES,
+    LIST_SINKS,
     LIST_TROUBLES,
+    REMOVE_SINK,
     RESOLVE_ALERT,
+    TEST_SINK,
 )
 from lattice.contracts.messages import (
     Alert,
@@ -27,27 +33,54 @@ from lattice.contracts.messages import (
     AlertState,
     Caller,
     CreateSilence,
+    CreateSink,
     EndSilence,
     GetAlert,
     ListAlerts,
+    ListDeliveries,
     ListTroubles,
     Matchers,
     Page,
     Severity,
+    SinkCommand,
+    SinkKind,
     Trouble,
     TroubleKind,
     Troubles,
 )
 from lattice.contracts.streams import CONSUMERS, STREAMS
+from lattice.envelope import MasterKeys
 from lattice.errors import Conflict, Invalid, NotFound, Temporary
 from lattice.testing import ManualClock, MemoryBus, MemoryStore
 from services.alerts.app import AlertsService
 from services.alerts.change import Pages
-from services.alerts.handlers import serve_all
-from services.alerts.tables import AlertRow, AuditRow
+from services.alerts.tables import AlertRow, AuditRow, SinkRow
 
 CALLER = Caller(actor="user:ann", request_id="r1")
 PAGES = Pages(runbook="https://docs.test/{runbook}", dashboard="https://grafana.test/d/{dashboard}")
+
+
+@dataclass
+class Written:
+    """A sender that writes down what it would send, and fails when it is told to."""
+
+    messages: list[tuple[str, str, str]] = field(default_factory=list)
+    posted: list[list[dict[str, Any]]] = field(default_factory=list)
+    beats: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    async def message(self, url: str, title: str, body: str) -> str:
+        if not self.problem:
+            self.messages.append((url, title, body))
+        return self.problem
+
+    async def alertmanager(self, url: str, alerts: Sequence[dict[str, Any]]) -> str:
+        self.posted.append(list(alerts))
+        return self.problem
+
+    async def heartbeat(self, url: str) -> str:
+        self.beats.append(url)
+        return self.problem
 
 
 @dataclass
@@ -58,6 +91,7 @@ class World:
     store: MemoryStore
     clock: ManualClock
     service: AlertsService
+    sender: Written
     wrong: list[Trouble] = field(default_factory=list)
     away: bool = False
 
@@ -86,9 +120,12 @@ async def world() -> AsyncIterator[World]:
     clock = ManualClock()
     bus, store = MemoryBus(clock=clock), MemoryStore()
     await bus.ensure_topology(STREAMS, CONSUMERS)
-    service = AlertsService(store=store, bus=bus, clock=clock, pages=PAGES)
-    await serve_all(bus, service.deps)
-    world = World(bus, store, clock, service)
+    sender = Written()
+    service = AlertsService(
+        store=store, bus=bus, keys=MasterKeys(bytes(32)), sender=sender, clock=clock, pages=PAGES
+    )
+    await service.serve()
+    world = World(bus, store, clock, service, sender)
     await bus.serve(LIST_TROUBLES, world.troubles)
     yield world
 
@@ -271,3 +308,151 @@ async def test_what_could_not_be_told_is_told_later_and_once(world: World) -> No
         "opened",
         "resolved",
     ]
+
+
+# --- sinks -------------------------------------------------------------------------------------------------
+
+
+def sink(kind: SinkKind = SinkKind.MESSAGES, **more: Any) -> CreateSink:
+    urls = {SinkKind.MESSAGES: "ntfy://ntfy.test/topic"}
+    values = {"name": "chat", "kind": kind, "url": urls.get(kind, "https://other.test/path?token=s3cret")}
+    return CreateSink(caller=CALLER, **(values | more))
+
+
+async def deliver(world: World, *, after_s: float = 6.0) -> None:
+    world.clock.advance(after_s)
+    await world.service.delivery.deliver()
+
+
+async def states(world: World) -> list[tuple[str, str, int]]:
+    listing = await world.bus.ask(LIST_DELIVERIES, ListDeliveries())
+    return [(each.change, each.state.value, each.attempts) for each in listing.items]
+
+
+async def test_what_opens_together_is_told_together_and_so_is_its_end(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink())
+    other = unreachable(world).model_copy(update={"entity_id": "nd-2", "entity_name": "attic"})
+    world.wrong = [unreachable(world), other]
+    await world.look()
+    await deliver(world, after_s=1)
+    assert world.sender.messages == [], "others may follow"
+    await deliver(world)
+    ((url, title, body),) = world.sender.messages
+    assert url == "ntfy://ntfy.test/topic"
+    assert title == "[critical] 2 alerts: LatticeNodeUnreachable (2)"
+    assert "node hydra: A node cannot be reached." in body and "https://docs.test/node-unreachable" in body
+    world.wrong = [other]
+    await world.look()
+    await world.look(after_s=15)
+    await deliver(world)
+    assert world.sender.messages[1][1] == "[over] LatticeNodeUnreachable: hydra"
+    assert await states(world) == [("resolved", "sent", 1), ("opened", "sent", 1), ("opened", "sent", 1)]
+
+
+async def test_what_did_not_arrive_is_tried_again_and_the_sink_says_why(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink())
+    world.wrong = [unreachable(world)]
+    await world.look()
+    world.sender.problem = "it answered 503"
+    await deliver(world)
+    await deliver(world, after_s=1)
+    assert await states(world) == [("opened", "waiting", 1)], "not again at once"
+    (shown,) = (await world.bus.ask(LIST_SINKS, Page())).items
+    assert shown.problem == "it answered 503" and shown.last_sent_at is None
+    world.sender.problem = ""
+    await deliver(world)
+    assert await states(world) == [("opened", "sent", 2)]
+    (shown,) = (await world.bus.ask(LIST_SINKS, Page())).items
+    assert shown.problem == "" and shown.last_sent_at is not None
+
+
+async def test_after_a_day_of_failures_it_is_given_up(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink())
+    world.wrong = [unreachable(world)]
+    await world.look()
+    world.sender.problem = "gone"
+    for _ in range(40):
+        await deliver(world, after_s=3601)
+    assert await states(world) == [("opened", "failed", 29)]
+
+
+async def test_nobody_is_told_of_what_is_silenced_less_grave_or_of_another_project(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink(name="grave", min_severity=Severity.CRITICAL))
+    await world.bus.ask(CREATE_SINK, sink(name="shop", project="shop"))
+    ends_at = world.clock.now() + timedelta(hours=1)
+    wanted = CreateSilence(
+        caller=CALLER, matchers=Matchers(entity="quiet"), ends_at=ends_at, reason="it is known"
+    )
+    await world.bus.ask(CREATE_SILENCE, wanted)
+    deploy = Trouble(kind=TroubleKind.DEPLOY_FAILED, project="shop", entity_id="wl-1", entity_name="web")
+    quiet = deploy.model_copy(update={"entity_id": "wl-2", "entity_name": "quiet"})
+    world.wrong = [unreachable(world), deploy, quiet]
+    await world.look()
+    await deliver(world)
+    titles = sorted(title for _, title, _ in world.sender.messages)
+    assert titles == ["[critical] LatticeNodeUnreachable: hydra", "[warning] LatticeDeployFailed: web"]
+
+
+async def test_an_alertmanager_hears_all_that_is_so_again_and_again(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink(SinkKind.ALERTMANAGER))
+    world.wrong = [unreachable(world)]
+    await world.look()
+    await deliver(world, after_s=0)
+    await deliver(world, after_s=1)
+    assert len(world.sender.posted) == 1
+    await deliver(world, after_s=60)
+    ((alert,),) = world.sender.posted[1:]
+    assert alert["labels"]["alertname"] == "LatticeNodeUnreachable" and alert["labels"]["node"] == "hydra"
+    assert alert["endsAt"] > world.clock.now().isoformat()
+    world.wrong = []
+    await world.look()
+    await world.look(after_s=15)
+    await deliver(world, after_s=0)
+    ((over,),) = world.sender.posted[2:]
+    assert over["endsAt"] <= world.clock.now().isoformat()
+
+
+async def test_a_dead_mans_switch_hears_of_us_only_while_alerts_are_watched(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink(SinkKind.HEARTBEAT))
+    await deliver(world)
+    assert world.sender.beats == [], "nobody has looked yet"
+    await world.look()
+    await deliver(world, after_s=60)
+    assert world.sender.beats == [], "that was long ago"
+    await world.look()
+    world.service.delivery._sent_at.clear()
+    await deliver(world, after_s=1)
+    assert len(world.sender.beats) == 1
+
+
+async def test_an_address_is_a_secret_and_is_checked(world: World) -> None:
+    made = await world.bus.ask(CREATE_SINK, sink(SinkKind.HEARTBEAT))
+    assert made.target == "https://other.test"
+    async with world.store.transaction() as tx:
+        (row,) = await tx.find(SinkRow)
+    assert "s3cret" not in row.model_dump_json()
+    with pytest.raises(Conflict, match="already"):
+        await world.bus.ask(CREATE_SINK, sink())
+    for wrong in ("dbus://", "syslog://", "/bin/sh", "https://x.test"):
+        with pytest.raises(Invalid, match="address of Apprise"):
+            await world.bus.ask(CREATE_SINK, sink(name="other", url=wrong))
+    with pytest.raises(Invalid, match="https://"):
+        await world.bus.ask(CREATE_SINK, sink(SinkKind.ALERTMANAGER, name="other", url="slack://x"))
+
+
+async def test_a_test_says_what_the_other_side_said_and_a_removed_sink_is_told_nothing(world: World) -> None:
+    await world.bus.ask(CREATE_SINK, sink())
+    command = SinkCommand(caller=CALLER, ref="chat")
+    assert (await world.bus.ask(TEST_SINK, command)).delivered
+    world.sender.problem = "it answered 401"
+    tested = await world.bus.ask(TEST_SINK, command)
+    assert not tested.delivered and tested.problem == "it answered 401"
+    world.wrong = [unreachable(world)]
+    await world.look()
+    await world.bus.ask(REMOVE_SINK, command)
+    world.sender.problem = ""
+    await deliver(world)
+    assert [state for _, state, _ in await states(world)] == ["failed"]
+    assert [title for _, title, _ in world.sender.messages] == ["[test] Lattice alerts"]
+    with pytest.raises(NotFound, match="no sink"):
+        await world.bus.ask(TEST_SINK, command)

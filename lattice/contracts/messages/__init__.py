@@ -166,6 +166,16 @@ from lattice.contracts.messages.sessions import (
     SessionFrame,
     SessionFrameKind,
 )
+from lattice.contracts.messages.sinks import (
+    CreateSink,
+    DeliveryState,
+    DeliveryView,
+    ListDeliveries,
+    SinkCommand,
+    SinkKind,
+    SinkTested,
+    SinkView,
+)
 
 __all__ = [
     "AGENT_LOG",
@@ -186,6 +196,7 @@ __all__ = [
     "CreateJoinToken",
     "CreateProject",
     "CreateSilence",
+    "CreateSink",
     "CreateSreCredential",
     "CreateWorkload",
     "DeadLetter",
@@ -193,6 +204,8 @@ __all__ = [
     "DeleteSecret",
     "DeleteVolume",
     "DeleteWorkload",
+    "DeliveryState",
+    "DeliveryView",
     "DesiredDocument",
     "DesiredInstance",
     "Done",
@@ -225,6 +238,7 @@ __all__ = [
     "LinkDocument",
     "ListAlerts",
     "ListAudit",
+    "ListDeliveries",
     "ListFacts",
     "ListInProject",
     "ListNodes",
@@ -287,6 +301,10 @@ __all__ = [
     "Severity",
     "SilenceOrder",
     "SilenceView",
+    "SinkCommand",
+    "SinkKind",
+    "SinkTested",
+    "SinkView",
     "TakeTerm",
     "Term",
     "TextOp",

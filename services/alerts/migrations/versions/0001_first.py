@@ -1,4 +1,4 @@
-"""Alerts, silences, what is still to be told, and the audit trail."""
+"""Alerts, silences, sinks, what is still to be told, and the audit trail."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def upgrade() -> None:
         _number("version"),
         schema=SCHEMA,
     )
+    _make_sinks()
     op.create_table("outbox", _id(), _json("alert"), schema=SCHEMA)
     op.create_table(
         "audit",
@@ -64,6 +65,41 @@ def upgrade() -> None:
         _json("after", nullable=True),
         schema=SCHEMA,
     )
+
+
+def _make_sinks() -> None:
+    op.create_table(
+        "sink",
+        _id(),
+        sa.Column("name", sa.String(), nullable=False, unique=True),
+        _text("kind"),
+        _text("target"),
+        _json("envelope"),
+        _text("min_severity"),
+        _text("project", nullable=True),
+        _text("created_by"),
+        _at("created_at"),
+        _at("last_sent_at", nullable=True),
+        _text("problem"),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "delivery",
+        _id(),
+        _text("sink_id", index=True),
+        _text("sink_name"),
+        _json("alert"),
+        _text("state"),
+        _number("attempts"),
+        _at("next_at"),
+        _text("problem"),
+        _at("created_at"),
+        _at("done_at", nullable=True),
+        schema=SCHEMA,
+    )
+    waits = sa.text("done_at is null")
+    op.create_index("delivery_waiting", "delivery", ["sink_id", "id"], schema=SCHEMA, postgresql_where=waits)
+    op.create_index("delivery_done", "delivery", ["done_at"], schema=SCHEMA)
 
 
 def _make_alerts() -> None:
