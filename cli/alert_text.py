@@ -40,6 +40,26 @@ SILENCE_COLUMNS = (
     field("WHY", "reason", leave_out=1),
 )
 
+SINK_COLUMNS = (
+    field("NAME", "name", whole=True),
+    field("KIND", "kind", whole=True),
+    field("WHERE", "target", leave_out=3),
+    field("FROM", "min_severity", whole=True),
+    Column("ALERTS OF", lambda sink, _now: sink.get("project") or "every project", leave_out=2),
+    Column("LAST TOLD", lambda sink, now: ago(sink.get("last_sent_at"), now=now)),
+    field("PROBLEM", "problem", leave_out=1),
+)
+
+DELIVERY_COLUMNS = (
+    Column("AGE", lambda delivery, now: ago(delivery["created_at"], now=now)),
+    field("SINK", "sink", whole=True),
+    field("ALERT", "alert"),
+    field("CHANGE", "change", whole=True),
+    field("STATE", "state", whole=True),
+    field("TRIES", "attempts", right=True, leave_out=2),
+    field("PROBLEM", "problem", leave_out=1),
+)
+
 
 def subject(alert: Json) -> str:
     """What it is about: `node hydra`, `workload shop/web`."""

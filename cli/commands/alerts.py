@@ -8,6 +8,7 @@ import typer
 
 from cli.client_paths import path_of
 from cli.command import command, group
+from cli.commands import sinks
 from cli.session import Session
 
 EVERY_PROJECT = "*"
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
         ("unsilence", unsilence, "lattice alerts unsilence si-…"),
     ):
         command(alerts, name, example=example)(function)
+    sinks.register(alerts)
 
 
 def _projects(session: Session) -> str:

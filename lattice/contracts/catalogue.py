@@ -525,6 +525,12 @@ ORDER_SILENCE = _ordered(
     m.SilenceView,
     "Somebody at the bus wants to hear nothing of an alert for a while.",
 )
+RECEIVE_ALERTS = _alerts(
+    "receive_alerts",
+    m.ReceiveAlerts,
+    m.AlertsReceived,
+    "What an Alertmanager says of somebody else's alerts.",
+)
 CREATE_SINK = _alerts("create_sink", m.CreateSink, m.SinkView, "Tell people of alerts there from now on.")
 LIST_SINKS = _alerts("list_sinks", m.Page, views.Listing[m.SinkView], "Where people are told of alerts.")
 REMOVE_SINK = _alerts("remove_sink", m.SinkCommand, m.Done, "Tell nobody there any more.")

@@ -30,7 +30,7 @@ from lattice.contracts.views import Listing
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.messaging import Bus
 from lattice.storage import Transaction
-from services.alerts import sinks
+from services.alerts import foreign, sinks
 from services.alerts import store as queries
 from services.alerts.change import Deps, alert_of
 from services.alerts.sinks import SinkDeps
@@ -219,6 +219,7 @@ HANDLERS: dict[Rpc[Any, Any], Handler] = {
     c.LIST_SILENCES: list_silences,
     c.CREATE_SILENCE: create_silence,
     c.END_SILENCE: end_silence,
+    c.RECEIVE_ALERTS: foreign.receive_alerts,
     c.ORDER_ACKNOWLEDGE: order_acknowledge,
     c.ORDER_RESOLVE: order_resolve,
     c.ORDER_SILENCE: order_silence,

@@ -41,6 +41,7 @@ class Known:
     occurrences: int = 1
     silenced_until: datetime | None = None
     waits_for_end: bool = False
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,9 @@ def _remember(memory: Memory, scene: Scene) -> Memory:
 
 
 def _witness(known: Known) -> Witness:
-    """Of an alert that this release no longer knows the service itself says that it is over."""
+    """Of an alert that this release no longer knows the service itself says that it is over; others' end with those who brought them."""
+    if known.is_foreign:
+        return Witness.ALERTMANAGER
     spec = BY_NAME.get(known.name)
     return spec.witness if spec is not None else Witness.ALERTS
 

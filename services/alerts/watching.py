@@ -15,7 +15,14 @@ from loguru import logger
 
 from lattice.alerts import Witness
 from lattice.contracts.catalogue import LIST_TROUBLES
-from lattice.contracts.messages import AlertChange, AlertState, ListTroubles, Matchers, Severity
+from lattice.contracts.messages import (
+    AlertChange,
+    AlertSource,
+    AlertState,
+    ListTroubles,
+    Matchers,
+    Severity,
+)
 from lattice.errors import LatticeError, StaleVersion, Temporary
 from lattice.messaging import Bus
 from services.alerts import store as queries
@@ -137,6 +144,7 @@ def known_of(row: AlertRow) -> Known:
         occurrences=row.occurrences,
         silenced_until=row.silenced_until,
         waits_for_end=row.waits_for_end,
+        is_foreign=row.source == AlertSource.ALERTMANAGER,
     )
 
 

@@ -52,6 +52,7 @@ from services.gateway.routes import (
     nodes,
     platform,
     sign_in,
+    sinks,
     sre_credentials,
     terminal,
     users,
@@ -76,6 +77,7 @@ _MODULES = (
     platform,
     history,
     alerts,
+    sinks,
     sre_credentials,
     health,
 )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from lattice.contracts.messages import Fact, Severity
+from lattice.contracts.messages import Fact, Severity, SinkKind
 from lattice.contracts.nouns import Inventory, Noun, Role
 from lattice.contracts.spec import MAX_REPLICAS
 from lattice.contracts.views import Listing
@@ -154,6 +154,43 @@ class CreateSilenceBody(Body):
     starts_at: AwareDatetime | None = None
     for_s: SilencedForS
     reason: Why
+
+
+class CreateSinkBody(Body):
+    """Where people are to be told of alerts from now on.  The address is a secret and is never shown again."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    kind: SinkKind = SinkKind.MESSAGES
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            description="messages: an address of Apprise, such as mailto://…, slack://…, ntfy://…, json://…; else a URL",
+        ),
+    ]
+    min_severity: Severity = Severity.INFO
+    project: PlainName | None = None
+
+
+class AlertmanagerAlert(BaseModel):
+    """One alert of Alertmanager's webhook; what else it says is left aside."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: Literal["firing", "resolved"]
+    fingerprint: Annotated[str, Field(min_length=1, max_length=128)]
+    labels: Annotated[dict[str, str], Field(max_length=128)] = {}
+    annotations: Annotated[dict[str, str], Field(max_length=128)] = {}
+
+
+class AlertmanagerWebhook(BaseModel):
+    """What Alertmanager posts (version 4)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: Literal["4"]
+    alerts: Annotated[list[AlertmanagerAlert], Field(max_length=1000)]
 
 
 class CreateSreCredentialBody(Body):

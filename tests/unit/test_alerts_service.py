@@ -22,6 +22,7 @@ from lattice.contracts.catalogue import (
     LIST_SILENCES,
     LIST_SINKS,
     LIST_TROUBLES,
+    RECEIVE_ALERTS,
     REMOVE_SINK,
     RESOLVE_ALERT,
     TEST_SINK,
@@ -35,12 +36,14 @@ from lattice.contracts.messages import (
     CreateSilence,
     CreateSink,
     EndSilence,
+    ForeignAlert,
     GetAlert,
     ListAlerts,
     ListDeliveries,
     ListTroubles,
     Matchers,
     Page,
+    ReceiveAlerts,
     Severity,
     SinkCommand,
     SinkKind,
@@ -456,3 +459,58 @@ async def test_a_test_says_what_the_other_side_said_and_a_removed_sink_is_told_n
     assert [title for _, title, _ in world.sender.messages] == ["[test] Lattice alerts"]
     with pytest.raises(NotFound, match="no sink"):
         await world.bus.ask(TEST_SINK, command)
+
+
+# --- others' alerts ----------------------------------------------------------------------------------------
+
+
+def foreign(*, firing: bool = True, fingerprint: str = "f1", **labels: str) -> ForeignAlert:
+    given = {"alertname": "HighLatency", "severity": "page", "instance": "web-1"} | labels
+    return ForeignAlert(
+        fingerprint=fingerprint, firing=firing, labels=given, annotations={"description": "p99 is 3 s"}
+    )
+
+
+async def receive(world: World, *alerts: ForeignAlert) -> tuple[int, int, int]:
+    said = await world.bus.ask(RECEIVE_ALERTS, ReceiveAlerts(alerts=alerts))
+    return said.opened, said.resolved, said.ours
+
+
+async def test_others_alerts_live_like_ours_and_end_with_those_who_brought_them(world: World) -> None:
+    assert await receive(world, foreign()) == (1, 0, 0)
+    assert await receive(world, foreign(), foreign(fingerprint="f2", lattice_alert="al-1")) == (0, 0, 1)
+    (alert,) = await world.look(after_s=3600)
+    assert (alert.name, alert.severity, alert.project, alert.entity_name, alert.description) == (
+        "HighLatency",
+        Severity.CRITICAL,
+        "_platform",
+        "web-1",
+        "p99 is 3 s",
+    )
+    ends_at = world.clock.now() + timedelta(hours=1)
+    wanted = CreateSilence(
+        caller=CALLER, matchers=Matchers(name="HighLatency"), ends_at=ends_at, reason="known"
+    )
+    await world.bus.ask(CREATE_SILENCE, wanted)
+    (alert,) = await world.look()
+    assert alert.state is AlertState.SILENCED
+    assert await receive(world, foreign(firing=False), foreign(firing=False)) == (0, 1, 0)
+    assert await world.look() == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "severity", "project"),
+    [
+        ({}, "HighLatency", Severity.CRITICAL, "_platform"),
+        ({"alertname": "a.b c>*", "severity": "info"}, "a_b_c__", Severity.INFO, "_platform"),
+        ({"alertname": "", "severity": "loud", "project": "shop"}, "Unnamed", Severity.WARNING, "shop"),
+        ({"project": "not a project"}, "HighLatency", Severity.CRITICAL, "_platform"),
+    ],
+)
+async def test_what_others_say_fits_a_subject(
+    world: World, labels: dict[str, str], name: str, severity: Severity, project: str
+) -> None:
+    await receive(world, foreign(**labels))  # type: ignore[arg-type]
+    (alert,) = await world.look()
+    assert (alert.name, alert.severity, alert.project) == (name, severity, project)
+    assert world.bus.sent(ALERT)[0].id == alert.id

@@ -31,6 +31,8 @@ _BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/nodes/{id}/renew"): {"csr_pem": "x"},
     ("POST", "/v1/nodes/register"): {"token": "good", "name": "n1", "csr_pem": "x", "nkey": "x", "sealing_key": "x"},
     ("POST", "/v1/alerts/{id}/silence"): {"for_s": 600, "reason": "x"},
+    ("POST", "/v1/sinks"): {"name": "chat", "url": "ntfy://ntfy.test/x"},
+    ("POST", "/v1/alertmanager"): {"version": "4", "alerts": []},
     ("POST", "/v1/sre-credentials"): {"name": "pager"},
     ("POST", "/v1/silences"): {"project": "own", "for_s": 600, "reason": "x"},
 }  # fmt: skip

@@ -224,3 +224,26 @@ class SilenceView(Noun):
     reason: str
     created_by: str
     active: bool
+
+
+class ForeignAlert(Noun):
+    """An alert of somebody else's, as Alertmanager tells of it."""
+
+    fingerprint: str = Field(min_length=1, max_length=128)
+    firing: bool
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class ReceiveAlerts(Noun):
+    """What an Alertmanager says; what it does not name stays as it is."""
+
+    alerts: tuple[ForeignAlert, ...] = ()
+
+
+class AlertsReceived(Noun):
+    """How many of them opened an alert, how many ended one, and how many were our own that came back."""
+
+    opened: int = 0
+    resolved: int = 0
+    ours: int = 0
