@@ -17,10 +17,10 @@ from types import TracebackType
 
 from loguru import logger
 
-from lattice import metrics
 from lattice.cancelling import cancel_and_wait
 from lattice.clock import Clock, SystemClock
 from lattice.errors import Temporary
+from lattice.metrics import every_process as metrics
 
 Loop = Callable[[], Awaitable[object]]
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
 
-from lattice import __version__, metrics
+from lattice import __version__
 from lattice.bus_append import Appender
 from lattice.bus_bulk import Bulk
 from lattice.bus_frames import Framer
@@ -55,6 +55,7 @@ from lattice.contracts.streams import Consumer, Stream
 from lattice.errors import DeadlineExceeded, Invalid, LatticeError
 from lattice.ids import NewId, new_id
 from lattice.messaging import Handler, Kept, Lease, Outgoing, Received, Stored, Subscription
+from lattice.metrics import every_process as metrics
 from lattice.settings import BusSettings
 
 P = TypeVar("P", bound=Noun)

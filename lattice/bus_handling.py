@@ -17,13 +17,13 @@ from typing import TypeVar
 
 from loguru import logger
 
-from lattice import metrics
 from lattice.bus_wire import context_of, decode, decode_model, to_json
 from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.nouns import Noun
 from lattice.contracts.streams import Consumer
 from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.messaging import Handler
+from lattice.metrics import every_process as metrics
 from lattice.process_log import log_context
 
 P = TypeVar("P", bound=Noun)

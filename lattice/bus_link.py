@@ -20,11 +20,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from lattice import metrics
 from lattice.bus_client import Connection, is_refusal, reached, throw_away
 from lattice.bus_complaints import Complaints
 from lattice.cancelling import cancel_and_wait
 from lattice.errors import LatticeError, Temporary
+from lattice.metrics import every_process as metrics
 from lattice.settings import BusSettings
 
 FIRST_PAUSE_S = 0.1

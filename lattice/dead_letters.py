@@ -12,12 +12,15 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from loguru import logger
 
-from lattice import metrics
 from lattice.contracts.catalogue import DEAD_LETTER, GIVEN_UP
 from lattice.contracts.messages import DeadLetter, GivenUp
 from lattice.contracts.streams import ADVISORIES_BY_REGISTRY, STREAMS, Consumer, Stream
 from lattice.errors import Invalid
 from lattice.messaging import Bus, Kept, Received, Subscription
+from lattice.metrics.declared import registry as declared
+from lattice.metrics.instruments import counter
+
+_DEAD_LETTERS = counter(declared.DEAD_LETTERS)
 
 USED_UP = "its deliveries were used up"
 
@@ -81,7 +84,7 @@ class DeadLetterMover:
             stream=letter.stream,
             consumer=letter.consumer,
         )
-        metrics.DEAD_LETTERS.labels(letter.stream, letter.consumer).inc()
+        _DEAD_LETTERS.labels(letter.stream, letter.consumer).inc()
         logger.warning(
             "{} gave up {} of {}: {}", letter.consumer, letter.subject, letter.stream, letter.reason
         )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
 
+from lattice.metrics.every_process import LOG_RECORDS
 from lattice.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def set_up_logging(service: str, settings: ProcessSettings, *, stream: TextIO | 
     """Send the log of this process, and what libraries say through `logging`, to `stream` (default: standard error)."""
     out = stream or sys.stderr
     logger.remove()
-    logger.configure(extra={"service": service}, patcher=_add_context)
+    logger.configure(extra={"service": service}, patcher=_note)
     if settings.log_format == "text" or out.isatty():
         logger.add(out, level=settings.log_level, format=_text_format, backtrace=False, diagnose=False)
     else:
@@ -68,8 +69,10 @@ class _Intercept(logging.Handler):
         bound.opt(exception=record.exc_info).log(level, "{}", record.getMessage())
 
 
-def _add_context(record: Record) -> None:
+def _note(record: Record) -> None:
+    """Every record comes by here once, whatever becomes of it."""
     record["extra"].update(current_context())
+    LOG_RECORDS.labels(record["level"].name.lower()).inc()
 
 
 def _text_format(record: Record) -> str:

@@ -50,6 +50,11 @@ def aiodocker_import(tree: ast.Module) -> Iterator[int]:
     return _imports_of("aiodocker", tree)
 
 
+def prometheus_import(tree: ast.Module) -> Iterator[int]:
+    """A metric that is made past its declaration is in no document, on no dashboard, and is refused when it arrives."""
+    return _imports_of("prometheus_client", tree)
+
+
 def subject_literal(tree: ast.Module) -> Iterator[int]:
     """A subject spelled by hand drifts from the permissions made for it: published, refused, noticed by nobody."""
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -146,6 +151,7 @@ _EVERYTHING = (*_PRODUCT, "infra", "bench", "tests")
 RULES = (
     Rule(nats_import, _PRODUCT, except_for=r"lattice/bus(_\w+)?\.py"),
     Rule(aiodocker_import, _PRODUCT, except_for=r"agent/docker_runtime(_\w+)?\.py"),
+    Rule(prometheus_import, _PRODUCT, except_for=r"lattice/metrics/instruments\.py"),
     Rule(subject_literal, (*_PRODUCT, "infra"), except_for=r"lattice/contracts/.*"),
     Rule(environment_read, (*_PRODUCT, "infra", "bench"), except_for=r"(.*/)?settings\.py|infra/setup/.*"),
     Rule(shell, _EVERYTHING),

@@ -17,7 +17,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from lattice import metrics
 from lattice.bus_handling import Fate, Raw, for_subject, handle, respond
 from lattice.bus_wire import Wire, check_msg_id, decode, encode, matches, stored_address
 from lattice.clock import Clock
@@ -28,6 +27,7 @@ from lattice.contracts.streams import Consumer, Stream
 from lattice.errors import DeadlineExceeded, Invalid, LatticeError, Temporary, from_wire, to_wire
 from lattice.ids import new_id
 from lattice.messaging import Handler, Kept, Lease, Outgoing, Received, Stored, Subscription
+from lattice.metrics import every_process as metrics
 from lattice.testing.broker import Listener, MemoryBroker, MemoryLease, Puller, Server
 from lattice.testing.clock import ManualClock
 from lattice.testing.streams import MemoryStream

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from lattice.contracts.messages import PlacementsCommitted
-from lattice.metrics import REGISTRY
+from lattice.metrics.declared import scheduler as declared
+from lattice.metrics.instruments import counter, gauge, histogram
 
-LEADING = Gauge("lattice_scheduler_leading", "1 while this process leads.", registry=REGISTRY)
-WAITING = Gauge("lattice_scheduler_waiting_instances", "Instances left without a place.", registry=REGISTRY)
-DECISIONS = Counter(
-    "lattice_scheduler_decisions_total",
-    "Decisions; outcome is placed, refused (the registry's state had moved) or unplaceable.",
-    ["outcome"],
-    registry=REGISTRY,
-)
-ROUND_SECONDS = Histogram(
-    "lattice_scheduler_round_seconds", "Time of one round, load to commit.", registry=REGISTRY
-)
+LEADING = gauge(declared.LEADING)
+WAITING = gauge(declared.WAITING)
+DECISIONS = counter(declared.DECISIONS)
+ROUND_SECONDS = histogram(declared.ROUND_SECONDS)
 
 
 def count(answer: PlacementsCommitted, *, unplaceable: int) -> None:

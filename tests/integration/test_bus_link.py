@@ -430,7 +430,7 @@ async def test_a_ping_that_cannot_be_answered_any_more_is_not_waited_for(own_nat
 
 
 async def test_a_refused_subscription_is_counted(own_nats_server: NatsServer) -> None:
-    from lattice import metrics
+    from lattice.metrics import every_process as metrics
 
     counter = metrics.LINK_PROBLEMS.labels("permission")
     before = counter._value.get()

@@ -19,7 +19,7 @@ from loguru import logger
 from lattice import pki
 from lattice.background import Background
 from lattice.clock import SystemClock
-from lattice.metrics import REGISTRY
+from lattice.metrics.instruments import REGISTRY
 from lattice.settings import BusSettings
 from lattice.testing import MemoryBus
 from lattice.testing.broker import MemoryBroker

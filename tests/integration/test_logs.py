@@ -38,7 +38,7 @@ from lattice.contracts.permissions import service_permissions
 from lattice.contracts.streams import CONSUMERS, STREAMS
 from lattice.errors import Temporary
 from lattice.messaging import Received
-from lattice.metrics import REGISTRY
+from lattice.metrics.instruments import REGISTRY
 from lattice.settings import BusSettings
 from lattice.testing import MemoryBus
 from lattice.testing.broker import MemoryBroker

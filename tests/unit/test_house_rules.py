@@ -13,6 +13,7 @@ _CAUGHT: list[tuple[Check, str]] = [
     (house_rules.nats_import, "import nats.js"),
     (house_rules.nats_import, "from nats import connect"),
     (house_rules.aiodocker_import, "def f():\n    import aiodocker"),
+    (house_rules.prometheus_import, "from prometheus_client import Gauge"),
     (house_rules.subject_literal, "s = 'lattice.node.n1.deploy'"),
     (house_rules.subject_literal, "s = f'lattice.evt.{project}.>'"),
     (house_rules.environment_read, "import os\nos.environ['HOME']"),

@@ -22,6 +22,7 @@ from loguru import logger
 from lattice import process
 from lattice.background import LONGEST_PAUSE_S, Background, pause_s
 from lattice.errors import Conflict
+from lattice.metrics.every_process import LOG_RECORDS
 from lattice.process_health import Readiness
 from lattice.process_log import log_context, set_up_logging
 from lattice.settings import ProcessSettings
@@ -51,6 +52,14 @@ def test_a_record_is_one_line_with_its_context(log: io.StringIO) -> None:
     assert (inside["service"], inside["request_id"], inside["operation_id"]) == ("registry", "r-1", "op-1")
     assert "request_id" not in outside
     assert "absent" not in inside
+
+
+def test_records_are_counted_by_level(log: io.StringIO) -> None:
+    counted = LOG_RECORDS.labels("error")._value
+    before = counted.get()
+    logger.error("once")
+    logging.getLogger("a.library").error("twice")
+    assert counted.get() - before == 2
 
 
 def test_an_exception_is_told_without_the_values_of_variables(log: io.StringIO) -> None:

@@ -17,7 +17,7 @@ from websockets.asyncio.server import serve as serve_websocket
 from lattice.contracts.messages import TunnelCall
 from lattice.contracts.spec import PortProtocol
 from lattice.errors import Temporary
-from lattice.metrics import REGISTRY
+from lattice.metrics.instruments import REGISTRY
 from services.gateway.ingress_link import IngressLink
 from tests.fixtures.ingress import DOMAIN, IngressWorld, NodeTls, ingress_world, shout
 from tests.fixtures.ports import free_port
