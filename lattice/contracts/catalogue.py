@@ -525,6 +525,9 @@ ORDER_SILENCE = _ordered(
     m.SilenceView,
     "Somebody at the bus wants to hear nothing of an alert for a while.",
 )
+LIST_ALERT_AUDIT = _alerts(
+    "list_audit", m.ListAudit, views.Listing[views.AuditView], "What people did about alerts, newest first."
+)
 RECEIVE_ALERTS = _alerts(
     "receive_alerts",
     m.ReceiveAlerts,

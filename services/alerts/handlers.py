@@ -21,12 +21,13 @@ from lattice.contracts.messages import (
     EndSilence,
     GetAlert,
     ListAlerts,
+    ListAudit,
     Matchers,
     Page,
     SilenceOrder,
     SilenceView,
 )
-from lattice.contracts.views import Listing
+from lattice.contracts.views import AuditView, Listing
 from lattice.errors import Conflict, FieldError, Invalid, NotFound
 from lattice.messaging import Bus
 from lattice.storage import Transaction
@@ -165,6 +166,14 @@ def _silence_view(row: SilenceRow, deps: Deps) -> SilenceView:
     )
 
 
+async def list_audit(deps: Deps, request: ListAudit) -> Listing[AuditView]:
+    """What people did about alerts, newest first."""
+    async with deps.store.transaction() as tx:
+        rows, token = await queries.audit(tx, request)
+    views = tuple(AuditView.model_validate(row, from_attributes=True) for row in rows)
+    return Listing(items=views, next_page_token=token)
+
+
 # --- orders at the bus -------------------------------------------------------------------------------------
 
 
@@ -219,6 +228,7 @@ HANDLERS: dict[Rpc[Any, Any], Handler] = {
     c.LIST_SILENCES: list_silences,
     c.CREATE_SILENCE: create_silence,
     c.END_SILENCE: end_silence,
+    c.LIST_ALERT_AUDIT: list_audit,
     c.RECEIVE_ALERTS: foreign.receive_alerts,
     c.ORDER_ACKNOWLEDGE: order_acknowledge,
     c.ORDER_RESOLVE: order_resolve,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from lattice.contracts.messages import ListAlerts, ListDeliveries
+from lattice.contracts.messages import ListAlerts, ListAudit, ListDeliveries
 from lattice.paging import page_of
 from lattice.storage import Gt, Lt, Transaction
-from services.alerts.tables import AlertRow, DeliveryRow, OutboxRow, SilenceRow, SinkRow
+from services.alerts.tables import AlertRow, AuditRow, DeliveryRow, OutboxRow, SilenceRow, SinkRow
 
 # Alerts that are over are kept as long as the stream keeps them.
 _MOST_LIVING = 10_000
@@ -71,6 +71,12 @@ async def deliveries(tx: Transaction, query: ListDeliveries) -> tuple[list[Deliv
     found = await sink(tx, query.sink) if query.sink else None
     where: dict[str, Any] = {"sink_id": found.id if found else query.sink} if query.sink else {}
     return await page_of(tx, DeliveryRow, query, **where)
+
+
+async def audit(tx: Transaction, query: ListAudit) -> tuple[list[AuditRow], str | None]:
+    """A page of audit rows, newest first, and the token of the next one."""
+    where = query.model_dump(include={"project", "actor", "action"}, exclude_none=True)
+    return await page_of(tx, AuditRow, query, **where)
 
 
 async def untold(tx: Transaction, limit: int) -> Sequence[OutboxRow]:

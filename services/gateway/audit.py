@@ -1,7 +1,7 @@
-"""The gateway's own audit rows, and the one list that shows them together with the registry's.
+"""The gateway's own audit rows, and the one list that shows them together with those of other services.
 
-A row is written in the transaction of its change.  Refusals are rows of their own.  The list merges two sources, each newest first; its
-page token remembers how far each was read: for the registry the token of the page it stopped in and the last row taken from it, because
+A row is written in the transaction of its change.  Refusals are rows of their own.  The list merges its sources, each newest first; its
+page token remembers how far each was read: for another service the token of the page it stopped in and the last row taken from it, because
 its pages have their own size and new rows arrive at their head.
 """
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lattice.clock import Clock
 from lattice.contracts import catalogue
+from lattice.contracts.catalogue import Rpc
 from lattice.contracts.messages import ListAudit
 from lattice.contracts.views import AuditView, Listing
 from lattice.errors import Invalid
@@ -71,14 +72,33 @@ class Trail:
             self.write(tx, actor=actor, request_id=request_id, act=act)
 
 
-class _Cursor(BaseModel):
-    """How far a merged list was read."""
+class _Place(BaseModel):
+    """How far one source was read: the page that we stopped in (ours has none), and the last row taken from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    page: str | None = None  # the registry's page that we stopped in
-    taken: str | None = None  # the last row taken from it
-    own: str | None = None  # the last row taken from ours
+    page: str | None = None
+    taken: str | None = None
+
+
+_START = _Place()
+# Who keeps rows besides the gateway, by the letter that stands for them in a page token.
+_REMOTE = {"r": catalogue.LIST_AUDIT, "a": catalogue.LIST_ALERT_AUDIT}
+_OWN = "g"
+
+
+class _Cursor(BaseModel):
+    """How far a merged list was read, by source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    places: dict[str, _Place] = {}
+
+    def place(self, source: str) -> _Place:
+        return self.places.get(source, _START)
+
+    def after(self, source: str, row: _Row) -> _Cursor:
+        return _Cursor(places={**self.places, source: _Place(page=row.page, taken=row.view.id)})
 
     def text(self) -> str:
         return base64.urlsafe_b64encode(self.model_dump_json().encode()).decode()
@@ -105,29 +125,33 @@ class _Row:
 
 
 async def merged(bus: Bus, store: Store, query: ListAudit) -> Listing[AuditView]:
-    """One page of both trails, newest first."""
+    """One page of all trails, newest first."""
     cursor = _Cursor.read(query.page_token)
-    theirs, ours = _registry_rows(bus, query, cursor), _own_rows(store, query, cursor)
-    their_row, our_row = await anext(theirs, None), await anext(ours, None)
+    sources = {name: _remote_rows(bus, rpc, query, cursor.place(name)) for name, rpc in _REMOTE.items()}
+    sources[_OWN] = _own_rows(store, query, cursor.place(_OWN))
+    heads = {name: await anext(rows, None) for name, rows in sources.items()}
     items: list[AuditView] = []
-    while len(items) < query.page_size and (their_row or our_row):
-        if our_row is None or (their_row is not None and their_row.view.at >= our_row.view.at):
-            assert their_row is not None
-            items.append(their_row.view)
-            cursor = cursor.model_copy(update={"page": their_row.page, "taken": their_row.view.id})
-            their_row = await anext(theirs, None)
-        else:
-            items.append(our_row.view)
-            cursor = cursor.model_copy(update={"own": our_row.view.id})
-            our_row = await anext(ours, None)
-    more = their_row is not None or our_row is not None
+    while len(items) < query.page_size and (newest := _newest(heads)) is not None:
+        name, row = newest
+        items.append(row.view)
+        cursor = cursor.after(name, row)
+        heads[name] = await anext(sources[name], None)
+    more = _newest(heads) is not None
     return Listing[AuditView](items=tuple(items), next_page_token=cursor.text() if more else None)
 
 
-async def _registry_rows(bus: Bus, query: ListAudit, cursor: _Cursor) -> AsyncIterator[_Row]:
-    page, taken = cursor.page, cursor.taken
+def _newest(heads: Mapping[str, _Row | None]) -> tuple[str, _Row] | None:
+    """The source whose next row is the newest, and that row; of the same moment the first source's."""
+    waiting = [(name, row) for name, row in heads.items() if row is not None]
+    return max(waiting, key=lambda each: each[1].view.at, default=None)
+
+
+async def _remote_rows(
+    bus: Bus, rpc: Rpc[ListAudit, Listing[AuditView]], query: ListAudit, place: _Place
+) -> AsyncIterator[_Row]:
+    page, taken = place.page, place.taken
     while True:
-        listing = await bus.ask(catalogue.LIST_AUDIT, query.model_copy(update={"page_token": page}))
+        listing = await bus.ask(rpc, query.model_copy(update={"page_token": page}))
         rows = listing.items
         ids = [row.id for row in rows]
         if taken is not None:
@@ -141,9 +165,9 @@ async def _registry_rows(bus: Bus, query: ListAudit, cursor: _Cursor) -> AsyncIt
         page = listing.next_page_token
 
 
-async def _own_rows(store: Store, query: ListAudit, cursor: _Cursor) -> AsyncIterator[_Row]:
+async def _own_rows(store: Store, query: ListAudit, place: _Place) -> AsyncIterator[_Row]:
     filters = query.model_dump(include={"project", "actor", "action"}, exclude_none=True)
-    before = cursor.own
+    before = place.taken
     while True:
         async with store.transaction() as tx:
             rows = await queries.audit(tx, before=before, limit=query.page_size, filters=filters)

@@ -155,3 +155,22 @@ async def test_after_a_break_the_stream_tells_what_it_missed(world: World) -> No
     await world.look(NODE, DEPLOY, DEPLOY.model_copy(update={"entity_id": "wl-2", "entity_name": "api"}))
     assert json.loads((await stream.next())["data"])["entity_name"] == "api"
     await stream.close()
+
+
+async def test_what_people_did_about_alerts_is_in_the_audit_trail(world: World) -> None:
+    own = (await ids(world))["shop"]
+    await world.post(f"/v1/alerts/{own}/ack", as_="dev", json={"note": "on it"})
+    world.clock.advance(1)
+    await world.post("/v1/users", json={"username": "new"})
+    seen, token = list[str](), ""
+    while True:
+        page = (await world.get(f"/v1/audit?page_size=1{token}")).json()
+        seen += [row["action"] for row in page["items"]]
+        if page["next_page_token"] is None:
+            break
+        token = f"&page_token={page['next_page_token']}"
+    assert seen[:1] == ["user.create"] and seen.count("alert.acknowledge") == 1
+    shop = (await world.get("/v1/audit?project=shop&action=alert.acknowledge")).json()["items"]
+    assert [(row["actor"], row["entity_id"], row["after"]["note"]) for row in shop] == [
+        ("user:dev", own, "on it")
+    ]
