@@ -86,7 +86,8 @@ def note_disk_full(change: Change, node: NodeRow, found: DiskFull | None) -> Nod
         verb = "disk_freed" if found is None else "disk_full"
         cause = "" if found is None else found.reason
         change.fact("node", verb, entity_id=node.id, entity_name=node.name, cause=cause)
-    return write_node(change, node, disk_full=None if found is None else asdict(found))
+    full = None if found is None else asdict(found)
+    return write_node(change, node, disk_full=full, disk_low=found is not None)
 
 
 async def find_node(tx: Transaction, ref: str, *, lock: bool = False) -> NodeRow:

@@ -101,6 +101,7 @@ def _take_in(change: Change, node: NodeRow, document: ObservedDocument, *, takeo
             node,
             observed_at=change.now,
             inventory=document.inventory.model_dump(mode="json"),
+            agent_version=document.inventory.agent_version,
             quarantined=[found.model_dump(mode="json") for found in document.quarantined],
         )
         node_became_ready(change, node)

@@ -103,9 +103,13 @@ class NodeRow(Row, table=True):
     pool: str = "default"
     labels: dict[str, str] = _json_with(dict)
     inventory: dict[str, Any] = _json_with(dict)
+    # as in the inventory, where it can be looked for
+    agent_version: str = ""
     docker_problem: str = ""
     # too full for new work: a `disk_watermark.DiskFull`; null while it is not
     disk_full: dict[str, Any] | None = _json(nullable=True)
+    # whether it is, where it can be looked for
+    disk_low: bool = False
     quarantined: list[dict[str, Any]] = _json_with(list)
     # identity
     fingerprint: str
@@ -296,6 +300,10 @@ class InstanceRow(Row, table=True):
         Index(
             "instance_gone_with_data", "gone_at", postgresql_where=text("has_volume and gone_at is not null")
         ),
+        Index(
+            "instance_unready", "id", postgresql_where=text("unready_since is not null and gone_at is null")
+        ),
+        Index("instance_failed", "id", postgresql_where=text("phase = 'failed' and gone_at is null")),
         Index("instance_unplaced", "id", postgresql_where=text("node_id is null and gone_at is null")),
         Index("instance_waiting", "project", "waits_on", postgresql_where=text("waits_on is not null")),
     )
@@ -366,6 +374,7 @@ class JobRunRow(Row, table=True):
     __table_args__ = (
         UniqueConstraint("workload_id", "run_id", "instance_id", name="job_run_once"),
         Index("job_run_open", "workload_id", postgresql_where=text("state in ('pending', 'running')")),
+        Index("job_run_failed", "finished_at", postgresql_where=text("state = 'failed'")),
     )
     id: str = Field(primary_key=True)
     run_id: str
@@ -418,7 +427,10 @@ class OperationRow(Row, table=True):
     """A user's action that takes time; never in progress past its deadline."""
 
     __tablename__ = "operation"
-    __table_args__ = (Index("operation_open", "deadline", postgresql_where=text("ended_at is null")),)
+    __table_args__ = (
+        Index("operation_open", "deadline", postgresql_where=text("ended_at is null")),
+        Index("operation_failed", "ended_at", postgresql_where=text("state = 'failed'")),
+    )
     id: str = Field(primary_key=True)
     kind: str
     state: str
@@ -507,6 +519,7 @@ class FactRow(Row, table=True):
     __table_args__ = (
         Index("fact_unstamped", "created_at", "id", postgresql_where=text("seq is null")),
         Index("fact_unpublished", "seq", postgresql_where=text("published_at is null")),
+        Index("fact_dead_letter", "created_at", postgresql_where=text("entity = 'dead_letter'")),
     )
     id: str = Field(primary_key=True)
     seq: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True, unique=True))

@@ -20,7 +20,7 @@ from lattice.contracts.nouns import (
     Phase,
     RolloutState,
 )
-from lattice.storage import Gt, In, Not, Transaction
+from lattice.storage import Gt, In, Lt, Not, Transaction
 from services.registry.change import Deps
 from services.registry.disk_watermark import DiskFull
 from services.registry.node_deps import NodeDeps
@@ -62,7 +62,7 @@ async def troubles_now(deps: Deps, expected: Expectations, *, remembered_s: floa
     """What is wrong at this moment, all of it read in one transaction; what happened counts for `remembered_s`."""
     now = deps.now()
     async with deps.store.transaction() as tx:
-        nodes = await tx.find(NodeRow, removed_at=None)
+        nodes = await _suspect_nodes(tx, expected, now)
         found = [
             *(trouble for node in nodes for trouble in node_troubles(_node_sight(node), expected, now)),
             *await _of_platform(tx),
@@ -70,6 +70,21 @@ async def troubles_now(deps: Deps, expected: Expectations, *, remembered_s: floa
             *await _of_what_happened(tx, now - timedelta(seconds=remembered_s)),
         ]
     return Troubles(items=tuple(found))
+
+
+async def _suspect_nodes(tx: Transaction, expected: Expectations, now: datetime) -> list[NodeRow]:
+    """Those of which anything may be wrong: a row holds a whole desired document, so what is well is not read."""
+    approved: dict[str, Any] = {"removed_at": None, "membership": Membership.APPROVED.value}
+    found = [
+        *await tx.find(NodeRow, removed_at=None, membership=Membership.PENDING.value),
+        *await tx.find(NodeRow, liveness=Liveness.UNREACHABLE.value, **approved),
+        *await tx.find(NodeRow, docker_problem=Not(""), **approved),
+        *await tx.find(NodeRow, disk_low=True, **approved),
+        *await tx.find(NodeRow, reason=Not(""), **approved),
+        *await tx.find(NodeRow, certificate_expires_at=Lt(now + expected.renewed_before), **approved),
+        *await tx.find(NodeRow, agent_version=Not(expected.version), **approved),
+    ]
+    return list({row.id: row for row in found}.values())
 
 
 def _node_sight(row: NodeRow) -> NodeSight:
@@ -86,7 +101,7 @@ def _node_sight(row: NodeRow) -> NodeSight:
         disk_problem=DiskFull.read(row.disk_full).reason if row.disk_full else "",
         cloned=row.reason.startswith(CLONE_SUSPECTED),
         certificate_expires_at=row.certificate_expires_at,
-        agent_version=row.inventory.get("agent_version", ""),
+        agent_version=row.agent_version,
     )
 
 
@@ -115,7 +130,8 @@ async def _of_workloads(tx: Transaction, nodes: Sequence[NodeRow]) -> list[Troub
     instances = await tx.find(
         InstanceRow, workload_id=In(tuple(workloads)), gone_at=None, desired=DesiredState.RUNNING.value
     )
-    words = node_words(nodes)
+    ids = {instance.node_id for instance in instances if instance.node_id is not None}
+    words = node_words(list((await _by_key(tx, NodeRow, ids)).values()))
     sights = [_workload_sight(row, instances, words) for row in workloads.values() if _is_wanted(row)]
     return [trouble for sight in sights for trouble in workload_troubles(sight)]
 
