@@ -23,8 +23,8 @@ from lattice.contracts.messages import GapCause
 from lattice.runtime import Container, Runtime
 
 POLL_S = 0.2
-# A container that floods fills all files that the Engine keeps in less than a round.
-_FLOOD_BYTES, _FLOOD_POLL_S = 2**20, 0.02
+# A container that floods could fill all files that the Engine keeps in less than a round.
+_FLOOD_BYTES, _FLOOD_POLL_S = 8 * 2**20, 0.02
 _LITTLE_BYTES, _LITTLE_WAITS_S = 64 * 1024, 5.0
 _RETRY_S = 1.0
 
@@ -118,12 +118,15 @@ class LogCollecting:
                 self._some_files.clear()
 
     async def collect(self) -> int:
-        """Read everything that there is, a chunk of each container in turn; how many bytes that was."""
+        """Read what there is, a chunk of each container in turn; how many bytes that was.
+
+        What a flooding container wrote meanwhile waits for the next round: a block of a few lines costs as much as one of thousands.
+        """
         now_s, size = asyncio.get_running_loop().time(), 0
         due = [file for file in self._files.values() if self._is_due(file, now_s)]
         while due:
             read = [await self._try(file) for file in due]
-            due = [file for file, bytes_read in zip(due, read, strict=True) if bytes_read]
+            due = [file for file, bytes_read in zip(due, read, strict=True) if bytes_read and _has_more(file)]
             size += sum(read)
         return size
 
@@ -185,6 +188,10 @@ class LogCollecting:
                 pass
         finally:
             file.follower.close()
+
+
+def _has_more(file: _File) -> bool:
+    return file.follower.unread_bytes() >= _LITTLE_BYTES
 
 
 def _rotated(chunks: Iterable[Chunk]) -> bool:

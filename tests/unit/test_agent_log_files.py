@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from agent import log_chunks, log_files
 from agent.log_chunks import CHUNK_BYTES, Chunk, LogSource, end_of_records, tail_lines, tail_of
+from agent.log_collecting import LogCollecting
 from agent.log_file_follower import FileFollower
 from agent.log_files import is_readable
 from agent.log_place import FileSeen, LogPosition, Start, following, start_at
+from agent.log_spool import LogSpool
 from lattice import log_records
 from lattice.contracts.messages import GapCause
-from lattice.runtime import LogPiece
+from lattice.runtime import Container, LogPiece, RunState
+from lattice.testing import FakeRuntime
 from lattice.testing.runtime_logs import FakeLogFiles
 from tests.fixtures.agent import key_of
 
@@ -330,3 +333,37 @@ def test_the_tail_is_whole_records() -> None:
     long = b"".join(log_records.record(n, "stdout", f"{n}" + "x" * 5000 + "\n") for n in range(50))
     lines = tail_lines(tail_of(tail, long))
     assert 0 < len(lines) < 20 and all(len(line) == 256 for line in lines)
+
+
+# ------------------------------------------------------------------------------------------------ rounds
+
+
+class BusySpool(LogSpool):
+    """While it takes chunks, the container writes on."""
+
+    says: list[str]
+    engine: Engine
+
+    async def append(self, source: LogSource, chunks: Sequence[Chunk]) -> None:
+        await super().append(source, chunks)
+        if self.says:
+            self.engine.write(self.says.pop(0))
+
+
+async def test_a_round_ends_though_a_container_never_stops_writing(engine: Engine, tmp_path: Path) -> None:
+    """Else it would be read line by line, each in a block of its own."""
+    spool = BusySpool(tmp_path / "spool")
+    spool.engine, spool.says = engine, ["two\n", "x" * 100_000 + "\n", "four\n"]
+    await spool.open({})
+    collecting = LogCollecting(FakeRuntime(), spool, is_urgent=lambda: True, lost=lambda _: None)
+    path = str(engine.path)
+    running = Container(id=ID, name=ID, image_id="", labels={}, state=RunState.RUNNING, log_path=path)
+    collecting.follow(SOURCE, running, LogPosition())
+    engine.write("one\n")
+    ends = []
+    for _ in range(3):
+        await collecting.collect()
+        ends.append(collecting.positions()[ID].number)
+    await collecting.close()
+    spool.close()
+    assert ends == [1, 3, 4], "only what is worth a block is read in the same round"
