@@ -57,13 +57,14 @@ def end_of_records(data: bytes) -> int:
 def chunk_of(records: bytes, before: LogPosition, place: dict[str, Any]) -> Chunk:
     """A chunk of records that come after a position; `place` is where they end."""
     first_ns, last_ns = _times(records, before.last_ns)
-    last = before.number + log_records.count(records)
+    count = log_records.count(records)
+    last = before.number + count
     return Chunk(
         first=before.number + 1,
         last=last,
         first_at_ns=first_ns,
         last_at_ns=last_ns,
-        pieces=log_records.count_pieces(records),
+        pieces=count - log_records.count_lines(records),
         size_bytes=len(records),
         body=log_records.pack(records),
         position=before.model_copy(

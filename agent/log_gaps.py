@@ -46,7 +46,7 @@ def gap_of(header: SpoolHeader, cause: GapCause) -> LogBlock:
 def gap_in(header: SpoolHeader, wanted: Range, records: bytes, cause: GapCause) -> LogBlock:
     """In the place of some of a frame's records."""
     part = log_records.cut(records, header.block.first, wanted)
-    lines = log_records.count(part) - log_records.count_pieces(part)
+    lines = log_records.count_lines(part)
     return _gap(header.block, wanted, LogGap(cause=cause, lines=lines, size_bytes=len(part)))
 
 

@@ -68,9 +68,9 @@ def count(records: bytes) -> int:
     return records.count(b"\n")
 
 
-def count_pieces(records: bytes) -> int:
-    """How many of them do not end a line."""
-    return records.count(b"\n") - records.count(_ENDS_A_LINE)
+def count_lines(records: bytes) -> int:
+    """How many of them end a line; the others are pieces of one."""
+    return records.count(_ENDS_A_LINE)
 
 
 def split(records: bytes) -> list[bytes]:

@@ -61,7 +61,7 @@ def merged(blocks: Sequence[StoredBlock], records: bytes) -> FrameHeader:
         "last": last.block.last,
         "first_at_ns": min(block.header.block.first_at_ns for block in blocks),
         "last_at_ns": max(block.header.block.last_at_ns for block in blocks),
-        "pieces": log_records.count_pieces(records),
+        "pieces": last.block.last - first.block.first + 1 - log_records.count_lines(records),
     }
     stored_at_ns = max(block.header.stored_at_ns for block in blocks)
     block: LogBlock = first.block.model_copy(update=changes)

@@ -85,6 +85,6 @@ def _cut(incoming: Incoming, lines: Range, records: bytes) -> Piece:
     first_at_ns, last_at_ns = log_records.first_and_last_ns(kept)
     changes = {
         "first": lines[0], "last": lines[1], "first_at_ns": first_at_ns, "last_at_ns": last_at_ns,
-        "pieces": log_records.count_pieces(kept),
+        "pieces": lines[1] - lines[0] + 1 - log_records.count_lines(kept),
     }  # fmt: skip
     return Piece(incoming, incoming.block.model_copy(update=changes), log_records.pack(kept))

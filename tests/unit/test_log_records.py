@@ -70,7 +70,7 @@ def test_a_search_looks_at_the_text_only() -> None:
 
 def test_what_the_engine_has_cut_is_one_line_with_the_number_of_its_last_record() -> None:
     records = records_of("one ", "two ", "three\n", "next\n")
-    assert log_records.count_pieces(records) == 2
+    assert log_records.count_lines(records) == 2
     assert [(line.number, line.text) for line in log_records.lines(records, 5)] == [
         (7, "one two three"),
         (8, "next"),
