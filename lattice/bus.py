@@ -36,13 +36,14 @@ from lattice.bus_serve import Answering, Services
 from lattice.bus_topology import ensure
 from lattice.bus_wire import (
     ERROR,
+    Answer,
     Wire,
     check_msg_id,
     cloud_event,
     context_headers,
     decode,
     decode_error,
-    decode_model,
+    decode_reply,
     encode,
     stored_address,
     to_json,
@@ -248,7 +249,7 @@ class NatsBus:
         concurrency: int = 64,
         **tokens: str,
     ) -> Subscription:
-        async def answer(subject: str, payload: bytes, headers: Mapping[str, str]) -> bytes | LatticeError:
+        async def answer(subject: str, payload: bytes, headers: Mapping[str, str]) -> Answer | LatticeError:
             return await respond(rpc, for_subject(rpc, handler, subject), payload, headers)
 
         answering = Answering(rpc, rpc.address.pattern(**tokens), answer, concurrency)
@@ -279,6 +280,6 @@ def _read_reply(rpc: Rpc[Q, R], reply: Reply) -> R:
     if ERROR in reply.headers:
         raise decode_error(reply.headers[ERROR])
     try:
-        return decode_model(rpc.reply, reply.payload, rpc.name)
+        return decode_reply(rpc, reply.payload, reply.headers)
     except Invalid as error:
         raise LatticeError(f"The answer to {rpc.name} cannot be read: {error}") from error

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from loguru import logger
 
-from lattice.bus_wire import context_of, decode, decode_model, to_json
+from lattice.bus_wire import Answer, context_of, decode, decode_model, encode_reply
 from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.nouns import Noun
 from lattice.contracts.streams import Consumer
@@ -166,14 +166,14 @@ def for_subject(
 
 async def respond(
     rpc: Rpc[Q, R], handler: Callable[[Q], Awaitable[R]], payload: bytes, headers: Mapping[str, str]
-) -> bytes | LatticeError:
-    """Serve one request: the bytes of the reply, or the error to send back.  An unexpected error tells the other side nothing but that it
+) -> Answer | LatticeError:
+    """Serve one request: the reply, or the error to send back.  An unexpected error tells the other side nothing but that it
     happened."""
     began_s = time.perf_counter()
     with log_context(**context_of(headers)):
         try:
             request = decode_model(rpc.request, payload, rpc.name)
-            said: bytes | LatticeError = to_json(await handler(request))
+            said: Answer | LatticeError = encode_reply(rpc, await handler(request))
         except LatticeError as error:
             said = error
         except Exception:

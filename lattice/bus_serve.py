@@ -22,11 +22,11 @@ from nats.micro.service import Service as MicroService
 from lattice.bus_client import reached
 from lattice.bus_link import Link, Wanted
 from lattice.bus_requests import headers_of
-from lattice.bus_wire import ERROR, encode_error
+from lattice.bus_wire import ERROR, Answer, encode_error
 from lattice.contracts.catalogue import NODE, Rpc
 from lattice.errors import LatticeError
 
-Respond = Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes | LatticeError]]
+Respond = Callable[[str, bytes, Mapping[str, str]], Awaitable[Answer | LatticeError]]
 
 _STOP_TIMEOUT_S = 2.0
 
@@ -68,12 +68,12 @@ class Answering:
         finally:
             self._places.release()
 
-    async def _reply(self, request: Request, said: bytes | LatticeError) -> None:
+    async def _reply(self, request: Request, said: Answer | LatticeError) -> None:
         if isinstance(said, LatticeError):
             await request.respond(headers={ERROR: encode_error(said)})
             return
         try:
-            await request.respond(said)
+            await request.respond(said.payload, headers=said.headers)
         except nats.errors.MaxPayloadError:
             error = LatticeError(f"The answer to {self.rpc.name} is too large to send: ask for less.")
             await request.respond(headers={ERROR: encode_error(error)})

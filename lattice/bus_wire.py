@@ -1,6 +1,7 @@
 """How a message looks on the wire, the same over NATS and in memory.
 
-The payload is the model as JSON; on a binary channel it is bytes, and the model travels in the header `Lattice-Meta`.  Every message is a
+The payload is the model as JSON; on a binary channel, and of a reply with a bulk, it is bytes, and the model travels in the header
+`Lattice-Meta`.  Every message is a
 CloudEvent in binary mode (`ce-…` headers), so that other programs can read what Lattice says.  The log's context travels along.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from lattice.contracts.catalogue import Channel
+from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.nouns import Noun
 from lattice.contracts.subjects import Address
 from lattice.errors import Invalid, LatticeError, WireError, from_wire, to_wire
@@ -25,6 +26,7 @@ from lattice.process_log import current_context
 
 P = TypeVar("P", bound=Noun)
 N = TypeVar("N", bound=Noun)
+R = TypeVar("R", bound=Noun)
 
 META = "Lattice-Meta"
 ERROR = "Lattice-Error"
@@ -146,6 +148,30 @@ def decode_model(kind: type[N], text: str | bytes, name: str) -> N:
             f"This is not a {kind.__name__} as {name} carries it: check the versions of both sides.",
             errors=[{"pointer": _pointer(problem["loc"]), "detail": problem["msg"]} for problem in problems],
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply ready to be sent."""
+
+    payload: bytes
+    headers: dict[str, str]
+
+
+def encode_reply(rpc: Rpc[Any, R], reply: R) -> Answer:
+    """The reply as its contract has it."""
+    if not rpc.bulk:
+        return Answer(to_json(reply), {})
+    about = reply.__pydantic_serializer__.to_json(reply, exclude={rpc.bulk})
+    return Answer(getattr(reply, rpc.bulk), {META: to_ascii(about)})
+
+
+def decode_reply(rpc: Rpc[Any, R], payload: bytes, headers: Mapping[str, str]) -> R:
+    """What `encode_reply` was given.  Raises Invalid when it cannot be read."""
+    if not rpc.bulk:
+        return decode_model(rpc.reply, payload, rpc.name)
+    about = decode_model(rpc.reply, headers.get(META, ""), rpc.name)
+    return about.model_copy(update={rpc.bulk: payload})
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

@@ -29,6 +29,12 @@ _SECONDS = 19  # 2030-01-01T00:00:00, then a dot, up to nine digits and Z
 # What the Engine writes as escapes, and those that have a short form (moby, daemon/logger/jsonfilelog/jsonlog).
 _ESCAPED = re.compile('[\x00-\x1f"<>&\\\\\u2028\u2029]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+# A record that is a line, with nothing in it that the Engine does not write.  Its text is taken as it stands, so not a quote too many may pass.
+_WHOLE = re.compile(
+    r'^\{"log":"([^"\\\x00-\x1f]*+(?:\\(?:["\\/rtbf]|u[0-9a-fA-F]{4}|n(?!"))[^"\\\x00-\x1f]*+)*+)\\n",'
+    r'"stream":"(stdout|stderr)","time":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z"\}$',
+    re.MULTILINE,
+)
 _AS_IT_IS = re.compile(r"[ !#-%\'-;=?-\[\]-~]+")
 
 
@@ -41,6 +47,11 @@ class Line(NamedTuple):
     text: str
 
 
+QuotedLine = tuple[str, str, str]
+"""A line of one record, taken as it stands: when (RFC 3339 with nanoseconds, no zone), where, and its text as JSON without the quotes.  A plain
+tuple, since a page has a thousand of them."""
+
+
 def record(time_ns: int, stream: str, text: str) -> bytes:
     """A record with its newline, byte for byte as the Engine writes it; `text` has its own newline where it ends a line."""
     quoted = _ESCAPED.sub(_escape, text)
@@ -48,7 +59,7 @@ def record(time_ns: int, stream: str, text: str) -> bytes:
 
 
 def pack(records: bytes) -> bytes:
-    """Records as they travel and are kept."""
+    """Records as they travel and are kept; also the lines of an answer."""
     return zstandard.ZstdCompressor(level=_LEVEL).compress(records)
 
 
@@ -87,6 +98,11 @@ def time_ns_of(one: bytes) -> int:
         raise Invalid("This is no log record: it does not end with a time.") from error
 
 
+def ns_of_stamp(stamp: str) -> int:
+    """When a quoted line was written, in nanoseconds since 1970."""
+    return _time_ns(stamp + "Z")
+
+
 def first_and_last_ns(records: bytes) -> tuple[int, int]:
     """When the first and the last record were written.  Raises Invalid."""
     end = len(records.rstrip(b"\n"))
@@ -117,6 +133,22 @@ def lines(records: bytes, first: int) -> Iterator[Line]:
         yield Line(last, time_ns, stream, text)
 
 
+def newest_quoted(records: bytes, limit: int) -> list[QuotedLine] | None:
+    """The last lines, the newest one last; None where one of them has several records or is not written as the Engine writes it."""
+    found = _newest(records, limit)
+    try:
+        rows = _WHOLE.findall(found.decode())
+        for second in {row[2] for row in rows}:
+            _seconds(second)
+        lines = [
+            (f"{second}.{fraction:0<9}", stream, _with_short_escapes(quoted) if "\\u" in quoted else quoted)
+            for quoted, stream, second, fraction in rows
+        ]
+    except ValueError:
+        return None
+    return lines if len(lines) == count(found) else None
+
+
 def newest_lines(
     records: bytes, first: int, *, containing: str | None = None, pieces: bool = True
 ) -> Iterator[Line]:
@@ -137,6 +169,17 @@ def newest_lines(
 def cut(records: bytes, first: int, wanted: tuple[int, int]) -> bytes:
     """Only the records numbered `wanted`, both included, of those that begin with `first`."""
     return b"\n".join([*split(records)[wanted[0] - first : wanted[1] - first + 1], b""])
+
+
+def _newest(records: bytes, limit: int) -> bytes:
+    """The last records."""
+    before, *some = records.rsplit(b"\n", limit + 1)
+    return records[len(before) + 1 :] if len(some) == limit + 1 else records
+
+
+def _with_short_escapes(quoted: str) -> str:
+    """A quoted text as everything else here quotes it: the Engine escapes also what need not be."""
+    return orjson.dumps(orjson.loads(f'"{quoted}"')).decode()[1:-1]
 
 
 def _all_records(records: bytes) -> Iterable[tuple[int, bytes]]:

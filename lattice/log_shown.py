@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -9,9 +10,10 @@ import orjson
 
 from lattice.contracts.messages import GapCause, LogBlock
 from lattice.log_levels import LogLevel, level_of
-from lattice.log_records import Line
+from lattice.log_records import Line, QuotedLine
 
 GAP = "gap"
+_MICROSECONDS = len("2030-01-01T00:00:00.000000")
 _CAUSES = {
     GapCause.SPOOL_FULL: "the platform was away and the node had no more room for them",
     GapCause.ROTATED: "the Engine let its file go before it was read",
@@ -41,6 +43,15 @@ class LineWriter:
             f'{{"time":"{time_text(line.time_ns)}",{self._names},"stream":{_text(line.stream)},"message":{_text(line.text)},'
             f'"number":{line.number},{self._whose},"level":{_quoted(level)},"gap":{gap}}}'
         )
+
+    def write_quoted(self, lines: Iterable[QuotedLine], first: int) -> list[str]:
+        """Lines that nobody has looked at, numbered from `first` on, without their levels; written out, since a call for each costs as much."""
+        names, whose = self._names, self._whose
+        return [
+            f'{{"time":"{stamp[:_MICROSECONDS]}Z",{names},"stream":"{stream}","message":"{quoted}",'
+            f'"number":{number},{whose},"level":null,"gap":null}}'
+            for number, (stamp, stream, quoted) in enumerate(lines, first)
+        ]
 
 
 def _text(value: object) -> str:

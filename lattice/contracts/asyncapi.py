@@ -163,7 +163,7 @@ def _messages() -> Document:
     messages = {channel.name: _message(channel.payload, binary=channel.binary) for channel in CHANNELS}
     for rpc in RPCS:
         messages[rpc.name] = _message(rpc.request)
-        messages[f"{rpc.name}_reply"] = _message(rpc.reply) | {
+        messages[f"{rpc.name}_reply"] = _message(rpc.reply, binary=bool(rpc.bulk)) | {
             "x-error": "An error comes back in the header Lattice-Error, as JSON of code, detail, errors, data."
         }
     return messages

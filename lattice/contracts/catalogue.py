@@ -40,7 +40,10 @@ class Channel(Generic[P]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rpc(Generic[Q, R]):
-    """A request with a reply.  An error comes back as `errors.WireError` in the header `Lattice-Error`."""
+    """A request with a reply.  An error comes back as `errors.WireError` in the header `Lattice-Error`.
+
+    `bulk` names a field of the reply, of bytes, that is the payload itself; the rest then travels in the header `Lattice-Meta`.
+    """
 
     name: str
     address: Address
@@ -52,6 +55,7 @@ class Rpc(Generic[Q, R]):
     timeout_s: float = 5.0
     # The handler gets the places of the subject as keyword arguments: they say who asks.
     addressed: bool = False
+    bulk: str = ""
 
 
 # ------------------------------------------------------------------------------------------------ channels
@@ -283,10 +287,12 @@ def _service(
     *,
     callers: tuple[str, ...],
     timeout_s: float = 5.0,
+    bulk: str = "",
 ) -> Rpc[Q, R]:
     address = Address(f"lattice.svc.{server}.{name}")
     return Rpc(
-        name=name, address=address, request=request, reply=reply, meaning=meaning, callers=callers, server=server, timeout_s=timeout_s
+        name=name, address=address, request=request, reply=reply, meaning=meaning, callers=callers, server=server, timeout_s=timeout_s,
+        bulk=bulk,
     )  # fmt: skip
 
 
@@ -475,7 +481,14 @@ TRY_PLACEMENTS = _service(
     timeout_s=10,
 )
 QUERY_LOGS = _service(
-    "logs", "query", m.QueryLogs, m.LogLines, "Stored log lines.", callers=("gateway",), timeout_s=15
+    "logs",
+    "query",
+    m.QueryLogs,
+    m.LogLines,
+    "Stored log lines.",
+    callers=("gateway",),
+    timeout_s=15,
+    bulk="packed",
 )
 COUNT_LOGS = _service(
     "logs",

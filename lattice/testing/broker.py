@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lattice.bus_handling import Fate, Raw, hear
-from lattice.bus_wire import Wire, map_subject, matches
+from lattice.bus_wire import Answer, Wire, map_subject, matches
 from lattice.clock import Clock
 from lattice.contracts.catalogue import GIVEN_UP, Channel
 from lattice.contracts.messages import DeadLetter
@@ -190,11 +190,11 @@ class Server:
 
     broker: MemoryBroker
     pattern: str
-    respond: Callable[[str, bytes], Awaitable[bytes | LatticeError]]
+    respond: Callable[[str, bytes], Awaitable[Answer | LatticeError]]
     places: asyncio.Semaphore
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def answer(self, subject: str, payload: bytes) -> bytes | LatticeError:
+    async def answer(self, subject: str, payload: bytes) -> Answer | LatticeError:
         """The reply; the work goes on when whoever asked stops waiting."""
         task = asyncio.create_task(self._within_places(subject, payload))
         self._running.add(task)
@@ -208,7 +208,7 @@ class Server:
         if others:
             await asyncio.wait(others)
 
-    async def _within_places(self, subject: str, payload: bytes) -> bytes | LatticeError:
+    async def _within_places(self, subject: str, payload: bytes) -> Answer | LatticeError:
         async with self.places:
             return await self.respond(subject, payload)
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from lattice.bus_handling import Fate, Raw, for_subject, handle, respond
-from lattice.bus_wire import Wire, check_msg_id, decode, encode, matches, stored_address
+from lattice.bus_wire import Answer, Wire, check_msg_id, decode, decode_reply, encode, matches, stored_address
 from lattice.clock import Clock
 from lattice.contracts.catalogue import Channel, Rpc
 from lattice.contracts.messages import DeadLetter
@@ -242,12 +242,12 @@ class MemoryBus:
             raise DeadlineExceeded(f"{rpc.name} was not answered in time; the work may go on.") from None
         if isinstance(said, LatticeError):
             raise from_wire(to_wire(said))
-        return rpc.reply.model_validate_json(said)
+        return decode_reply(rpc, said.payload, said.headers)
 
     async def serve(
         self, rpc: Rpc[Q, R], handler: Callable[..., Awaitable[R]], *, concurrency: int = 64, **tokens: str
     ) -> Subscription:
-        async def answer(subject: str, payload: bytes) -> bytes | LatticeError:
+        async def answer(subject: str, payload: bytes) -> Answer | LatticeError:
             return await respond(rpc, for_subject(rpc, handler, subject), payload, {})
 
         server = Server(self.broker, rpc.address.pattern(**tokens), answer, asyncio.Semaphore(concurrency))

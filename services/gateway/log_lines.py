@@ -70,7 +70,12 @@ def decode(
 
 def stored_lines(answer: LogLines) -> tuple[Shown, ...]:
     """What the store answered, line by line."""
-    return tuple(_shown(text) for text in answer.ndjson.splitlines())
+    return tuple(_shown(text) for text in json_lines(answer).splitlines())
+
+
+def json_lines(answer: LogLines) -> bytes:
+    """The same as one text."""
+    return log_records.unpack(answer.packed) if answer.packed else b""
 
 
 def place_token(place: LogPlace) -> str:
@@ -107,9 +112,9 @@ class Seen:
         return True
 
 
-def _shown(text: str) -> Shown:
+def _shown(text: bytes) -> Shown:
     line: dict[str, Any] = orjson.loads(text)
-    return Shown(line["time"], line["instance"], line["source"], line["number"], text)
+    return Shown(line["time"], line["instance"], line["source"], line["number"], text.decode())
 
 
 def _unpacked(meta: LogBlock, body: bytes) -> bytes:

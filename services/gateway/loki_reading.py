@@ -12,6 +12,7 @@ from lattice.contracts.messages import CountLogs, ListedLog, QueryLogs
 from lattice.contracts.messages.log_queries import MOST_LINES
 from lattice.errors import Invalid
 from services.gateway.call import Call
+from services.gateway.log_lines import json_lines
 from services.gateway.logql import Counting
 from services.gateway.loki_answers import LABELS
 from services.gateway.loki_query import as_query
@@ -86,7 +87,7 @@ async def _pages(call: Call, query: QueryLogs) -> AsyncIterator[list[Line]]:
     until_s = call.gateway.clock.monotonic_s() + LONGEST_S
     while True:
         answer = await call.ask(catalogue.QUERY_LOGS, query)
-        yield [orjson.loads(text) for text in reversed(answer.ndjson.splitlines())]
+        yield [orjson.loads(text) for text in reversed(json_lines(answer).splitlines())]
         if answer.next is None:
             return
         _check_time(call, until_s)

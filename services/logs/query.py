@@ -20,7 +20,7 @@ from services.logs.index import StoredBlock
 from services.logs.segments import Damaged
 from services.logs.words import words_of
 
-# An answer is one message of at most 1 MiB; beyond this the oldest lines are left for the next page.
+# An answer is one message of at most 1 MiB; beyond these bytes the oldest lines are left for the next page.
 MOST_TEXT = 700_000
 
 Key = tuple[int, str, str, int]  # time, instance, container, number: the order of lines
@@ -151,22 +151,23 @@ def _down_to(newest: Newest, time_ns: int, query: QueryLogs) -> LogLines:
 def _answer(
     items: list[tuple[Key, Line, StoredBlock]], query: QueryLogs, *, more: bool, place: LogPlace | None = None
 ) -> LogLines:
-    room, chosen, writers = MOST_TEXT, list[str](), dict[int, LineWriter]()
+    room, chosen, writers = MOST_TEXT, list[bytes](), dict[int, LineWriter]()
     for _, line, block in reversed(items):
         if (writer := writers.get(id(block))) is None:
-            writer = writers[id(block)] = _writer(block, query)
-        text = writer.write(line)
-        room -= len(text) + 1
+            writer = writers[id(block)] = writer_for(block, query)
+        text = f"{writer.write(line)}\n".encode()
+        room -= len(text)
         if room < 0:
             more, place = True, None
             break
         chosen.append(text)
     if place is None and more and chosen:
         place = _place_of(items[-len(chosen)][0])
-    return LogLines(ndjson="".join(f"{text}\n" for text in reversed(chosen)), count=len(chosen), next=place)
+    return LogLines(packed=log_records.pack(b"".join(reversed(chosen))), count=len(chosen), next=place)
 
 
-def _writer(block: StoredBlock, query: QueryLogs) -> LineWriter:
+def writer_for(block: StoredBlock, query: QueryLogs) -> LineWriter:
+    """Who writes its lines."""
     header = block.header
     node = header.node_name or header.block.node_id
     return LineWriter(header.block, workload=header.workload_name, node=node, levels=query.levels)

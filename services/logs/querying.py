@@ -15,6 +15,7 @@ from services.logs.candidates import blocks_of, newest_first, read_ahead
 from services.logs.counting import count, query_of
 from services.logs.index import Index, StoredBlock
 from services.logs.listing import listed
+from services.logs.newest_page import newest_page
 from services.logs.query import search, wanted
 from services.logs.reading import Reader
 
@@ -59,6 +60,9 @@ class Querying:
 
     def _search(self, logs: list[list[StoredBlock]], request: QueryLogs, matcher: LineMatcher) -> LogLines:
         until_s = self._clock.monotonic_s() + SEARCH_S
+        simple = newest_page(wanted(newest_first(logs), matcher), matcher, self._reader.records)
+        if simple is not None:
+            return simple
         chosen = wanted(newest_first(logs), matcher)
         with closing(read_ahead(chosen, self._reader.records, self._pool)) as found:
             return search(found, request, matcher, lambda: self._clock.monotonic_s() > until_s)

@@ -42,6 +42,7 @@ from lattice.metrics.instruments import REGISTRY
 from lattice.settings import BusSettings
 from lattice.testing import MemoryBus
 from lattice.testing.broker import MemoryBroker
+from services.gateway.log_lines import json_lines
 from services.logs import segments
 from services.logs.app import Logs
 from services.logs.settings import LogsSettings
@@ -277,7 +278,7 @@ async def test_a_wrong_query_is_answered_with_nothing(world: World) -> None:
     async with world.logs():
         for asked in ({"workload_ids": ("wl-unknown",)}, {"project": "unknown"}):
             answer = await world.query(**asked)
-            assert (answer.ndjson, answer.known) == ("", False)
+            assert (json_lines(answer), answer.known) == (b"", False)
 
 
 async def test_queries_and_blocks_at_the_same_time(world: World) -> None:

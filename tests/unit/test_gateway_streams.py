@@ -219,6 +219,19 @@ async def test_stored_lines_are_json_lines(world: World) -> None:
     assert (await world.get("/v1/workloads/web/logs?grep=one")).text.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("takes", "packed"),
+    [("gzip, zstd;q=0.5", True), ("zstd", True), ("gzip", False), ("zstd;q=0", False), ("", False)],
+)
+async def test_lines_are_packed_for_who_can_unpack_them(world: World, takes: str, packed: bool) -> None:
+    world.registry.add_workload("web", instance_id="in-1")
+    world.registry.log_lines = [_line(1, "one"), _line(2, "two")]
+    answer = await world.get("/v1/workloads/web/logs", headers={"Accept-Encoding": takes})
+    assert answer.headers.get("Content-Encoding") == ("zstd" if packed else None)
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert [json.loads(line)["message"] for line in answer.text.splitlines()] == ["one", "two"]
+
+
 async def test_followed_lines_come_once_whether_stored_or_live(world: World) -> None:
     view = world.registry.add_workload("web", instance_id="in-1")
     world.registry.log_lines = [_line(1, "one"), _line(2, "two")]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lattice import log_records
 from lattice.contracts.messages import GapCause, LogGap, LogLine, LogLines, LogPlace, QueryLogs
 from lattice.log_matching import LineMatcher
+from services.gateway.log_lines import json_lines
 from services.logs.candidates import newest_first
 from services.logs.index import FrameHeader, Segment, StoredBlock
 from services.logs.query import search, wanted
@@ -75,7 +76,7 @@ def test_a_line_says_whose_it_is_and_how_grave() -> None:
 
 
 def test_a_line_has_every_field_of_the_contract() -> None:
-    (text,) = ask([block(1, 5)]).ndjson.splitlines()
+    (text,) = json_lines(ask([block(1, 5)])).splitlines()
     assert json.loads(text).keys() == LogLine.model_fields.keys()
 
 

@@ -91,7 +91,7 @@ class LogLine(Noun):
 
 
 class LogLines(Noun):
-    """Matching lines, oldest first, as JSON lines of `LogLine`; with `next`, there may be older ones before that place.
+    """Matching lines, oldest first, as JSON lines of `LogLine`, packed with zstd; with `next`, there may be older ones before that place.
 
     A search ends when it has enough or has taken long enough; then there may be fewer lines than asked for, and still `next`.
     """
@@ -99,7 +99,7 @@ class LogLines(Noun):
     known: bool = Field(
         True, description="whether anything at all is stored of the workloads that were asked for"
     )
-    ndjson: str = ""
+    packed: bytes = b""
     count: int = 0
     next: LogPlace | None = None
 
