@@ -30,10 +30,10 @@ REPLACEMENT = ["after:journal", "before:stop", "after:stop", "before:remove", "a
 
 
 class AgentProcess:
-    """Agents in processes of their own, one after the other, on one folder."""
+    """Agents in processes of their own, one after the other, on one folder; `source` is where their code lies."""
 
     def __init__(self, folder: Path, cluster: str) -> None:
-        self.folder, self.cluster = folder, cluster
+        self.folder, self.cluster, self.source = folder, cluster, _ROOT
         self.process: subprocess.Popen[bytes] | None = None
         self.generation = 0
 
@@ -50,11 +50,17 @@ class AgentProcess:
             argv = [
                 sys.executable, "-m", "tests.fixtures.agent_process", str(self.folder), self.cluster, step,
             ]  # fmt: skip
-            self.process = subprocess.Popen(argv, cwd=_ROOT, stdout=log, stderr=log)
+            self.process = subprocess.Popen(argv, cwd=self.source, stdout=log, stderr=log)
 
     def until_dead(self) -> None:
         assert self.process is not None
         assert self.process.wait(WAIT_S) == -9, (self.folder / "agent.log").read_text()[-3000:]
+
+    def stop(self) -> None:
+        """As an upgrade does."""
+        assert self.process is not None
+        self.process.terminate()
+        assert self.process.wait(WAIT_S) == 0, (self.folder / "agent.log").read_text()[-3000:]
 
     def kill(self) -> None:
         if self.process is not None:

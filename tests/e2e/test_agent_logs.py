@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
+import shutil
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from agent import docker_options
 from agent.docker_runtime import open_docker
-from lattice import log_records
+from lattice import __version__, log_records
 from lattice.contracts.messages import GapCause
 from lattice.contracts.nouns import Phase
 from lattice.contracts.spec import BackoffSpec
@@ -25,6 +26,7 @@ from tests.fixtures.log_shelf import Shelf
 
 SOON = BackoffSpec(initial=0.1, max=0.2)
 PRINT = "i={first}; while [ $i -lt {end} ]; do echo line $i of a log that somebody may want to read; i=$((i+1)); done"
+NEXT_VERSION = "99.0.0"
 MIB = 2**20
 # What the agent may take more than it takes at rest.
 MOST_MORE = 64 * MIB
@@ -154,6 +156,7 @@ class Stored:
     def __init__(self, folder: Path) -> None:
         self._path, self._read = folder / "logs.jsonl", 0
         self.records: dict[int, bytes] = {}
+        self.from_version: dict[str, set[int]] = defaultdict(set)
         self.gaps: dict[tuple[int, int], dict[str, Any]] = {}
 
     def look(self) -> Stored:
@@ -169,6 +172,7 @@ class Stored:
     def _note(self, block: dict[str, Any]) -> None:
         if block["gap"] is not None:
             self.gaps[block["first"], block["last"]] = block["gap"]
+        self.from_version[block["version"]].update(range(block["first"], block["last"] + 1))
         for number, record in enumerate(block["records"], block["first"]):
             raw = record.encode("latin-1")
             assert self.records.setdefault(number, raw) == raw, "a number means one record"
@@ -192,6 +196,38 @@ async def test_kills_of_the_agent_lose_nothing_and_store_nothing_twice(
     await eventually(lambda: len(stored.look().records) == count)
     assert sorted(stored.records) == list(range(1, count + 1)) and not stored.gaps
     assert stored.lines() == [line(number) for number in range(count)]
+
+
+async def test_an_upgrade_of_the_agent_loses_nothing_and_stores_nothing_twice(
+    agent: AgentProcess, tmp_path: Path, image_test: str
+) -> None:
+    """Other code finds the journal and the spool that the old version left, of which nothing is confirmed; the container prints on meanwhile."""
+    count = 40_000
+    agent.want(instance_of(key_of(1), image=image_test, command=printing(0, count)))
+    stored, silent = Stored(tmp_path), tmp_path / "silent"
+    silent.touch()
+    agent.start()
+    await eventually(lambda: len(stored.look().records) >= 10_000)
+    agent.stop()
+    by_old = len(stored.look().from_version[__version__])
+    silent.unlink()
+    agent.source = another_version(tmp_path / "source", NEXT_VERSION)
+    agent.start()
+    await eventually(lambda: len(stored.look().from_version[NEXT_VERSION]) == count)
+    agent.stop()
+    assert by_old == len(stored.look().from_version[__version__]), "it ended when it was told to"
+    assert sorted(stored.records) == list(range(1, count + 1)) and not stored.gaps
+    assert stored.lines() == [line(number) for number in range(count)]
+
+
+def another_version(folder: Path, version: str) -> Path:
+    """A copy of the agent's code that says that it is of this version."""
+    root = Path(__file__).resolve().parents[2]
+    for part in ("agent", "lattice", "tests/fixtures"):
+        shutil.copytree(root / part, folder / part)
+    about = folder / "lattice" / "__init__.py"
+    about.write_text(about.read_text().replace(__version__, version))
+    return folder
 
 
 @pytest.mark.parametrize(
