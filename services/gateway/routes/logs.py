@@ -52,7 +52,7 @@ Moment = Annotated[
 Name = Annotated[str, Query(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
 
-def log_query(
+async def log_query(
     call: CurrentCall,
     *,
     since: Moment = None,
@@ -120,7 +120,7 @@ class Form:
     packs: bool
 
 
-def answer_form(
+async def answer_form(
     *,
     follow: Flag | None = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",

@@ -36,7 +36,7 @@ Direction = Literal["forward", "backward", "FORWARD", "BACKWARD"]
 Span = tuple[int, int]
 
 
-def span(call: CurrentCall, *, start: Text = None, end: Text = None, since: Text = None) -> Span:
+async def span(call: CurrentCall, *, start: Text = None, end: Text = None, since: Text = None) -> Span:
     """From when to when, in nanoseconds; without anything else the hour before now."""
     now_ns = time_ns_of(call.gateway.clock.now())
     end_ns = time_ns(end, "end") if end else now_ns
