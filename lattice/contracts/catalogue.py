@@ -539,7 +539,7 @@ ORDER_SILENCE = _ordered(
     "Somebody at the bus wants to hear nothing of an alert for a while.",
 )
 LIST_ALERT_AUDIT = _alerts(
-    "list_audit", m.ListAudit, views.Listing[views.AuditView], "What people did about alerts, newest first."
+    "list_alert_audit", m.ListAudit, views.Listing[views.AuditView], "What people did about alerts, newest first."
 )
 RECEIVE_ALERTS = _alerts(
     "receive_alerts",
