@@ -15,6 +15,7 @@ from infra.images.build import build
 from infra.images.ensure import ensure_image
 from infra.images.recipes import TALK, TEMPLATES, TEST, Recipe
 from infra.images.registry import Registry
+from infra.setup.bytecode import compile_sources
 from infra.setup.commands import SetupError
 from infra.setup.engine import ensure_engine, lend_engine, start_dockerd
 from infra.setup.locks import write_locks
@@ -46,6 +47,7 @@ def _ensure_peers() -> None:
 def _prepare(lock_name: str, program_lists: list[Path]) -> None:
     step("programs", partial(ensure_programs, program_lists))
     step("Python packages", partial(ensure_environment, environment(), lock_name))
+    step("own sources", partial(compile_sources, environment()))
     step("Docker Engine", ensure_engine)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from infra.setup.bytecode import compile_sources
 from infra.setup.commands import CommandFailed, SetupError, run
 from infra.setup.policy_rc import services_kept_still
 from infra.setup.programs import Program, ensure_programs, read_programs
+from infra.setup.python_env import Environment
 
 
 def test_a_list_names_program_package_and_unwanted_service() -> None:
@@ -82,3 +85,15 @@ def test_a_policy_left_behind_by_an_interrupted_set_up_is_ours_to_remove(tmp_pat
     with services_kept_still(policy):
         assert policy.exists()
     assert not policy.exists()
+
+
+@pytest.mark.parametrize(("source", "said"), [("x = 1", "compiled"), ("x =", "not compiled")])
+def test_own_sources_are_compiled_and_a_failure_stops_nothing(tmp_path: Path, source: str, said: str) -> None:
+    project = "[tool.hatch.build.targets.wheel]\npackages = ['ours']\n"
+    (tmp_path / "pyproject.toml").write_text(project)
+    for package in ("ours", "infra", ".venv/bin"):
+        (tmp_path / package).mkdir(parents=True)
+    (tmp_path / "ours" / "part.py").write_text(source)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    assert compile_sources(Environment(tmp_path)).startswith(said)
+    assert any((tmp_path / "ours").glob("__pycache__/part.*.pyc")) is (said == "compiled")
