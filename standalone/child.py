@@ -13,55 +13,24 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from loguru import logger
 from pydantic import BaseModel
 
 from lattice.errors import LatticeError
-from standalone.http_check import Check
-from standalone.log_files import open_log
-from standalone.processes import die_with_parent, look_up
-from standalone.restarts import Exit, Leave, Restart, RestartPolicy, decide, is_hopeless
+from standalone.process_spec import ProcessSpec
+from standalone.processes import look_up
+from standalone.restarts import Exit, Leave, Restart, decide, is_hopeless
+from standalone.spawning import Running, Spawn, execute
 
 STARTING_POLL_S = 0.05
 RUNNING_POLL_S = 2.0
 CHECK_TIMEOUT_S = 5.0
 COULD_NOT_START = 127
 NOT_STARTED = 0
-
-
-async def always_ready() -> bool:
-    """For a process that needs no check: it is ready as soon as it runs."""
-    return True
-
-
-async def nothing_to_prepare() -> None:
-    """For a process that can simply be started."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSpec:
-    """How to run one process.  `env` is all of its environment; `after` names those that must be ready
-    first.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    log_file: Path
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path = Path("/")
-    after: tuple[str, ...] = ()
-    ready: Check = always_ready
-    prepare: Callable[[], Coroutine[Any, Any, None]] = nothing_to_prepare
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_timeout_s: float = 10.0
-    death_signal: signal.Signals = signal.SIGKILL
-    policy: RestartPolicy = field(default_factory=RestartPolicy)
 
 
 class ProcessStatus(BaseModel, frozen=True):
@@ -77,17 +46,17 @@ class ProcessStatus(BaseModel, frozen=True):
 
 
 class Child:
-    """One process of the supervisor; `changed` is called whenever its status changes."""
+    """One process of the supervisor, started by `spawn`; `changed` is called whenever its status changes."""
 
-    def __init__(self, spec: ProcessSpec, changed: Callable[[], None]) -> None:
+    def __init__(self, spec: ProcessSpec, changed: Callable[[], None], *, spawn: Spawn = execute) -> None:
         self.spec = spec
         self.status = ProcessStatus(name=spec.name)
         self.became_ready = asyncio.Event()
         self.is_hopeless = asyncio.Event()
         """It ends again and again and was never ready."""
-        self._changed = changed
+        self._changed, self._spawn = changed, spawn
         self._stopping = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Running | None = None
 
     async def run(self, first: Sequence[asyncio.Event] = ()) -> None:
         """Once `first` have happened, keep it running until it is stopped or stays down."""
@@ -128,7 +97,7 @@ class Child:
         try:
             if not await self._unless_stopping(asyncio.ensure_future(self.spec.prepare())):
                 return NOT_STARTED
-            process = await self._spawn()
+            process = await self._spawn(self.spec)
         except (OSError, LatticeError) as error:
             logger.error("{} cannot be started: {}", self.spec.name, error)
             return COULD_NOT_START
@@ -142,19 +111,6 @@ class Child:
         finally:
             watch.cancel()
             self._note(pid=None, started_ticks=None, ready=False)
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        with open_log(self.spec.log_file) as log:
-            return await asyncio.create_subprocess_exec(
-                *self.spec.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(self.spec.env),
-                cwd=self.spec.cwd,
-                start_new_session=True,
-                preexec_fn=die_with_parent(self.spec.death_signal),
-            )
 
     async def _watch_ready(self) -> None:
         while True:

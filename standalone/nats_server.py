@@ -20,8 +20,8 @@ from pathlib import Path
 from lattice.errors import Invalid, NotFound
 from lattice.files import write_durably
 from lattice.identity import OperatorConfig
-from standalone.child import ProcessSpec
 from standalone.http_check import Check, http_ready
+from standalone.process_spec import ProcessSpec
 
 OLDEST_VERSION = (2, 12)  # per-message TTL and schedules, and the fixes that made them safe
 LOOPBACK = "127.0.0.1"

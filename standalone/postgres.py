@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.files import flush_folder, write_durably
-from standalone.child import ProcessSpec
 from standalone.postgres_orphan import clear_the_way, is_ready
 from standalone.postgres_user import Runner, choose_runner
+from standalone.process_spec import ProcessSpec
 
 __all__ = [
     "PostgresConfig",

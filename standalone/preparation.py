@@ -22,7 +22,6 @@ from lattice.pki_files import website_context
 from lattice.port_numbers import read_port_numbers
 from standalone import nats_server, postgres
 from standalone.announcement import Announcement, ensure_bootstrap_secret, renew_operator_token
-from standalone.child import ProcessSpec
 from standalone.credentials import Authorities, credential_files, ensure_authorities, issue_all
 from standalone.data_dir import DataDir
 from standalone.databases import Databases
@@ -38,6 +37,7 @@ from standalone.process_plan import (
     server_specs,
     service_spec,
 )
+from standalone.process_spec import ProcessSpec
 from standalone.settings import StandaloneSettings
 
 SYSTEM_RUNTIME_DIR = Path("/run/lattice")

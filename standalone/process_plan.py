@@ -7,7 +7,6 @@ A part gets a small, named share of the environment of `lattice up`: what any pr
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import Any
 from lattice.contracts.catalogue import SERVICES
 from standalone import nats_server, postgres
 from standalone.announcement import bootstrap_secret_file, operator_token_file
-from standalone.child import ProcessSpec, nothing_to_prepare
 from standalone.credentials import CredentialFiles
 from standalone.data_dir import DataDir
 from standalone.databases import SERVICES_WITH_STATE, Databases
 from standalone.http_check import Check, http_ready
+from standalone.process_spec import ProcessSpec, nothing_to_prepare, python_argv
 from standalone.settings import StandaloneSettings
 
 AGENT = "agent"
+NURSERY = "nursery"
 LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = ("0.0.0.0", "::")
 # So many workloads may have a public port that is not http.
@@ -122,13 +122,24 @@ def server_specs(platform: Platform, servers: Servers) -> list[ProcessSpec]:
     ]
 
 
+def nursery_spec(data_dir: DataDir, ambient: Mapping[str, str]) -> ProcessSpec:
+    """What our services are forked from.  It is told nothing of theirs."""
+    return ProcessSpec(
+        name=NURSERY,
+        argv=python_argv("standalone.nursery"),
+        log_file=data_dir.logs / "nursery.log",
+        env=environment_for(NURSERY, ambient, {}),
+    )
+
+
 def service_spec(platform: Platform, service: str) -> ProcessSpec:
     """One of our own services.  It would start without the others, but would fill its log with complaints."""
     env = {**_bus(platform, service), **_health(platform, service), **_own(platform, service)}
-    needs_database = service in SERVICES_WITH_STATE
+    needs_database, module = service in SERVICES_WITH_STATE, f"services.{service}"
     return ProcessSpec(
         name=service,
-        argv=(sys.executable, "-P", "-m", f"services.{service}"),
+        argv=python_argv(module),
+        module=module,
         log_file=platform.data_dir.logs / f"{service}.log",
         env=environment_for(service, platform.ambient, env),
         after=("nats", "postgres") if needs_database else ("nats",),
@@ -152,7 +163,8 @@ def agent_spec(platform: Platform, env: Mapping[str, str], prepare: Prepare) -> 
     """The agent of this machine; `prepare` lets it join where it has not yet."""
     return ProcessSpec(
         name=AGENT,
-        argv=(sys.executable, "-P", "-m", AGENT),
+        argv=python_argv(AGENT),
+        module=AGENT,
         log_file=platform.data_dir.logs / "agent.log",
         env=env,
         after=("registry", "gateway"),

@@ -12,9 +12,11 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 ZOMBIE = "Z"
 _STATE, _STARTED = 0, 19  # fields 3 and 22 of /proc/<pid>/stat, counted behind the command's closing bracket
 
@@ -70,14 +72,24 @@ def die_with_parent(signum: signal.Signals) -> Callable[[], None]:
 
     Linux watches the parent's *thread*: start children from a thread that lives as long as the process.
     """
-    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+    _libc()  # a child between fork and exec should not have to load it
+    return partial(die_with, os.getpid(), signum)
 
-    def in_child() -> None:
-        prctl(PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the kernel was told
-            os._exit(1)
 
-    return in_child
+def die_with(parent: int, signum: signal.Signals) -> None:
+    """Let the kernel send `signum` to this process when its parent ends; if that has ended already, end now."""
+    _prctl(PR_SET_PDEATHSIG, int(signum))
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
+
+
+def adopt_orphans(*, whether: bool) -> None:
+    """Whether this process becomes the parent of those below it whose parent ends, in the place of process 1.
+
+    Raises OSError where the kernel refuses.
+    """
+    if _prctl(PR_SET_CHILD_SUBREAPER, int(whether)) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _send(descriptor: int, signum: signal.Signals) -> bool:
@@ -85,3 +97,12 @@ def _send(descriptor: int, signum: signal.Signals) -> bool:
         signal.pidfd_send_signal(descriptor, signum)
         return True
     return False
+
+
+def _prctl(option: int, value: int) -> int:
+    return int(_libc().prctl(option, value, 0, 0, 0))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

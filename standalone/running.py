@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -21,14 +21,16 @@ from lattice.errors import LatticeError, Temporary
 from standalone.announcement import announce, withdraw
 from standalone.data_dir import DataDir, exclusive, open_data_dir
 from standalone.engine import check_engine
+from standalone.forking import Nursery
 from standalone.gateway_client import GatewayClient, open_gateway
 from standalone.leftovers import end_leftovers
 from standalone.own_node import own_node_id, wait_until_ready
 from standalone.preparation import Options, Prepared, prepare
-from standalone.process_plan import AGENT
+from standalone.process_plan import AGENT, nursery_spec
 from standalone.renewal import keep_renewing, reload_nats
 from standalone.reports import Kind, News, Tell
 from standalone.settings import StandaloneSettings, ambient_environment
+from standalone.spawning import execute
 from standalone.stopped import stopped_workloads, words_on_stopped
 from standalone.supervisor import Supervisor, read_status
 
@@ -55,10 +57,27 @@ async def _run(options: Options, settings: StandaloneSettings, tell: Tell) -> No
         if options.with_agent:
             await _check_engine(settings.docker_url)
         ambient = ambient_environment()
-        prepared = prepare(data_dir, options, settings, ambient=ambient, now=clock.now())
-        tell(News(kind=Kind.STARTED, announcement=prepared.announcement))
-        _warn_of_busy_ports(prepared.platform.busy_ports, tell)
-        await _supervise(prepared, tell, stop, clock)
+        async with _nursery(data_dir, settings, ambient) as nursery:
+            prepared = prepare(data_dir, options, settings, ambient=ambient, now=clock.now())
+            tell(News(kind=Kind.STARTED, announcement=prepared.announcement))
+            _warn_of_busy_ports(prepared.platform.busy_ports, tell)
+            await _supervise(prepared, nursery, tell, stop, clock)
+
+
+@asynccontextmanager
+async def _nursery(
+    data_dir: DataDir, settings: StandaloneSettings, ambient: Mapping[str, str]
+) -> AsyncIterator[Nursery | None]:
+    """It imports while the rest is prepared, so nothing waits for it that would not have waited for its own imports."""
+    if not settings.nursery:
+        yield None
+        return
+    nursery = Nursery(nursery_spec(data_dir, ambient))
+    try:
+        await nursery.start()
+        yield nursery
+    finally:
+        await nursery.stop()
 
 
 def _warn_of_busy_ports(busy: Sequence[int], tell: Tell) -> None:
@@ -87,9 +106,12 @@ async def _check_engine(docker_url: str) -> None:
         ) from error
 
 
-async def _supervise(prepared: Prepared, tell: Tell, stop: asyncio.Event, clock: Clock) -> None:
+async def _supervise(
+    prepared: Prepared, nursery: Nursery | None, tell: Tell, stop: asyncio.Event, clock: Clock
+) -> None:
     data_dir = prepared.platform.data_dir
-    supervisor = Supervisor(prepared.specs, status_file=data_dir.status_file)
+    spawn = nursery.spawn if nursery is not None else execute
+    supervisor = Supervisor(prepared.specs, status_file=data_dir.status_file, spawn=spawn)
     try:
         async with Background(clock=clock) as background:
             background.start("renewal", partial(_renew, prepared, supervisor, clock))
@@ -98,6 +120,8 @@ async def _supervise(prepared: Prepared, tell: Tell, stop: asyncio.Event, clock:
     finally:
         withdraw(data_dir)
         logger.info("stopping the platform")
+        if nursery is not None:
+            await nursery.stop()  # first, so that nothing waits any more for a process from there
         await supervisor.stop()
 
 

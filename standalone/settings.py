@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -29,6 +30,9 @@ class StandaloneSettings(BaseSettings):
     apps_key_file: Path | None = Field(None, description="its key; default: in the same file")
     service_credential_ttl_s: float = Field(86_400, ge=3, description="life of the services' certificates")
     start_timeout_s: float = Field(120, gt=0, description="how long all parts may take until they are ready")
+    nursery: bool = Field(
+        True, description="fork the services from one process that has imported them; false: each for itself"
+    )
     docker_url: str = Field("unix:///var/run/docker.sock", description="the Docker Engine of this machine")
 
 
@@ -40,3 +44,9 @@ def default_data_dir() -> Path:
 def ambient_environment() -> dict[str, str]:
     """Everything this process was told; `process_plan` decides what of it a part gets."""
     return dict(os.environ)
+
+
+def replace_environment(environment: Mapping[str, str]) -> None:
+    """This becomes all that this process was told; for a forked one that is to be like one that was executed."""
+    os.environ.clear()
+    os.environ.update(environment)

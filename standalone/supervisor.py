@@ -19,9 +19,11 @@ from pydantic import BaseModel, ValidationError
 
 from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.files import write_durably
-from standalone.child import Child, ProcessSpec, ProcessStatus
+from standalone.child import Child, ProcessStatus
 from standalone.log_files import rotate_if_large, tail
+from standalone.process_spec import ProcessSpec
 from standalone.processes import ProcessIdentity, is_running, look_up
+from standalone.spawning import Spawn, execute
 
 LOG_CHECK_S = 30.0
 
@@ -76,9 +78,9 @@ def start_order(specs: Sequence[ProcessSpec]) -> list[tuple[str, ...]]:
 class Supervisor:
     """Keeps the given processes running from `start` to `stop`."""
 
-    def __init__(self, specs: Sequence[ProcessSpec], *, status_file: Path) -> None:
+    def __init__(self, specs: Sequence[ProcessSpec], *, status_file: Path, spawn: Spawn = execute) -> None:
         self._groups = start_order(specs)
-        self._children = {spec.name: Child(spec, self._write_status) for spec in specs}
+        self._children = {spec.name: Child(spec, self._write_status, spawn=spawn) for spec in specs}
         self._status_file = status_file
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._log_task: asyncio.Task[None] | None = None

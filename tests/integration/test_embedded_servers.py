@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from standalone import nats_server, postgres
-from standalone.child import ProcessSpec
 from standalone.http_check import http_ready
+from standalone.process_spec import ProcessSpec
 from standalone.processes import ProcessIdentity, die_with_parent, is_running
 from standalone.supervisor import Supervisor, SupervisorStatus, read_status
 from tests.fixtures.nats import make_nats_server

@@ -19,10 +19,11 @@ from services.ingress.settings import IngressSettings
 from services.logs.settings import LogsSettings
 from services.registry.settings import RegistrySettings
 from services.scheduler.settings import SchedulerSettings
-from standalone.child import ProcessSpec
 from standalone.credentials import credential_files
 from standalone.data_dir import DataDir
 from standalone.databases import Databases
+from standalone.nursery import IMPORTS
+from standalone.nursery_orders import can_be_forked
 from standalone.postgres import PostgresConfig
 from standalone.process_plan import (
     PORT_NAMES,
@@ -31,8 +32,10 @@ from standalone.process_plan import (
     agent_environment,
     agent_spec,
     environment_for,
+    nursery_spec,
     service_spec,
 )
+from standalone.process_spec import ProcessSpec, nothing_to_prepare, python_argv
 from standalone.settings import StandaloneSettings
 from standalone.supervisor import start_order
 
@@ -178,3 +181,13 @@ def test_the_order(platform: Platform) -> None:
         ("alerts", "gateway", "ingress", "logs", "registry", "scheduler"),
         ("agent",),
     ]
+
+
+def test_the_nursery_is_told_nothing_of_the_parts_and_can_fork_each(platform: Platform) -> None:
+    nursery = nursery_spec(platform.data_dir, AMBIENT)
+    assert not [name for name in nursery.env if name.startswith("LATTICE_")]
+    agent = agent_spec(platform, agent_environment(platform), nothing_to_prepare)
+    for spec in (*(service_spec(platform, service) for service in SERVICES), agent):
+        assert spec.module is not None and spec.argv == python_argv(spec.module)
+        assert can_be_forked(spec.env, nursery=nursery.env)
+        assert f"{spec.module}.__main__" in IMPORTS

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from lattice.errors import Invalid, Temporary
 from standalone import processes, supervisor
-from standalone.child import ProcessSpec
 from standalone.log_files import open_log, rotate_if_large
+from standalone.process_spec import ProcessSpec
 from standalone.processes import ProcessIdentity, look_up
 from standalone.restarts import HOPELESS_AFTER, Exit, Leave, Restart, RestartPolicy, decide, is_hopeless
 
@@ -334,7 +334,7 @@ def test_a_reused_pid_is_never_signalled() -> None:
 SUPERVISE = """
 import asyncio, sys
 from pathlib import Path
-from standalone.child import ProcessSpec
+from standalone.process_spec import ProcessSpec
 from standalone.supervisor import Supervisor
 async def main():
     folder = Path(sys.argv[1])
