@@ -25,7 +25,10 @@ _SHAPING = [_HERE / name for name in ("accounts.py", "archives.py", "build.py", 
 
 def fingerprint(recipe: Recipe, workshop: Workshop) -> str:
     """Identifies everything of this project that shapes the image; another one means: build anew."""
-    return digest_of([*_SHAPING, *(_HERE / recipe.name).iterdir(), workshop.lock])
+    files = (
+        path for path in (_HERE / recipe.name).iterdir() if path.is_file()
+    )  # Python keeps compiled files in a folder beside them
+    return digest_of([*_SHAPING, *files, workshop.lock])
 
 
 def build(recipe: Recipe, workshop: Workshop) -> str:
