@@ -35,7 +35,7 @@ def build(recipe: Recipe, workshop: Workshop) -> str:
     """Build the image and return its name."""
     with tempfile.TemporaryDirectory(prefix="lattice-image-") as folder:
         context = Path(folder) / "context"
-        shutil.copytree(_HERE / recipe.name, context)
+        shutil.copytree(_HERE / recipe.name, context, ignore=shutil.ignore_patterns("__pycache__"))
         version = _pack(recipe, workshop, context)
         name = f"{recipe.repository}:{recipe.tag or version}"
         build_image(
