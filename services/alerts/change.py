@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
-from lattice.alerts import BY_NAME
+from lattice.alerts import BY_NAME, AlertSpec, dashboard_of
 from lattice.contracts.messages import (
     Alert,
     AlertChange,
@@ -54,7 +55,7 @@ def alert_of(row: AlertRow, pages: Pages) -> Alert:
         description=row.detail,
         labels={"project": row.project, row.source: row.entity_name},
         runbook_url=pages.runbook.format(runbook=spec.runbook) if spec else "",
-        dashboard_url=pages.dashboard.format(dashboard=f"lattice-{row.source}"),
+        dashboard_url=_dashboard_url(row, spec, pages),
         opened_at=row.opened_at,
         changed_at=row.changed_at,
         resolved_at=row.resolved_at,
@@ -64,6 +65,19 @@ def alert_of(row: AlertRow, pages: Pages) -> Alert:
         silenced_until=row.silenced_until,
         occurrences=row.occurrences,
     )
+
+
+def _dashboard_url(row: AlertRow, spec: AlertSpec | None, pages: Pages) -> str:
+    """The dashboard of its kind, showing what the alert is about."""
+    source = (
+        spec.source if spec else AlertSource(row.source)
+    )  # also where an Alertmanager brought one of ours
+    url = pages.dashboard.format(dashboard=spec.seen_on if spec else dashboard_of(source))
+    shown = {"node": row.entity_name} if source is AlertSource.NODE else {}
+    if source is AlertSource.WORKLOAD:
+        shown = {"project": row.project, "workload": row.entity_name}
+    query = urlencode({f"var-{name}": value for name, value in shown.items()})
+    return f"{url}{'&' if '?' in url else '?'}{query}" if url and query else url
 
 
 def sink_of(row: SinkRow) -> Sink:

@@ -14,6 +14,7 @@ from loguru import logger
 
 from lattice.contracts.messages import Alert, DeliveryState, SinkKind
 from lattice.errors import LatticeError, StaleVersion, Temporary
+from services.alerts import metrics
 from services.alerts import store as queries
 from services.alerts.change import Deps, alert_of, sink_of
 from services.alerts.sending import Sender
@@ -121,11 +122,11 @@ class Delivery:
 
     def _settle(self, update: Callable[..., object], row: DeliveryRow, problem: str) -> None:
         now, attempts = self._deps.now(), row.attempts + 1
+        pause = pause_after(attempts)
+        metrics.DELIVERIES.labels("sent" if not problem else "failed" if pause is None else "again").inc()
         if not problem:
             update(row, state=DeliveryState.SENT.value, attempts=attempts, problem="", done_at=now)
-            return
-        pause = pause_after(attempts)
-        if pause is None:
+        elif pause is None:
             update(row, state=DeliveryState.FAILED.value, attempts=attempts, problem=problem, done_at=now)
         else:
             update(row, attempts=attempts, problem=problem, next_at=now + pause)

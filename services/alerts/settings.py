@@ -23,7 +23,8 @@ class AlertsSettings(ProcessSettings):
     look_every_s: float = Field(5.0, gt=0, description="how often to look without being woken by a fact")
     watchdog_every_s: float = Field(60.0, gt=0, description="how often the dead man's switch is told")
     runbook_url: str = Field(
-        "", description="where the pages of docs/runbooks are: https://docs.example.com/runbooks/{runbook}"
+        "docs/runbooks/{runbook}.md",
+        description="where the pages of docs/runbooks are: https://docs.example.com/runbooks/{runbook}",
     )
     dashboard_url: str = Field(
         "", description="where dashboards are: https://grafana.example.com/d/{dashboard}"

@@ -20,6 +20,7 @@ from lattice.contracts.messages import (
 )
 from lattice.errors import Temporary
 from lattice.messaging import Bus
+from services.alerts import metrics
 from services.alerts import store as queries
 from services.alerts.change import Deps
 from services.alerts.findings import fingerprint
@@ -80,6 +81,7 @@ async def send(bus: Bus, msg_id: str, alert: Alert) -> None:
         source=alert.source.value,
         name=alert.name,
     )
+    metrics.CHANGES.labels(alert.change.value).inc()
 
 
 async def keep_watchdog(deps: Deps, bus: Bus, *, every_s: float) -> None:

@@ -25,6 +25,7 @@ from lattice.contracts.messages import (
 )
 from lattice.errors import LatticeError, StaleVersion, Temporary
 from lattice.messaging import Bus
+from services.alerts import metrics
 from services.alerts import store as queries
 from services.alerts.change import Change, Deps
 from services.alerts.findings import Finding, of_silence, of_troubles
@@ -96,6 +97,8 @@ class Watch:
         async with self._deps.store.exclusive(LOCK) as writes:
             if writes:
                 await self._judge({each.fingerprint: each for each in findings}, heard)
+            else:
+                metrics.left_to_another()
         self._looked_s = self._monotonic_s()
 
     async def _ask(self) -> tuple[list[Finding], frozenset[Witness]]:
@@ -126,6 +129,7 @@ class Watch:
             for decision in judgement.decisions:
                 _apply(change, decision, rows, silences)
         self._memory = judgement.memory
+        metrics.looked(rows.values(), change.now)
 
 
 def known_of(row: AlertRow) -> Known:

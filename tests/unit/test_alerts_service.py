@@ -54,10 +54,12 @@ from lattice.contracts.messages import (
 from lattice.contracts.streams import CONSUMERS, STREAMS
 from lattice.envelope import MasterKeys
 from lattice.errors import Conflict, Invalid, NotFound, Temporary
+from lattice.metrics.instruments import REGISTRY
 from lattice.testing import ManualClock, MemoryBus, MemoryStore
 from services.alerts.app import AlertsService
 from services.alerts.change import Pages
 from services.alerts.tables import AlertRow, AuditRow, SinkRow
+from services.alerts.watching import LOCK
 
 CALLER = Caller(actor="user:ann", request_id="r1")
 PAGES = Pages(runbook="https://docs.test/{runbook}", dashboard="https://grafana.test/d/{dashboard}")
@@ -149,7 +151,7 @@ async def test_what_is_wrong_is_told_once_and_its_end_too(world: World) -> None:
     (alert,) = await world.look()
     assert alert.name == "LatticeNodeUnreachable" and alert.severity is Severity.CRITICAL
     assert alert.runbook_url == "https://docs.test/node-unreachable"
-    assert alert.dashboard_url == "https://grafana.test/d/lattice-node"
+    assert alert.dashboard_url == "https://grafana.test/d/lattice-node?var-node=hydra"
     assert alert.description == "node hydra was not heard for a while"
     assert [each.id for each in await world.look(after_s=60)] == [alert.id]
     world.wrong = []
@@ -514,3 +516,42 @@ async def test_what_others_say_fits_a_subject(
     (alert,) = await world.look()
     assert (alert.name, alert.severity, alert.project) == (name, severity, project)
     assert world.bus.sent(ALERT)[0].id == alert.id
+
+
+async def test_a_measured_alert_comes_back_with_its_runbook_and_dashboard(world: World) -> None:
+    labels = {
+        "alertname": "LatticeWorkloadMemoryNearLimit",
+        "project": "shop",
+        "workload": "web",
+        "instance": "",
+    }
+    await receive(world, foreign(**labels))  # type: ignore[arg-type]
+    (alert,) = await world.look()
+    assert (alert.project, alert.entity_name) == ("shop", "web")
+    assert alert.runbook_url == "https://docs.test/workload-memory-near-limit"
+    assert alert.dashboard_url == "https://grafana.test/d/lattice-workload?var-project=shop&var-workload=web"
+
+
+# --- what it counts ----------------------------------------------------------------------------------------
+
+
+def counted(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+async def test_what_is_wrong_is_counted_by_who_judges(world: World) -> None:
+    opened = counted("lattice_alerts_changes_total", change="opened") or 0
+    sent = counted("lattice_alerts_deliveries_total", outcome="sent") or 0
+    await world.bus.ask(CREATE_SINK, sink())
+    world.wrong = [unreachable(world)]
+    await world.look()
+    await deliver(world)
+    await world.look()
+    assert counted("lattice_alerts_living", severity="critical", state="open") == 1
+    assert counted("lattice_alerts_living", severity="warning", state="open") == 0
+    assert counted("lattice_alerts_looked_time_seconds") == world.clock.now().timestamp()
+    assert counted("lattice_alerts_changes_total", change="opened") == opened + 1
+    assert counted("lattice_alerts_deliveries_total", outcome="sent") == sent + 1
+    async with world.store.exclusive(LOCK):
+        await world.service.watch.look()
+    assert counted("lattice_alerts_living", severity="critical", state="open") is None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from lattice.metrics.declared import (
+    alerts,
     bus,
     gateway,
     ingress,
@@ -34,6 +35,7 @@ _MODULES: tuple[ModuleType, ...] = (
     registry,
     scheduler,
     logs,
+    alerts,
     ingress,
     metrics,
     nats,

@@ -1,49 +1,9 @@
-"""Every alert of Lattice, declared once: what it is called, how grave it is, when it opens and when it is over.  Pure data.
-
-The alerts service opens them, Prometheus rules and the index of the runbooks are made from them.  Names and severities follow the conventions
-of Prometheus: CamelCase with one first word, a summary that is the same sentence for all alerts of a name, so that a group has one headline.
-"""
+"""The alerts that the platform opens by itself, out of what the registry says.  Pure data."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from enum import StrEnum
-
+from lattice.alerts.spec import AlertSpec, Witness
 from lattice.contracts.messages import AlertSource, Severity, TroubleKind
-
-
-class Witness(StrEnum):
-    """Whose word an alert rests on; while the witness is silent, none of its alerts opens or ends."""
-
-    REGISTRY = "registry"
-    METRICS = "metrics"
-    ALERTS = "alerts"  # the alerts service itself
-    ALERTMANAGER = "alertmanager"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertSpec:
-    """One alert.
-
-    It opens once what is wrong has been so for `opens_after_s`, and is over once it has been well again for `resolves_after_s`.
-    """
-
-    name: str
-    severity: Severity
-    source: AlertSource
-    summary: str
-    meaning: str
-    witness: Witness = Witness.REGISTRY
-    trouble: TroubleKind | None = None
-    opens_after_s: float = 0.0
-    resolves_after_s: float = 10.0
-
-    @property
-    def runbook(self) -> str:
-        """The name of its page below docs/runbooks: `LatticeNodeUnreachable` is `node-unreachable`."""
-        words = re.findall(r"[A-Z][a-z]*", self.name.removeprefix("Lattice"))
-        return "-".join(words).lower()
 
 
 def _node(
@@ -215,11 +175,3 @@ CONTROL_PLANE_BLIND = AlertSpec(
     meaning="Nothing is known of nodes and workloads meanwhile: their alerts stay as they are.",
     opens_after_s=20.0,
 )
-
-ALERTS: tuple[AlertSpec, ...] = tuple(
-    each for each in list(globals().values()) if isinstance(each, AlertSpec)
-)
-OF_TROUBLE: dict[TroubleKind, AlertSpec] = {spec.trouble: spec for spec in ALERTS if spec.trouble is not None}
-BY_NAME: dict[str, AlertSpec] = {spec.name: spec for spec in ALERTS}
-# The dead man's switch is told again and again and is never over, so it is no alert with a life of its own.
-WATCHDOG = "LatticeWatchdog"
