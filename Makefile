@@ -40,6 +40,7 @@ check: dev-setup ## format, lint, types, import contracts, drift of generated do
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m lattice.contracts.asyncapi --check
 	$(BIN)/python -m lattice.metrics --check
+	$(BIN)/python -m dashboards --check
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(FAST_TESTS)
 
 bench: dev-setup ## the benchmarks, each against its floor or peer in the same run (BENCH_ARGS=--full-size for the sizes of the goals)
