@@ -8,16 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dashboards import runbook_index
+from dashboards.boards import BOARDS
+from dashboards.grafana import as_json
 from dashboards.rule_files import rule_files
 
 ROOT = Path(__file__).parents[1]
 _RULES = "infra/prometheus/rules"
+_BUILT = "dashboards/built"
 
 
 def files() -> dict[str, str]:
     """Every file that is made here, by its place below the root."""
     rules = {f"{_RULES}/{name}": text for name, text in rule_files().items()}
-    return {**rules, "docs/runbooks/README.md": runbook_index.as_markdown()}
+    built = {f"{_BUILT}/{board.uid}.json": as_json(board) for board in BOARDS}
+    return {**rules, **built, "docs/runbooks/README.md": runbook_index.as_markdown()}
 
 
 def differing(root: Path, wanted: Mapping[str, str]) -> Iterator[str]:
@@ -30,7 +34,7 @@ def differing(root: Path, wanted: Mapping[str, str]) -> Iterator[str]:
 
 
 def _left_over(root: Path, wanted: Mapping[str, str]) -> Iterator[str]:
-    for folder in (_RULES,):
+    for folder in (_RULES, _BUILT):
         for path in (root / folder).glob("*"):
             if (place := path.relative_to(root).as_posix()) not in wanted:
                 yield place

@@ -9,6 +9,8 @@ from dashboards.promql import keeping, rate, select
 from dashboards.slos import SLOS, Slo
 from lattice.metrics.declared import gateway, ingress, node, workload
 
+PAGES = "lattice_pages_info"
+"""Written by hand (infra/prometheus/lattice-pages.yaml): where documentation, Grafana and console of this platform are, as labels."""
 WINDOWS = ("5m", "30m", "1h", "6h")
 _OVER = "5m"
 _OF_WORKLOADS = ("project", "workload")
@@ -124,5 +126,5 @@ def _of_slo(slo: Slo) -> Iterator[RecordingRule]:
 
 
 OF_SLOS: tuple[RecordingRule, ...] = tuple(rule for slo in SLOS for rule in _of_slo(slo))
-RECORDED: frozenset[str] = frozenset(rule.record for rule in (*PLAIN, *OF_SLOS))
+RECORDED: frozenset[str] = frozenset(rule.record for rule in (*PLAIN, *OF_SLOS)) | {PAGES}
 """All names that there are."""

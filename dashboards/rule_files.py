@@ -8,15 +8,15 @@ from typing import Any
 import yaml
 
 from dashboards.alert_rules import RULES, AlertRule
-from dashboards.recording_rules import OF_SLOS, PLAIN, RecordingRule
+from dashboards.recording_rules import OF_SLOS, PAGES, PLAIN, RecordingRule
 from lattice.alerts import AlertSpec
 from lattice.contracts.messages import AlertSource
 
 _HEAD = "# Written by `python -m dashboards --write`; change dashboards/{source} instead.\n"
 _WIDTH = 150
-# Where pages are is said once for all rules, in Prometheus' own configuration (`external_labels`).
-_DOCS = "{{ with $externalLabels.lattice_docs }}{{ . }}{{ else }}docs{{ end }}"
-_GRAFANA = "{{{{ with $externalLabels.lattice_grafana }}}}{{{{ . }}}}/d/{path}{{{{ end }}}}"
+# Where pages are is said once for all rules and dashboards: in the labels of a series (infra/prometheus/lattice-pages.yaml).
+_DOCS = f'{{{{ with query "{PAGES}" }}}}{{{{ . | first | label "docs" }}}}{{{{ else }}}}docs{{{{ end }}}}'
+_GRAFANA = f'{{{{ with query "{PAGES}" }}}}{{{{ . | first | label "grafana" }}}}/d/%s{{{{ end }}}}'
 _SHOWN = {
     AlertSource.NODE: "?var-node={{ $labels.node }}",
     AlertSource.WORKLOAD: "?var-project={{ $labels.project }}&var-workload={{ $labels.workload }}",
@@ -53,7 +53,7 @@ def _alert(rule: AlertRule) -> dict[str, Any]:
             "summary": rule.spec.summary,
             "description": rule.description,
             "runbook_url": f"{_DOCS}/runbooks/{rule.spec.runbook}.md",
-            "dashboard_url": _GRAFANA.format(path=_dashboard(rule.spec)),
+            "dashboard_url": _GRAFANA % _dashboard(rule.spec),
         },
     }
 

@@ -21,6 +21,7 @@ from tests.house_rules import ROOT
 
 FOLDER = ROOT / "infra" / "prometheus"
 # Where the names of computed series come from.
+PAGES = 'lattice_pages_info{docs="https://docs.test", grafana="https://grafana.test"}'
 COMPUTED = {
     "node:": "lattice-recording.yaml",
     "project_workload:": "lattice-recording.yaml",
@@ -78,8 +79,9 @@ def tried(series: Series, rule: AlertRule, minute: int, expected: list[dict[str,
     """One group of a test file: what is measured, and which alerts of the rule there are at a minute."""
     return {
         "interval": "1m",
-        "external_labels": {"lattice_grafana": "https://grafana.test"},
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "input_series": [
+            {"series": name, "values": values} for name, values in {**series, PAGES: "1x90"}.items()
+        ],
         "alert_rule_test": [
             {"eval_time": f"{minute}m", "alertname": rule.spec.name, "exp_alerts": expected},
         ],
@@ -97,7 +99,7 @@ def expected_alert(rule: AlertRule) -> dict[str, Any]:
         "exp_annotations": {
             "summary": rule.spec.summary,
             "description": case.text,
-            "runbook_url": f"docs/runbooks/{rule.spec.runbook}.md",
+            "runbook_url": f"https://docs.test/runbooks/{rule.spec.runbook}.md",
             "dashboard_url": f"https://grafana.test/d/{rule.spec.seen_on}{shown}",
         },
     }
@@ -133,7 +135,7 @@ def test_the_configuration_of_prometheus_is_sound(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "prometheus")
     for name in ("lattice.token", "lattice-ca.pem"):
         (tmp_path / "prometheus" / name).touch()
-    assert "SUCCESS: 3 rule files found" in run(
+    assert "SUCCESS: 4 rule files found" in run(
         "promtool", "check", "config", str(tmp_path / "prometheus" / "prometheus.yml")
     )
 
