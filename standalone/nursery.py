@@ -37,7 +37,10 @@ IMPORTS = (
     "uvloop",
     "nkeys",
     *(f"{module}.__main__" for module in ("services.scheduler", "services.logs", "services.ingress")),
-    *(f"{module}.__main__" for module in ("services.registry", "services.gateway", "agent")),
+    *(
+        f"{module}.__main__"
+        for module in ("services.registry", "services.alerts", "services.gateway", "agent")
+    ),
     "anyio._backends._asyncio",
     "httpcore",
 )
