@@ -21,11 +21,13 @@ BENCHMARKS = {
     "g5": "bench.g5_restart",
     "g6": "bench.g6_placement",
     "g7": "bench.g7_publish",
-    "g8": "bench.g8_store",
+    "g8": "bench.g8_whole",
+    "g9": "bench.g8_store",
     "g10": "bench.g10_collect",
     "g11": "bench.g11_search",
     "g12": "bench.g12_tunnel",
     "g15": "bench.g15_crowd",
+    "flood": "bench.flood",
 }
 RESULTS = Path(__file__).with_name("results.md")
 
