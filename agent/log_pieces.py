@@ -87,6 +87,7 @@ class PieceReader:
 
     def _place(self) -> dict[str, object]:
         return {
+            "last_ns": self._last,  # the greatest of all, which need be neither the first nor the last of the chunk
             "inode": 0,
             "fingerprint": "",
             "offset": 0,
