@@ -15,12 +15,9 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from lattice import pki_files
-from lattice.errors import LatticeError
+from lattice.errors import LatticeError, Temporary
 from lattice.runtime import EngineInfo
 from standalone import postgres
 from standalone.announcement import Announcement
@@ -126,15 +123,11 @@ async def check_http(name: str, url: str, *, trusted: ssl.SSLContext | None = No
 async def check_postgres(config: postgres.PostgresConfig) -> Finding:
     """Whether the database answers a query."""
     name, remedy = "Postgres", "`lattice status`, then logs/postgres.log in the data directory"
-    engine = create_async_engine(postgres.superuser_url(config), connect_args={"timeout": 5})
     try:
-        async with engine.connect() as connection:
-            version = await connection.scalar(text("SHOW server_version"))
-    except (DBAPIError, OSError) as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
-        return Finding(name, False, f"no answer: {said}", remedy)
-    finally:
-        await engine.dispose()
+        async with postgres.as_superuser(config) as connection:
+            version = await connection.fetchval("SHOW server_version")
+    except Temporary as error:
+        return Finding(name, False, f"no answer: {error}", remedy)
     return Finding(name, True, f"{version} answers on port {config.port}")
 
 

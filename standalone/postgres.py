@@ -17,11 +17,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-from sqlalchemy import text
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+import asyncpg
 
 from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.files import flush_folder, write_durably
@@ -33,6 +31,7 @@ __all__ = [
     "PostgresConfig",
     "Runner",
     "argv",
+    "as_superuser",
     "choose_runner",
     "clear_the_way",
     "ensure_cluster",
@@ -47,6 +46,7 @@ __all__ = [
 
 LOOPBACK = "127.0.0.1"
 INITDB_TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 5.0
 
 DURABLE: Mapping[str, str] = {
     "fsync": "on",
@@ -142,8 +142,8 @@ def environment() -> dict[str, str]:
 
 def url(config: PostgresConfig, *, user: str, password: str, database: str) -> str:
     """The address for SQLAlchemy and asyncpg; it holds the password, so it does not belong in a log."""
-    made = URL.create("postgresql+asyncpg", user, password, LOOPBACK, config.port, database)
-    return made.render_as_string(hide_password=False)
+    who, secret, where = (quote(part, safe="") for part in (user, password, database))
+    return f"postgresql+asyncpg://{who}:{secret}@{LOOPBACK}:{config.port}/{where}"
 
 
 def superuser_url(config: PostgresConfig) -> str:
@@ -155,7 +155,7 @@ async def ensure_database(config: PostgresConfig, *, role: str, password: str, d
     """A role without special rights and a database of its own.  Safe to repeat; the password is set each
     time.
     """
-    async with _as_superuser(config) as connection:
+    async with as_superuser(config) as connection:
         await _ensure_role(connection, role, password)
         await _ensure_database(connection, role, database)
 
@@ -164,38 +164,45 @@ async def ensure_guest(config: PostgresConfig, *, role: str, password: str, data
     """A role without special rights that may make schemas of its own in another one's database.  Safe to
     repeat.
     """
-    async with _as_superuser(config) as connection:
+    async with as_superuser(config) as connection:
         await _ensure_role(connection, role, password)
         grant = f"GRANT CONNECT, CREATE ON DATABASE {_quoted(database)} TO {_quoted(role)}"
-        await connection.exec_driver_sql(grant)
+        await connection.execute(grant)
 
 
 @asynccontextmanager
-async def _as_superuser(config: PostgresConfig) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(superuser_url(config), isolation_level="AUTOCOMMIT")
+async def as_superuser(config: PostgresConfig) -> AsyncIterator[asyncpg.Connection]:
+    """A connection with every right.  Raises Temporary where there is none, or a statement in it fails."""
     try:
-        async with engine.connect() as connection:
+        connection = await asyncpg.connect(
+            host=LOOPBACK,
+            port=config.port,
+            user=config.superuser,
+            password=config.password,
+            database="postgres",
+            timeout=CONNECT_TIMEOUT_S,
+        )
+        try:
             yield connection
-    except (DBAPIError, OSError) as error:
-        said = error.orig if isinstance(error, DBAPIError) else error  # the statement holds a password
-        raise Temporary(f"The embedded database does not do what it is asked: {said}") from None
-    finally:
-        await engine.dispose()
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Without its cause: the statement holds a password.
+        raise Temporary(f"The embedded database does not do what it is asked: {error}") from None
 
 
-async def _ensure_role(connection: AsyncConnection, role: str, password: str) -> None:
-    exists = await connection.scalar(text("SELECT true FROM pg_roles WHERE rolname = :role"), {"role": role})
+async def _ensure_role(connection: asyncpg.Connection, role: str, password: str) -> None:
+    exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
     verb = "ALTER" if exists else "CREATE"
     # CREATE ROLE takes no parameters, so Postgres itself quotes the password.
-    literal = await connection.scalar(text("SELECT quote_literal(CAST(:it AS text))"), {"it": password})
-    await connection.exec_driver_sql(f"{verb} ROLE {_quoted(role)} LOGIN PASSWORD {literal}")
+    literal = await connection.fetchval("SELECT quote_literal($1::text)", password)
+    await connection.execute(f"{verb} ROLE {_quoted(role)} LOGIN PASSWORD {literal}")
 
 
-async def _ensure_database(connection: AsyncConnection, role: str, database: str) -> None:
-    found = text("SELECT true FROM pg_database WHERE datname = :name")
-    if not await connection.scalar(found, {"name": database}):
-        await connection.exec_driver_sql(f"CREATE DATABASE {_quoted(database)} OWNER {_quoted(role)}")
-    await connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {_quoted(database)} FROM PUBLIC")
+async def _ensure_database(connection: asyncpg.Connection, role: str, database: str) -> None:
+    if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
+        await connection.execute(f"CREATE DATABASE {_quoted(database)} OWNER {_quoted(role)}")
+    await connection.execute(f"REVOKE ALL ON DATABASE {_quoted(database)} FROM PUBLIC")
 
 
 def _quoted(name: str) -> str:
