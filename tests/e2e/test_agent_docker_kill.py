@@ -16,9 +16,10 @@ from lattice.contracts.messages import DesiredDocument, DesiredInstance, Observe
 from lattice.contracts.nouns import Health, Phase
 from lattice.files import write_durably
 from tests.fixtures.agent import instance_of, key_of
+from tests.fixtures.commands import REPOSITORY, Started, start_module
 from tests.fixtures.registry import ImageRegistry
 
-_ROOT = Path(__file__).resolve().parents[2]
+AGENT_PROCESS = "tests.fixtures.agent_process"
 WAIT_S = 40.0
 VOLUME = RunVolume(volume_id="vo-1", name="data", path="/data", size_bytes=2**20)
 
@@ -33,8 +34,8 @@ class AgentProcess:
     """Agents in processes of their own, one after the other, on one folder; `source` is where their code lies."""
 
     def __init__(self, folder: Path, cluster: str) -> None:
-        self.folder, self.cluster, self.source = folder, cluster, _ROOT
-        self.process: subprocess.Popen[bytes] | None = None
+        self.folder, self.cluster, self.source = folder, cluster, REPOSITORY
+        self.process: subprocess.Popen[bytes] | Started | None = None
         self.generation = 0
 
     def want(self, *instances: DesiredInstance) -> None:
@@ -46,10 +47,14 @@ class AgentProcess:
 
     def start(self, step: str = "") -> None:
         (self.folder / "report.json").unlink(missing_ok=True)
+        self.process = start_module(
+            AGENT_PROCESS, str(self.folder), self.cluster, step, log=self.folder / "agent.log"
+        )
+
+    def start_fresh(self) -> None:
+        """With no memory but its own, and of its own source."""
         with (self.folder / "agent.log").open("ab") as log:
-            argv = [
-                sys.executable, "-m", "tests.fixtures.agent_process", str(self.folder), self.cluster, step,
-            ]  # fmt: skip
+            argv = [sys.executable, "-m", AGENT_PROCESS, str(self.folder), self.cluster]
             self.process = subprocess.Popen(argv, cwd=self.source, stdout=log, stderr=log)
 
     def until_dead(self) -> None:

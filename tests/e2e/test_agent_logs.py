@@ -212,7 +212,7 @@ async def test_an_upgrade_of_the_agent_loses_nothing_and_stores_nothing_twice(
     by_old = len(stored.look().from_version[__version__])
     silent.unlink()
     agent.source = another_version(tmp_path / "source", NEXT_VERSION)
-    agent.start()
+    agent.start_fresh()
     await eventually(lambda: len(stored.look().from_version[NEXT_VERSION]) == count)
     agent.stop()
     assert by_old == len(stored.look().from_version[__version__]), "it ended when it was told to"
@@ -243,7 +243,7 @@ async def test_what_is_no_ordinary_text_takes_no_memory_and_holds_up_nothing(
 ) -> None:
     stored = Stored(tmp_path)
     agent.want(instance_of(key_of(1), image=image_test, command=("sh", "-c", "sleep 600")))
-    agent.start()
+    agent.start_fresh()
     agent.until(lambda report: bool(report.containers))
     at_rest = _peak_bytes(agent)
     command = ("sh", "-c", f"{print_it}; sleep 1; echo the end; exec sleep 600")
