@@ -89,5 +89,6 @@ def _config(settings: AgentSettings, who: NodeSelf, files: BusSettings) -> Agent
             min_age=timedelta(seconds=settings.image_min_age_s),
         ),
         collect_every_s=settings.image_look_s,
+        measure_every_s=settings.measure_s,
         log_spool_bytes=settings.log_spool_bytes,
     )

@@ -35,6 +35,7 @@ def container_of(inspected: Json) -> Container:
         networks=tuple(sorted(inspected["NetworkSettings"].get("Networks") or {})),
         addresses=_addresses(inspected["NetworkSettings"].get("Networks") or {}),
         log_path=inspected.get("LogPath") or "",
+        pid=state.get("Pid") or 0,
     )
 
 
@@ -91,7 +92,16 @@ def stats_of(stats: Json) -> ContainerStats:
         pids=int((stats.get("pids_stats") or {}).get("current", 0)),
         received_bytes=sum(int(each["rx_bytes"]) for each in networks),
         sent_bytes=sum(int(each["tx_bytes"]) for each in networks),
+        read_bytes=_transferred(stats, "read"),
+        written_bytes=_transferred(stats, "write"),
+        throttled_ns=int((stats["cpu_stats"].get("throttling_data") or {}).get("throttled_time", 0)),
     )
+
+
+def _transferred(stats: Json, direction: str) -> int:
+    """Bytes between a container and its disks; the Engine writes the word with a capital where it has them from cgroups of version 1."""
+    listed = (stats.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    return sum(int(each["value"]) for each in listed if each["op"].lower() == direction)
 
 
 def _ports(bindings: Json) -> tuple[PublishedPort, ...]:

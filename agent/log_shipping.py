@@ -129,6 +129,7 @@ class LogShipping:
         for container_id in list(self._gone)[:-_GONE_REMEMBERED]:
             del self._gone[container_id]
         self._positions = {each: self._positions[each] for each in self._positions if each in there}
+        self.spool.counts.keep_only(there)
 
     def _tell_rotated(self, source: LogSource) -> None:
         self._events.tell(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.log_chunks import Chunk, LogSource, block_of
+from agent.log_counting import LogCounting
 from agent.log_gaps import Gaps, Key, gap_of, key_of, merged, range_of
 from agent.log_place import LogPosition
 from agent.log_ranges import BySource, united
@@ -44,6 +45,7 @@ class LogSpool:
         self.gaps: tuple[LogBlock, ...] = ()
         self._kept_gaps: tuple[LogBlock, ...] = ()
         self.sent_gaps: set[Key] = set()
+        self.counts = LogCounting()
         self.filled = asyncio.Event()
         """Set when there is more to send."""
         self.changed = asyncio.Event()
@@ -60,6 +62,7 @@ class LogSpool:
             for each in chunks
         ]
         await to_its_end(self._locked(self._append(headers, chunks)))
+        self.counts.read(source.container_id, chunks)
         self.filled.set()
         self.changed.set()
 
@@ -79,6 +82,11 @@ class LogSpool:
         """What is not known to be stored, gaps included."""
         gaps = ({gap.source: (range_of(gap),)} for gap in self.gaps)
         return united([*(segment.held for segment in self._segments), *gaps])
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the disk is taken by what is not known to be stored."""
+        return sum(segment.size for segment in self._segments if segment.held)
 
     @property
     def is_empty(self) -> bool:
@@ -166,6 +174,7 @@ class LogSpool:
     async def _add_gaps(self, gaps: Sequence[LogBlock]) -> None:
         if not gaps:
             return
+        self.counts.lost(gaps)
         self.gaps = merged(self.gaps, gaps, self.sent_gaps)
         await asyncio.to_thread(self._keep_gaps, self.gaps)
         self.filled.set()

@@ -23,6 +23,7 @@ from agent.health import HealthChecks
 from agent.image_collection import CollectionRules
 from agent.image_room import ImageRoom, SizeOf, registry_size
 from agent.instance_files import InstanceFiles
+from agent.instance_usage import InstanceUsage
 from agent.inventory import DiskSpace, InventoryKeeper, disk_space, usage
 from agent.job_facts import untold
 from agent.journal import Journal
@@ -30,6 +31,8 @@ from agent.launch import Launcher
 from agent.links import Links
 from agent.log_shipping import LogShipping
 from agent.log_spool import DEFAULT_BYTES
+from agent.measuring import EVERY_S as MEASURE_EVERY_S
+from agent.measuring import Measuring
 from agent.naming import INSTANCE
 from agent.node_events import NodeEvents
 from agent.policy import limited, refusals
@@ -91,6 +94,7 @@ class AgentConfig:
     image_size: SizeOf = registry_size
     tunnel_tls: Callable[[], ssl.SSLContext] | None = None
     log_spool_bytes: int = DEFAULT_BYTES
+    measure_every_s: float = MEASURE_EVERY_S
 
 
 class NodeAgent:
@@ -200,6 +204,21 @@ class NodeAgent:
             silence_s=config.exec_silence_s,
         )
 
+        self.measuring = Measuring(
+            who.node_id,
+            bus,
+            InstanceUsage(runtime),
+            journal=self.journal,
+            world=self.world,
+            health=self.health,
+            logs=self.logs,
+            inventory=self.inventory,
+            tunnels=self.tunnels,
+            engine_problem=lambda: self.engine.problem,
+            clock=clock,
+            every_s=config.measure_every_s,
+        )
+
     async def ready(self) -> str:
         """A readiness check: what keeps this node from working, in plain words, or ""."""
         if self.engine.problem:
@@ -231,6 +250,7 @@ class NodeAgent:
         background.start("heartbeats", self._beat)
         background.start("document fetch", self.documents.run)
         background.start("links", self.links.run)
+        background.start("measuring", self.measuring.run)
         if self.tunnels is not None:
             background.start("tunnels", self.tunnels.run)
         node_id = self.who.node_id

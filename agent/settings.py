@@ -30,6 +30,7 @@ class AgentSettings(ProcessSettings):
     report_s: float = Field(30.0, gt=0)
     fetch_s: float = Field(60.0, gt=0)
     docker_ping_s: float = Field(5.0, gt=0)
+    measure_s: float = Field(15.0, gt=0, description="how often it tells what the node and its instances use")
     image_high_percent: float = Field(
         85.0,
         gt=0,

@@ -26,7 +26,7 @@ from lattice.contracts.messages import LinkCall, TunnelHello, TunnelTarget
 from lattice.contracts.nouns import DesiredState
 from lattice.contracts.spec import BackoffSpec
 from lattice.errors import Temporary
-from lattice.tunnel_link import TunnelLink, dial
+from lattice.tunnel_link import Traffic, TunnelLink, dial
 from lattice.tunnel_stream import LocalSide, TunnelStream
 
 # To each ingress: one connection that is busy with an upload does not hold up the others.
@@ -48,6 +48,17 @@ class Tunnels:
         self._dialers: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._links: set[TunnelLink] = set()
+        self.traffic = Traffic()
+
+    @property
+    def links(self) -> int:
+        """How many connections to ingresses are open."""
+        return sum(link.is_open for link in self._links)
+
+    @property
+    def streams(self) -> int:
+        """How many connections of visitors and of our own links are in them."""
+        return sum(link.streams for link in self._links)
 
     async def run(self) -> None:
         """Dial for ever, whoever is to be dialled."""
@@ -95,7 +106,7 @@ class Tunnels:
     async def _hold_link(self, address: str) -> None:
         """One connection, until it ends.  Raises OSError or TimeoutError if there is none."""
         ended = asyncio.Event()
-        link = TunnelLink(self._accept, dials=True, closed=lambda _: ended.set())
+        link = TunnelLink(self._accept, dials=True, closed=lambda _: ended.set(), traffic=self.traffic)
         hello = TunnelHello(boot_id=self._journal.boot_id, session=self._journal.session)
         await dial(link, address, self._tls(), hello.model_dump_json().encode())
         self._links.add(link)

@@ -28,6 +28,8 @@ _MOST = 1024
 
 _PUSH = "$SYS.REQ.CLAIMS.UPDATE"
 _WHO = "$SYS.REQ.SERVER.PING.CONNZ"
+_VITALS = "$SYS.REQ.SERVER.PING.VARZ"
+_STREAMS = "$SYS.REQ.SERVER.PING.JSZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,17 @@ class SystemBus:
             Connection(answer["server"]["id"], client["cid"], user_key)
             for answer in answers
             for client in answer.get("data", {}).get("connections") or ()
+        ]
+
+    async def vitals(self) -> list[dict[str, Any]]:
+        """How each server fares, in NATS's own words (its `varz`).  Raises Temporary."""
+        return [answer.get("data") or {} for answer in await self._gather(_VITALS, b"{}")]
+
+    async def streams(self) -> list[dict[str, Any]]:
+        """The streams of each server with their consumers (its `jsz`), those of all accounts.  Raises Temporary."""
+        query = {"accounts": True, "streams": True, "consumer": True}
+        return [
+            answer.get("data") or {} for answer in await self._gather(_STREAMS, json.dumps(query).encode())
         ]
 
     async def kick(self, connection: Connection) -> None:

@@ -19,6 +19,7 @@ from lattice.errors import Temporary
 from lattice.postgres_connections import Connections
 from lattice.postgres_locks import SessionLocks
 from lattice.postgres_transaction import PostgresTransaction
+from lattice.postgres_vitals import PostgresVitals, look
 from lattice.settings import DatabaseSettings
 from lattice.storage import Transaction
 
@@ -51,6 +52,10 @@ class PostgresStore:
         except Temporary as error:
             return error.detail
         return ""
+
+    async def vitals(self) -> PostgresVitals:
+        """How the database fares.  Raises Temporary when it is away."""
+        return await look(self._connections)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -48,6 +48,12 @@ class Connections:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
 
+    @property
+    def in_use(self) -> tuple[int, int]:
+        """How many connections are used, and how many are kept for the next."""
+        pool = self._pool
+        return (pool.get_size() - pool.get_idle_size(), pool.get_idle_size()) if pool else (0, 0)
+
     async def take(self) -> PooledConnection:
         """A connection for one unit of work; Temporary when none is to be had in time."""
         pool = self._pool or await self._open_pool()

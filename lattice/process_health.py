@@ -15,7 +15,7 @@ from http import HTTPStatus
 from loguru import logger
 
 from lattice.metrics import every_process as metrics
-from lattice.metrics import instruments
+from lattice.metrics import exposition, instruments
 
 Check = Callable[[], Awaitable[str]]
 """Says in plain words what is missing, or "" when nothing is."""
@@ -100,7 +100,7 @@ class HealthServer:
             case "/readyz":
                 return await self._ready()
             case "/metrics":
-                return _Answer(HTTPStatus.OK, instruments.render(), instruments.CONTENT_TYPE)
+                return _Answer(HTTPStatus.OK, instruments.render(), exposition.CONTENT_TYPE)
         return _json(HTTPStatus.NOT_FOUND, {"detail": "there are /healthz, /readyz and /metrics"})
 
     async def _ready(self) -> _Answer:

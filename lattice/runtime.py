@@ -114,6 +114,7 @@ class Container:
     networks: tuple[str, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)  # by network, while it runs
     stop_timeout_s: int = 10
+    pid: int = 0  # of its first process on the node, while it runs; 0 where that is not known
     log_path: str = (
         ""  # the file that the Engine writes its log into, on the node; it may not be ours to read
     )
@@ -164,13 +165,16 @@ LISTENING = EngineEvent(action="listening", container_id="", name="", labels={},
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStats:
-    """What a container uses right now; `cpu_total_ns` only ever grows."""
+    """What a container uses right now; all but memory and processes only ever grows while it runs."""
 
     cpu_total_ns: int
     memory_bytes: int
     pids: int
     received_bytes: int = 0
     sent_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    throttled_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from loguru import logger
 
@@ -41,11 +42,19 @@ def _not_greeted(_: TunnelLink, __: bytes) -> None:
     """Where nobody is expected to say who they are."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What went through connections, frames included; several of them may share one."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
 class TunnelLink(asyncio.BufferedProtocol):
     """A connection full of streams.  Both sides may open some: their numbers are even where `dials` is true, odd where it is not.
 
     `opened` is told when the connection stands, TLS included, and `closed` when it is gone: one that failed before is in nobody's way.
-    `greeted` is told what the other side says of itself.
+    `greeted` is told what the other side says of itself.  What goes through is added to `traffic`.
     """
 
     def __init__(
@@ -56,7 +65,9 @@ class TunnelLink(asyncio.BufferedProtocol):
         opened: Told = _nobody,
         closed: Told = _nobody,
         greeted: Greeted = _not_greeted,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._accept, self._opened, self._closed, self._greeted = accept, opened, closed, greeted
         self._reader = FrameReader(self)
         self._streams: dict[int, TunnelStream] = {}
@@ -144,6 +155,7 @@ class TunnelLink(asyncio.BufferedProtocol):
         self._out, self._out_bytes = [], 0
         if self._transport is None:
             return
+        self._traffic.sent_bytes += size
         if size <= _JOINED_BYTES:
             self._transport.write(b"".join(out))
         else:
@@ -164,6 +176,7 @@ class TunnelLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, size: int) -> None:
         self.heard_at = self._loop.time()
+        self._traffic.received_bytes += size
         try:
             self._reader.feed(self._buffer[:size])
         except Invalid as error:

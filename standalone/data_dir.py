@@ -21,7 +21,18 @@ from lattice.errors import Conflict, Invalid
 from lattice.files import write_durably
 
 CLUSTER_ID = re.compile(r"[a-z0-9]{8}")
-FOLDERS = ("keys", "pki", "nats", "postgres", "logs", "log-store", "alerts", "run", "agent")
+FOLDERS = (
+    "keys",
+    "pki",
+    "nats",
+    "postgres",
+    "logs",
+    "log-store",
+    "alerts",
+    "metrics",
+    "run",
+    "agent",
+)
 PORTS_FILE = "ports.json"
 CLUSTER_ID_FILE = "cluster-id"
 # All that Lattice puts there, but for its mark.
@@ -67,6 +78,11 @@ class DataDir:
     def alerts(self) -> Path:
         """The key with which the service `alerts` seals the addresses of its sinks."""
         return self.root / "alerts"
+
+    @property
+    def metrics(self) -> Path:
+        """The last day of what was measured, kept by the service `metrics`."""
+        return self.root / "metrics"
 
     @property
     def run(self) -> Path:

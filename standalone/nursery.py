@@ -32,15 +32,16 @@ from standalone.processes import die_with
 from standalone.settings import replace_environment
 
 COULD_NOT_START = 127
-# What parts import only once they run comes along; of the parts, those come first that need the least.
+# Those come first that need the least.
+_PARTS = (
+    *("services.scheduler", "services.logs", "services.ingress", "services.metrics"),
+    *("services.registry", "services.alerts", "services.gateway", "agent"),
+)
+# What parts import only once they run comes along.
 IMPORTS = (
     "uvloop",
     "nkeys",
-    *(f"{module}.__main__" for module in ("services.scheduler", "services.logs", "services.ingress")),
-    *(
-        f"{module}.__main__"
-        for module in ("services.registry", "services.alerts", "services.gateway", "agent")
-    ),
+    *(f"{part}.__main__" for part in _PARTS),
     "anyio._backends._asyncio",
     "httpcore",
 )

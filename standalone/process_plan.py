@@ -212,6 +212,7 @@ def _own(platform: Platform, service: str) -> dict[str, str]:
         "logs": _logs,
         "ingress": _ingress,
         "alerts": _alerts,
+        "metrics": _metrics,
     }.get(service)
     return {} if own is None else own(platform)
 
@@ -271,6 +272,10 @@ def _alerts(platform: Platform) -> dict[str, str]:
         "LATTICE_DATABASE_URL": platform.databases.url("alerts"),
         "LATTICE_ALERTS_KEY_DIR": str(platform.data_dir.alerts),
     }
+
+
+def _metrics(platform: Platform) -> dict[str, str]:
+    return {"LATTICE_METRICS_DATA_DIR": str(platform.data_dir.metrics)}
 
 
 def _ingress(platform: Platform) -> dict[str, str]:

@@ -162,6 +162,29 @@ RULES = (
 )
 
 
+def usages_of_declared() -> set[tuple[str, str]]:
+    """Each `area.NAME` of a declared metric that the product names outside the declarations."""
+    files = [path for folder in _PRODUCT for path in (ROOT / folder).rglob("*.py")]
+    naming = (
+        path
+        for path in files
+        if "metrics.declared import" in path.read_text() and "declared" not in path.parts
+    )
+    return {usage for path in naming for usage in _declared_in(_tree(path))}
+
+
+def _declared_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    areas = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "lattice.metrics.declared"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in areas:
+            yield areas[node.value.id], node.attr
+
+
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 

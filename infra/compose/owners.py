@@ -34,7 +34,8 @@ def owners(places: Places) -> Mapping[Path, Account]:
     shared = (places.authority, places.ca.parent, places.passwords, places.entry)
     own = (places.own(part) for part in (*SERVICES, BUS_SERVER))
     theirs = (places.own(DATABASE_SERVER), places.database)
-    ours = (*shared, places.bus, places.log_store, places.alert_keys, *own)
+    stored = (places.bus, places.log_store, places.alert_keys, places.metrics)
+    ours = (*shared, *stored, *own)
     return {**dict.fromkeys(ours, LATTICE), **dict.fromkeys(theirs, POSTGRES)}
 
 

@@ -61,6 +61,11 @@ class Places:
         return self.root / "alert-keys"
 
     @property
+    def metrics(self) -> Path:
+        """The last day of what was measured."""
+        return self.root / "metrics"
+
+    @property
     def services(self) -> Path:
         """A volume for each part, with what only this part may read."""
         return self.root / "services"

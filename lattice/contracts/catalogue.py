@@ -21,6 +21,15 @@ R = TypeVar("R", bound=Noun)
 
 SRE = "sre"  # stands for people's own clients of the bus: each may use only the subjects that carry its own credential_id
 EVERY_SCOPE = "_all"  # in place of a project in their orders
+SERVICES: tuple[str, ...] = (
+    "registry",
+    "scheduler",
+    "logs",
+    "metrics",
+    "gateway",
+    "ingress",
+    "alerts",
+)
 NODE = "node"  # stands for the agents: each may use only the subjects that carry its own node_id
 
 
@@ -118,7 +127,7 @@ SERVICE_LOG: Channel[m.LogBlock] = Channel(
     address=Address("lattice.own-logs.{service}"),
     payload=m.LogBlock,
     stream=streams.LOGS,
-    publishers=("registry", "scheduler", "logs", "gateway", "ingress", "alerts"),
+    publishers=SERVICES,
     subscribers=("logs", "gateway"),
     binary=True,
     meaning="What a service of the platform logs itself; an agent's own log is a `log_block` of its node in place of the workload `agent`.",
@@ -138,6 +147,22 @@ LOGS_STORED: Channel[m.LogsStored] = Channel(
     publishers=("logs",),
     subscribers=(NODE,),
     meaning="Records that are on the log store's disk, so that the node's spool may let them go.",
+)
+NODE_METRICS: Channel[m.NodeMetrics] = Channel(
+    name="node_metrics",
+    address=Address("lattice.metrics.{node_id}"),
+    payload=m.NodeMetrics,
+    publishers=(NODE,),
+    subscribers=("metrics",),
+    meaning="Every 15 s: what an agent measures of its machine, its instances and itself. Lost without harm: the next one says more.",
+)
+SERVICE_METRICS: Channel[m.ServiceMetrics] = Channel(
+    name="service_metrics",
+    address=Address("lattice.own-metrics.{service}"),
+    payload=m.ServiceMetrics,
+    publishers=SERVICES,
+    subscribers=("metrics",),
+    meaning="Every 15 s: what a service of the platform counts.",
 )
 SESSION_OUT: Channel[m.SessionFrame] = Channel(
     name="session_out",
@@ -240,6 +265,8 @@ CHANNELS: tuple[Channel[Noun], ...] = (  # type: ignore[assignment]  # payload t
     SERVICE_LOG,
     LOGS_HELD,
     LOGS_STORED,
+    NODE_METRICS,
+    SERVICE_METRICS,
     SESSION_OUT,
     SESSION_IN,
     FACT,
@@ -460,7 +487,7 @@ KNOWN_INSTANCES = _service(
     m.KnownInstances,
     m.InstanceOwners,
     "Which instances a node has or had.",
-    callers=("logs",),
+    callers=("logs", "metrics"),
 )
 LIST_TROUBLES = _service(
     "registry",
@@ -539,7 +566,10 @@ ORDER_SILENCE = _ordered(
     "Somebody at the bus wants to hear nothing of an alert for a while.",
 )
 LIST_ALERT_AUDIT = _alerts(
-    "list_alert_audit", m.ListAudit, views.Listing[views.AuditView], "What people did about alerts, newest first."
+    "list_alert_audit",
+    m.ListAudit,
+    views.Listing[views.AuditView],
+    "What people did about alerts, newest first.",
 )
 RECEIVE_ALERTS = _alerts(
     "receive_alerts",
@@ -570,12 +600,43 @@ CREATE_SILENCE = _alerts(
     "create_silence", m.CreateSilence, m.SilenceView, "Tell nobody of certain alerts for a while."
 )
 END_SILENCE = _alerts("end_silence", m.EndSilence, m.SilenceView, "End a silence now.")
+LIST_METRIC_SOURCES = _service(
+    "metrics",
+    "list_metric_sources",
+    m.Empty,
+    m.MetricSources,
+    "Whose metrics there are.",
+    callers=("gateway",),
+)
+READ_METRICS = _service(
+    "metrics",
+    "read_metrics",
+    m.ReadMetrics,
+    m.SourceMetrics,
+    "What a node or a service said last.",
+    callers=("gateway",),
+)
+QUERY_METRICS = _service(
+    "metrics",
+    "query_metrics",
+    m.QueryMetrics,
+    m.MetricHistory,
+    "Series of the last day.",
+    callers=("gateway",),
+    timeout_s=10,
+)
+READ_STATS = _service(
+    "metrics",
+    "read_stats",
+    m.ReadStats,
+    m.Stats,
+    "What instances or nodes take right now.",
+    callers=("gateway",),
+)
 
 RPCS: tuple[Rpc[Noun, Noun], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Rpc)
 )
-
-SERVICES: tuple[str, ...] = ("registry", "scheduler", "logs", "gateway", "ingress", "alerts")
 
 
 def service_rpcs(server: str) -> Iterator[Rpc[Noun, Noun]]:

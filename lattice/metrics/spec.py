@@ -58,6 +58,11 @@ class MetricSpec:
         return (*SCOPE_LABELS[self.scope], *self.labels)
 
     @property
+    def sent_labels(self) -> tuple[str, ...]:
+        """The labels with which whoever measures says it."""
+        return ("instance", *self.labels) if self.scope is Scope.WORKLOAD else self.labels
+
+    @property
     def width(self) -> int:
         """How many numbers a value has: one; of a histogram the counts of its buckets, all that there are, and their sum."""
         return len(self.buckets) + 2 if self.kind is Kind.HISTOGRAM else 1

@@ -23,6 +23,7 @@ from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
 from lattice.migrations import upgrade_when_there
 from lattice.own_logs import OwnLogs
+from lattice.own_metrics import OwnMetrics
 from lattice.postgres import open_store
 from lattice.process import Checks
 from lattice.storage import Store
@@ -117,6 +118,7 @@ async def build(settings: AlertsSettings) -> AsyncIterator[Checks]:
         Background() as background,
     ):
         background.start("own-logs", OwnLogs.of_service("alerts", bus).run)
+        background.start("own-metrics", OwnMetrics("alerts", bus).run)
         service = AlertsService(
             store=store,
             bus=bus,

@@ -10,6 +10,7 @@ from lattice.bus import NatsBus
 from lattice.clock import SystemClock
 from lattice.migrations import upgrade_when_there
 from lattice.own_logs import OwnLogs
+from lattice.own_metrics import OwnMetrics
 from lattice.postgres import PostgresStore
 from lattice.process import Checks
 from services.gateway.app import create_app
@@ -28,6 +29,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Checks]:
     try:
         async with NatsBus(settings.bus, identity="gateway") as bus, Background() as background:
             background.start("own-logs", OwnLogs.of_service("gateway", bus).run)
+            background.start("own-metrics", OwnMetrics("gateway", bus).run)
             app = create_app(settings, bus, store, SystemClock())
             # Before the port opens: who finds it open also finds the operator's token valid.
             gateway: Gateway = app.state.gateway

@@ -20,7 +20,9 @@ from lattice.bus import NatsBus
 from lattice.contracts.catalogue import LINK, ROUTE
 from lattice.contracts.messages import LinkDocument, RouteDocument
 from lattice.messaging import Bus, Received, Subscription
+from lattice.metrics import instruments
 from lattice.own_logs import OwnLogs
+from lattice.own_metrics import OwnMetrics
 from lattice.pki_files import website_context
 from lattice.process import Checks
 from lattice.renewing_tls import RenewingTls
@@ -167,7 +169,9 @@ async def build(settings: IngressSettings) -> AsyncIterator[Checks]:
     web_tls = _web_tls(settings)
     async with NatsBus(settings.bus, identity="ingress") as bus, Background() as background:
         background.start("own-logs", OwnLogs.of_service("ingress", bus).run)
+        background.start("own-metrics", OwnMetrics("ingress", bus).run)
         ingress = Ingress(settings, bus)
+        instruments.measure("tunnels", partial(metrics.tunnelled, ingress.tunnels.traffic))
         background.start("certificate", partial(tls.follow, _LOOK_AT_FILES_S))
         if web_tls is not None:
             background.start("certificate for visitors", partial(web_tls.follow, _LOOK_AT_FILES_S))

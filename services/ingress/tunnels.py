@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from lattice import pki
 from lattice.contracts.messages import TunnelHello, TunnelTarget
 from lattice.errors import Invalid, LatticeError, Temporary, Unauthenticated
-from lattice.tunnel_link import TunnelLink
+from lattice.tunnel_link import Traffic, TunnelLink
 from lattice.tunnel_stream import TunnelStream
 from services.ingress import metrics
 
@@ -52,6 +52,7 @@ class Tunnels:
         self._owners: dict[TunnelLink, str] = {}
         self._strangers: dict[TunnelLink, float] = {}
         self._callers: set[TunnelLink] = set()
+        self.traffic = Traffic()
         self.on_node_came: Callable[[], None] = lambda: None
         """Told when a node is reachable that was not."""
         self.on_called: Called = _nobody_answers
@@ -70,6 +71,7 @@ class Tunnels:
             opened=self._opened,
             closed=self._closed,
             greeted=self._greeted,
+            traffic=self.traffic,
         )
         return link
 

@@ -17,8 +17,10 @@ from lattice.bus import NatsBus
 from lattice.clock import Clock, SystemClock
 from lattice.contracts.catalogue import COUNT_LOGS, LIST_LOGS, LOG_BLOCK, LOGS_HELD, QUERY_LOGS, SERVICE_LOG
 from lattice.contracts.streams import LOGS_BY_LOGS, OWN_LOGS_BY_LOGS
+from lattice.instance_owners import Owners
 from lattice.messaging import Bus, Subscription
 from lattice.own_logs import OwnLogs
+from lattice.own_metrics import OwnMetrics
 from lattice.process import Checks
 from services.logs import metrics
 from services.logs.confirming import Confirmer
@@ -26,7 +28,6 @@ from services.logs.exporting.exporter import Exporter
 from services.logs.exporting.senders import sender_for
 from services.logs.handlers import Handlers
 from services.logs.object_store import ObjectStore
-from services.logs.owners import Owners
 from services.logs.packing import Packer
 from services.logs.querying import Querying
 from services.logs.reading import Reader
@@ -137,6 +138,7 @@ async def build(settings: LogsSettings) -> AsyncIterator[Checks]:
     """The log store on NATS."""
     async with NatsBus(settings.bus, identity="logs") as bus, Background() as background:
         background.start("own-logs", OwnLogs.of_service("logs", bus).run)
+        background.start("own-metrics", OwnMetrics("logs", bus).run)
         logs = Logs(settings, bus)
         await logs.start(background)
         try:

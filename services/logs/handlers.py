@@ -6,11 +6,11 @@ from loguru import logger
 
 from lattice.contracts.messages import AGENT_LOG, PLATFORM, PLATFORM_NODE, LogBlock
 from lattice.errors import Invalid
+from lattice.instance_owners import Owner, Owners
 from lattice.messaging import Received
 from services.logs import metrics
 from services.logs.confirming import Confirmer
 from services.logs.index import StoredBlock
-from services.logs.owners import Owner, Owners
 from services.logs.store import Incoming
 from services.logs.writer import Writer
 

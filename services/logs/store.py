@@ -6,7 +6,6 @@ at a time; what they found out reaches the index with `learn` and `packed`, on t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import defaultdict
@@ -22,6 +21,7 @@ from lattice import checked_frames
 from lattice.contracts.messages import LogBlock
 from lattice.errors import Invalid, LatticeError, Temporary
 from lattice.number_ranges import Ranges, added, missing
+from lattice.own_directory import take_directory
 from services.logs import compaction, loading, segments
 from services.logs.compaction import Packed
 from services.logs.index import Container, FrameHeader, Index, Segment, StoredBlock, container_of
@@ -59,7 +59,7 @@ class LogStore:
         self.index = Index()
         self._root = root
         self._limits = limits
-        self._lock = _take_directory(root)
+        self._lock = take_directory(root)
         self._appending = ThreadPoolExecutor(_FILES_AT_ONCE, "append")
         self.damage = loading.load(root, self.index)
         # They stay as they are: what is damaged is still there for people, and of a full disk nobody tries for ever.
@@ -228,16 +228,3 @@ def _frame(piece: Piece, segment: Segment, offset: int, now_ns: int) -> tuple[by
     body = piece.body
     place = StoredBlock(segment, offset + checked_frames.body_offset(encoded), len(body), crc32(body), header)
     return checked_frames.encode(encoded, body), place
-
-
-def _take_directory(root: Path) -> int:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise LatticeError(
-            f"Another process keeps its logs in {root}: give each its own directory."
-        ) from error
-    return descriptor

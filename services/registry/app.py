@@ -29,6 +29,7 @@ from lattice.ids import NewId, new_id
 from lattice.messaging import Bus, Received
 from lattice.migrations import upgrade_when_there
 from lattice.own_logs import OwnLogs
+from lattice.own_metrics import OwnMetrics
 from lattice.postgres import open_store
 from lattice.process import Checks
 from lattice.storage import Store
@@ -46,6 +47,7 @@ from services.registry.issuing import Issuer
 from services.registry.judging import MASS_LOSS_HOLD, Judge
 from services.registry.link_publishing import LinkPublisher
 from services.registry.liveness import DEFAULT_THRESHOLDS, Thresholds
+from services.registry.measuring import Measuring
 from services.registry.node_deps import NodeDeps, NodeSettings
 from services.registry.presence import Presence
 from services.registry.public_places import NO_PLACES, PublicPlaces
@@ -218,6 +220,7 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
         Background() as background,
     ):
         background.start("own-logs", OwnLogs.of_service("registry", bus).run)
+        background.start("own-metrics", OwnMetrics("registry", bus).run)
         doorkeeper = _doorkeeper(settings, keys, store, system)
         node_settings = NodeSettings(
             credential_ttl_s=settings.credential_ttl_s, remembered_s=settings.mishaps_remembered_s
@@ -240,4 +243,8 @@ async def build(settings: RegistrySettings) -> AsyncIterator[Checks]:
         await system.watch(doorkeeper.look_at)
         system.on_connected(doorkeeper.link_is_new)
         background.start("doorkeeper", doorkeeper.run)
+        measuring = Measuring(
+            store, SystemClock().now, database=store.vitals, servers=system.vitals, streams=system.streams
+        )
+        background.start("measuring", measuring.run)
         yield {"bus": bus.ready, "database": store.ready}

@@ -15,7 +15,9 @@ from lattice.contracts.messages import ObservedDocument
 from lattice.contracts.nouns import ContainerKey, DesiredState, Health, ObservedContainer, Phase
 from lattice.contracts.states import furthest, is_ready, serves
 from lattice.storage import In
+from services.registry import metrics
 from services.registry.change import Change
+from services.registry.deploy_steps import steps_reached
 from services.registry.job_runs import fold_runs
 from services.registry.node_rows import other_sight
 from services.registry.tables import InstanceRow, NodeRow, VolumeRow, WorkloadRow
@@ -23,10 +25,11 @@ from services.registry.tables import InstanceRow, NodeRow, VolumeRow, WorkloadRo
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The columns of an instance that change, and what happened to it, in words of the facts."""
+    """The columns of an instance that change, what happened to it, in words of the facts, and the steps of its deploy that it took."""
 
     changes: dict[str, Any]
     verbs: tuple[str, ...]
+    steps: tuple[str, ...] = ()
 
 
 def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
@@ -52,7 +55,8 @@ def fold(row: InstanceRow, seen: ObservedContainer, now: datetime) -> Folded:
         "restarts": max(row.restarts, seen.restarts),
     }
     changes = {name: value for name, value in reported.items() if getattr(row, name) != value}
-    return Folded(changes, tuple(_verbs(row, phase, seen)))
+    steps = steps_reached(Phase(row.phase), Health(row.health), phase, seen.health, restarts=seen.restarts)
+    return Folded(changes, tuple(_verbs(row, phase, seen)), tuple(steps))
 
 
 def _since(
@@ -127,6 +131,7 @@ def _apply(change: Change, row: InstanceRow, folded: Folded, node: NodeRow) -> b
     if not folded.changes:
         return False
     change.tx.update(row, **folded.changes)
+    metrics.reached(row, folded.steps, change.now)
     for verb in folded.verbs:
         change.fact(
             "instance",

@@ -19,6 +19,7 @@ from lattice.contracts.messages import Fact, PlacementWanted
 from lattice.errors import LatticeError, Temporary
 from lattice.messaging import Bus, Outgoing
 from lattice.storage import Not
+from services.registry import metrics
 from services.registry.change import Deps
 from services.registry.documents import Documents
 from services.registry.link_publishing import LinkPublisher
@@ -126,6 +127,7 @@ class Relay:
         if rows:
             await self._send(rows)
             await self._mark_published(rows)
+            metrics.relayed(rows, self.deps.now())
         return len(rows)
 
     async def _send(self, rows: Sequence[FactRow]) -> None:

@@ -26,9 +26,10 @@ from lattice.contracts.messages import (
 from lattice.contracts.nouns import Amounts, DesiredState, Inventory, Membership
 from lattice.errors import Conflict
 from lattice.storage import Gt, In, Transaction
-from services.registry import links, operations
+from services.registry import links, metrics, operations
 from services.registry.app_places import homes_of, with_mates
 from services.registry.change import SYSTEM, Change, Deps
+from services.registry.deploy_steps import PLACED
 from services.registry.disk_watermark import DiskFull
 from services.registry.held_room import held
 from services.registry.node_rows import other_sight
@@ -249,6 +250,7 @@ async def _commit(change: Change, placement: Placement, ground: _Ground) -> str 
         instance.workload_id, ()
     ):  # the first placement decides where they are, for good
         change.tx.update(volume, node_id=node.id)
+    metrics.reached(instance, [PLACED], change.now)
     change.fact(
         "instance",
         "placed",

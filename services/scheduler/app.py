@@ -23,6 +23,7 @@ from lattice.contracts.streams import SCHED_BY_SCHEDULER
 from lattice.errors import Temporary
 from lattice.messaging import Bus, Lease
 from lattice.own_logs import OwnLogs
+from lattice.own_metrics import OwnMetrics
 from lattice.process import Checks
 from services.scheduler import metrics
 from services.scheduler.handlers import Handlers
@@ -106,6 +107,7 @@ async def build(settings: SchedulerSettings) -> AsyncIterator[Checks]:
     """The scheduler on NATS."""
     async with NatsBus(settings.bus, identity="scheduler") as bus, Background() as background:
         background.start("own-logs", OwnLogs.of_service("scheduler", bus).run)
+        background.start("own-metrics", OwnMetrics("scheduler", bus).run)
         scheduler = Scheduler(
             bus,
             holder=f"{socket.gethostname()}-{os.getpid()}",

@@ -74,7 +74,8 @@ class Rounds:
         """Place these; `nodes` becomes what they are afterwards.  Returns how many have no place."""
         waiting = 0
         for _ in range(MOST_TRIES):
-            decisions = place_all(wanted, nodes.values())
+            with metrics.PLACE_SECONDS.time():
+                decisions = place_all(wanted, nodes.values())
             answer = await self._commit(decisions)
             nodes.update((node.node_id, _with_images(node, nodes[node.node_id])) for node in answer.nodes)
             refused = {refusal.instance_id for refusal in answer.refused}
@@ -107,7 +108,7 @@ class Rounds:
             answer = await self._bus.ask(COMMIT_PLACEMENTS, request)
         except Conflict as error:
             raise SteppedDown(error.detail) from error
-        metrics.count(answer, unplaceable=len(others))
+        metrics.count(answer, (decision.rejected for decision in others))
         return answer
 
 

@@ -20,7 +20,10 @@ from standalone.processes import look_up
 from standalone.supervisor import SupervisorStatus, read_status
 from tests.fixtures.platform import Json, NewPlatform, Platform, platforms, until
 
-PROCESSES = ("nats", "postgres", "registry", "scheduler", "logs", "ingress", "gateway", "alerts", "agent")
+PROCESSES = (
+    *("nats", "postgres", "registry", "scheduler", "logs"),
+    *("metrics", "ingress", "gateway", "alerts", "agent"),
+)
 SLEEPER = ("--", "sleep", "100000")
 
 

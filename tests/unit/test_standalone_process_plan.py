@@ -17,6 +17,7 @@ from services.alerts.settings import AlertsSettings
 from services.gateway.settings import GatewaySettings
 from services.ingress.settings import IngressSettings
 from services.logs.settings import LogsSettings
+from services.metrics.settings import MetricsSettings
 from services.registry.settings import RegistrySettings
 from services.scheduler.settings import SchedulerSettings
 from standalone.credentials import credential_files
@@ -43,6 +44,7 @@ SETTINGS: Mapping[str, type[ProcessSettings]] = {
     "registry": RegistrySettings,
     "scheduler": SchedulerSettings,
     "logs": LogsSettings,
+    "metrics": MetricsSettings,
     "gateway": GatewaySettings,
     "ingress": IngressSettings,
     "alerts": AlertsSettings,
@@ -178,7 +180,7 @@ def test_the_order(platform: Platform) -> None:
     parts = [spec_of(platform, part) for part in SETTINGS]
     assert start_order([*servers, *parts]) == [
         ("nats", "postgres"),
-        ("alerts", "gateway", "ingress", "logs", "registry", "scheduler"),
+        ("alerts", "gateway", "ingress", "logs", "metrics", "registry", "scheduler"),
         ("agent",),
     ]
 

@@ -23,7 +23,13 @@ OUTBOX_OLDEST = gauge(
     unit="seconds",
 )
 NODES = gauge("lattice_registry_nodes", "Nodes, by state.", "state")
-WORKLOADS = gauge("lattice_registry_workloads", "Workloads, by state.", "state")
+WORKLOADS = gauge(
+    "lattice_registry_workloads", "Workloads, by what they are to be: running, stopped or removed.", "desired"
+)
+UNSETTLED = gauge(
+    "lattice_registry_unsettled_workloads", "Workloads that are to run and are not (yet) as they are to be."
+)
+INSTANCES = gauge("lattice_registry_instances", "Instances that are not gone, by phase.", "phase")
 OPEN_OPERATIONS = gauge("lattice_registry_open_operations", "Operations that have not ended.")
 DEAD_LETTERS = counter(
     "lattice_dead_letters_total",

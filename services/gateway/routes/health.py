@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lattice.errors import Temporary
-from lattice.metrics import instruments
+from lattice.metrics import exposition, instruments
 from services.gateway import docs_page
 from services.gateway.answers import JSON, answer
 from services.gateway.call import CurrentCall, GuardedRoute
@@ -38,7 +38,7 @@ async def readyz(call: CurrentCall) -> Response:
 @router.get("/metrics", response_class=Response, responses={200: _TEXT})
 async def show_metrics() -> Response:
     """This process in Prometheus's text format."""
-    return Response(instruments.render(), media_type=instruments.CONTENT_TYPE)
+    return Response(instruments.render(), media_type=exposition.CONTENT_TYPE)
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Who a container's lines belong to: the registry says it, not the node that sends them."""
+"""Whose an instance is, of which a node sends log lines or measurements: the registry says it, not the node."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from lattice.contracts.catalogue import KNOWN_INSTANCES
 from lattice.contracts.messages import AGENT_LOG, PLATFORM, KnownInstances
 from lattice.messaging import Bus
 
-# A node that sends lines of an instance it never had makes us ask no more often than this.
+# A node that speaks of an instance it never had makes us ask no more often than this.
 ASK_AGAIN_S = 5.0
+# Whatever names it makes up, we remember no more of them.
+_MOST_STRANGERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,24 @@ class Owners:
                 for known, owner in answer.instances.items()
             )
             if key not in self._known:
-                self._asked_s[key] = self._clock.monotonic_s()
+                self._note_stranger(key)
         return self._known.get(key)
 
     async def of_agent(self, node_id: str) -> Owner:
         """The owner of what an agent says of itself: the platform; its subject vouches for it, since no workload's id looks like that."""
-        if node_id not in self._node_names:
+        return Owner(PLATFORM, AGENT_LOG, AGENT_LOG, await self.node_name(node_id))
+
+    async def node_name(self, node_id: str) -> str:
+        """A node's name; empty if the registry knows of no such node.  Temporary if it is away."""
+        if not self._node_names.get(node_id):
             wanted = KnownInstances(node_id=node_id, instance_id=node_id)
             self._node_names[node_id] = (await self._bus.ask(KNOWN_INSTANCES, wanted)).node_name
-        return Owner(PLATFORM, AGENT_LOG, AGENT_LOG, self._node_names[node_id])
+        return self._node_names[node_id]
+
+    def _note_stranger(self, key: tuple[str, str]) -> None:
+        if len(self._asked_s) >= _MOST_STRANGERS:
+            self._asked_s.clear()
+        self._asked_s[key] = self._clock.monotonic_s()
 
     def _may_ask(self, key: tuple[str, str]) -> bool:
         asked_s = self._asked_s.get(key)

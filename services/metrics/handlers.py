@@ -1,0 +1,123 @@
+"""What the gatherer does with messages that arrive: check them, ask whose their instances are, keep them.
+
+The bus vouches for the subject, so a node speaks for itself; whose instances are on it says the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from loguru import logger
+
+from lattice.clock import Clock
+from lattice.contracts.messages import MetricOwner, NodeMetrics, SampleTable, ServiceMetrics
+from lattice.errors import LatticeError
+from lattice.instance_owners import Owner, Owners
+from lattice.messaging import Received
+from lattice.metrics.declared import SPECS
+from lattice.metrics.declared import node as declared
+from lattice.metrics.readings import reading, tables_of
+from lattice.metrics.spec import Scope
+from services.metrics import metrics
+from services.metrics.checking import OWNER, checked
+from services.metrics.newest import Newest, Said
+
+_OF_NODES = frozenset({Scope.NODE, Scope.WORKLOAD, Scope.PROCESS})
+_OF_SERVICES = frozenset({Scope.PROCESS})
+# More containers than that are on no node; a name that is made up costs a question each.
+MOST_INSTANCES = 1_000
+
+
+class Handlers:
+    """The handlers of one process."""
+
+    def __init__(self, newest: Newest, owners: Owners, clock: Clock) -> None:
+        self._newest, self._owners, self._clock = newest, owners, clock
+
+    async def take_node(self, received: Received[NodeMetrics]) -> None:
+        """Keep what a node says of itself and of its own instances."""
+        message, node_id = received.message, received.tokens["node_id"]
+        if message.node_id != node_id:
+            _refuse(f"node {node_id} spoke for {message.node_id}")
+            return
+        heard_at = self._clock.now()
+        tables = _taken(message.tables, _OF_NODES)
+        owners = await self._owners_of(node_id, tables)
+        # Added by us: nobody can tell by itself that its clock is wrong.
+        offset = reading(declared.CLOCK_OFFSET, (message.taken_at - heard_at).total_seconds())
+        said = Said(
+            kind="node",
+            id=node_id,
+            name=await self._name_of(node_id),
+            taken_at=message.taken_at,
+            heard_at=heard_at,
+            tables=(*_owned(tables, owners), *tables_of([offset])),
+            owners=owners,
+        )
+        self._newest.take(said)
+        metrics.MESSAGES.labels("taken").inc()
+
+    async def take_service(self, received: Received[ServiceMetrics]) -> None:
+        """Keep what a service says of itself."""
+        message, service = received.message, received.tokens["service"]
+        if message.service != service:
+            _refuse(f"the service {service} spoke for {message.service}")
+            return
+        said = Said(
+            kind="service",
+            id=service,
+            name=service,
+            taken_at=message.taken_at,
+            heard_at=self._clock.now(),
+            tables=_taken(message.tables, _OF_SERVICES),
+        )
+        self._newest.take(said)
+        metrics.MESSAGES.labels("taken").inc()
+
+    async def _owners_of(self, node_id: str, tables: Iterable[SampleTable]) -> dict[str, MetricOwner]:
+        """The instances that are spoken of and are the node's; while the registry is away, only those that are known already."""
+        named = dict.fromkeys(row[0][0] for table in tables if _is_of_instances(table) for row in table.rows)
+        asked = list(named)[:MOST_INSTANCES]
+        found = await asyncio.gather(
+            *(self._owners.owner(node_id, each) for each in asked), return_exceptions=True
+        )
+        return {
+            each: _named(owner) for each, owner in zip(asked, found, strict=True) if isinstance(owner, Owner)
+        }
+
+    async def _name_of(self, node_id: str) -> str:
+        try:
+            return await self._owners.node_name(node_id) or node_id
+        except LatticeError:
+            return node_id
+
+
+def _taken(tables: Iterable[SampleTable], scopes: frozenset[Scope]) -> tuple[SampleTable, ...]:
+    found = checked(tables, scopes)
+    for reason, rows in found.refused.items():
+        metrics.REFUSED.labels(reason).inc(rows)
+    return tuple(found.tables)
+
+
+def _named(owner: Owner) -> MetricOwner:
+    return MetricOwner(project=owner.project, workload_id=owner.workload_id, workload=owner.workload_name)
+
+
+def _refuse(why: str) -> None:
+    metrics.MESSAGES.labels("refused").inc()
+    logger.warning("measurements are refused: {}", why)
+
+
+def _is_of_instances(table: SampleTable) -> bool:
+    return SPECS[table.metrics[0]].scope is Scope.WORKLOAD
+
+
+def _owned(tables: Iterable[SampleTable], owners: dict[str, MetricOwner]) -> Iterable[SampleTable]:
+    for table in tables:
+        if not _is_of_instances(table):
+            yield table
+            continue
+        rows = tuple(row for row in table.rows if row[0][0] in owners)
+        metrics.REFUSED.labels(OWNER).inc(len(table.rows) - len(rows))
+        yield table.model_copy(update={"rows": rows})
