@@ -12,6 +12,7 @@ from lattice.metrics.spec import Kind, MetricSpec
 
 # At least four scrapes, and never less than what lies between two points; Grafana puts it in.
 RATE_INTERVAL = "$__rate_interval"
+ZERO = " or vector(0)"
 # Prometheus adds these to whatever a target says.
 _OF_TARGETS = ("instance", "job")
 
@@ -76,4 +77,4 @@ def quantile(q: float, spec: MetricSpec, where: str = "", *by: str, over: str = 
 
 def or_zero(expression: str) -> str:
     """Zero where there is nothing to count."""
-    return f"{expression} or vector(0)"
+    return f"{expression}{ZERO}"
