@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from dashboards.promql import increase, keeping, rose, select
 from dashboards.recording_rules import NODE_DISK, NODE_MEMORY, WORKLOAD_ANSWERS, WORKLOAD_ERRORS, burn
-from lattice.alerts import AlertSpec, Witness, measured, opened
+from lattice.alerts import ALERTS, AlertSpec, measured, opened
 from lattice.contracts.catalogue import SERVICES
 from lattice.contracts.messages import PLATFORM, AlertSource
 from lattice.metrics.declared import (
@@ -47,7 +47,7 @@ class AlertRule:
     def all_labels(self) -> dict[str, str]:
         """The labels that the rule adds."""
         whose = {} if self.spec.source is AlertSource.WORKLOAD else {"project": PLATFORM}
-        known = {} if self.spec.witness is Witness.METRICS else {"lattice_alert": "rule"}
+        known = {"lattice_alert": "rule"} if self.spec in ALERTS else {}
         return {"severity": self.spec.severity.value, **whose, **known, **self.labels}
 
 
@@ -181,12 +181,12 @@ _OF_NODES = (
         description="the disk of node {{ $labels.node }} will be full within a day",
     ),
     AlertRule(
-        spec=measured.NODE_MEMORY_LOW,
+        spec=opened.NODE_MEMORY_LOW,
         expr=f"{NODE_MEMORY.record} > 0.95",
         description="{{ $value | humanizePercentage }} of the memory of node {{ $labels.node }} is in use",
     ),
     AlertRule(
-        spec=measured.NODE_CLOCK_OFF,
+        spec=opened.NODE_CLOCK_OFF,
         expr=f"abs({_worst(node.CLOCK_OFFSET, 'node')}) > 2",
         description="the clock of node {{ $labels.node }} is {{ $value | humanizeDuration }} off",
     ),

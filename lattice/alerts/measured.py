@@ -159,22 +159,6 @@ ALERTS_NOT_DELIVERED = _measured(
     opens_after_s=300.0,
     dashboard="lattice-alerts",
 )
-NODE_CLOCK_OFF = _measured(
-    "LatticeNodeClockOff",
-    Severity.WARNING,
-    AlertSource.NODE,
-    "The clock of a node is wrong.",
-    "Times of its logs and facts are off, and certificates may count as expired or not yet valid.",
-    opens_after_s=300.0,
-)
-NODE_MEMORY_LOW = _measured(
-    "LatticeNodeMemoryLow",
-    Severity.WARNING,
-    AlertSource.NODE,
-    "A node has hardly any memory left.",
-    "The kernel ends processes when it finds none; limits of workloads decide whose.",
-    opens_after_s=600.0,
-)
 NODE_DISK_FILLING = _measured(
     "LatticeNodeDiskFilling",
     Severity.WARNING,

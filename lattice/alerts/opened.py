@@ -26,6 +26,29 @@ def _node(
     )
 
 
+def _strain(
+    name: str,
+    severity: Severity,
+    trouble: TroubleKind,
+    summary: str,
+    meaning: str,
+    *,
+    opens_after_s: float,
+) -> AlertSpec:
+    """Of what is measured on a node: a value that dips for a moment does not end it."""
+    return AlertSpec(
+        name=name,
+        severity=severity,
+        source=AlertSource.NODE,
+        summary=summary,
+        meaning=meaning,
+        witness=Witness.METRICS,
+        trouble=trouble,
+        opens_after_s=opens_after_s,
+        resolves_after_s=60.0,
+    )
+
+
 def _workload(
     name: str,
     severity: Severity,
@@ -96,6 +119,56 @@ NODE_VERSION_SKEW = _node(
     "The agent of a node is of another version than the platform.",
     "It works as far as both know the same messages; bring them to the same version.",
     opens_after_s=600.0,
+)
+NODE_CPU_HIGH = _strain(
+    "LatticeNodeCpuHigh",
+    Severity.WARNING,
+    TroubleKind.NODE_CPU_HIGH,
+    "The processors of a node are busy without a break.",
+    "Whatever runs there waits for the others; what has a limit of its own waits for itself alone.",
+    opens_after_s=600.0,
+)
+NODE_MEMORY_LOW = _strain(
+    "LatticeNodeMemoryLow",
+    Severity.WARNING,
+    TroubleKind.NODE_MEMORY_LOW,
+    "A node has hardly any memory left.",
+    "The kernel ends processes when it finds none; limits of workloads decide whose.",
+    opens_after_s=600.0,
+)
+NODE_DISK_FULL = _strain(
+    "LatticeNodeDiskFull",
+    Severity.CRITICAL,
+    TroubleKind.NODE_DISK_FULL,
+    "The disk of a node is full.",
+    "More than 95 % is in use: databases stop, and logs are no longer written.",
+    opens_after_s=30.0,
+)
+NODE_CLOCK_OFF = _strain(
+    "LatticeNodeClockOff",
+    Severity.WARNING,
+    TroubleKind.NODE_CLOCK_OFF,
+    "The clock of a node is wrong.",
+    "Times of its logs and facts are off, and certificates may count as expired or not yet valid.",
+    opens_after_s=300.0,
+)
+TUNNEL_DOWN = _strain(
+    "LatticeTunnelDown",
+    Severity.CRITICAL,
+    TroubleKind.TUNNEL_DOWN,
+    "A node has no tunnel to an ingress.",
+    "It is heard, but nobody from outside gets through to what runs there, and its workloads reach nothing through links.",
+    opens_after_s=60.0,
+)
+SERVICE_ERRORS = AlertSpec(
+    name="LatticeServiceErrors",
+    severity=Severity.WARNING,
+    source=AlertSource.SERVICE,
+    witness=Witness.METRICS,
+    trouble=TroubleKind.SERVICE_ERRORS,
+    summary="A part of the platform logs many errors.",
+    meaning="More than ten in the last five minutes; `lattice logs --platform` shows them with what they were about.",
+    resolves_after_s=60.0,
 )
 MASS_NODE_LOSS = AlertSpec(
     name="LatticeMassNodeLoss",

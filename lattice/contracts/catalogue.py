@@ -498,6 +498,14 @@ LIST_TROUBLES = _service(
     callers=("alerts",),
     timeout_s=10,
 )
+LIST_STRAINS = _service(
+    "metrics",
+    "list_strains",
+    m.ListTroubles,
+    m.Troubles,
+    "Everything that is too much now, as far as it is measured.",
+    callers=("alerts",),
+)
 TRY_PLACEMENTS = _service(
     "scheduler",
     "try_placements",

@@ -1,6 +1,6 @@
 """Alerts that an Alertmanager brings: told on the same subjects, looked after and silenced in the same way, ended by the one who brought them.
 
-What we sent there ourselves comes back with our own label, and is left aside: it is known already.
+What we sent there ourselves comes back with our own label, and a Prometheus gives it to what we open as well: both are left aside.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from datetime import datetime
 from loguru import logger
 
 from lattice.alerts import Witness
-from lattice.contracts.catalogue import LIST_TROUBLES
+from lattice.contracts.catalogue import LIST_STRAINS, LIST_TROUBLES, Rpc
 from lattice.contracts.messages import (
     AlertChange,
     AlertSource,
@@ -22,6 +22,8 @@ from lattice.contracts.messages import (
     ListTroubles,
     Matchers,
     Severity,
+    Trouble,
+    Troubles,
 )
 from lattice.errors import LatticeError, StaleVersion, Temporary
 from lattice.messaging import Bus
@@ -62,7 +64,6 @@ class Watch:
         self._look_every_s = look_every_s
         self._memory = Memory()
         self._silent_since: datetime | None = None
-        self._why_silent = ""
         self._woken = asyncio.Event()
 
     def is_watching(self) -> bool:
@@ -103,14 +104,14 @@ class Watch:
 
     async def _ask(self) -> tuple[list[Finding], frozenset[Witness]]:
         """What the witnesses say, and which of them spoke."""
-        try:
-            troubles = await self._bus.ask(LIST_TROUBLES, ListTroubles())
-        except LatticeError as error:
-            self._silent_since = self._silent_since or self._deps.now()
-            self._why_silent = error.detail
-            return of_silence(self._silent_since, self._why_silent), frozenset({Witness.ALERTS})
-        self._silent_since = None
-        return of_troubles(troubles.items), frozenset({Witness.ALERTS, Witness.REGISTRY})
+        (known, why), (measured, _) = await asyncio.gather(
+            _troubles(self._bus, LIST_TROUBLES), _troubles(self._bus, LIST_STRAINS)
+        )
+        self._silent_since = None if known is not None else self._silent_since or self._deps.now()
+        said = [*of_troubles(known or ()), *of_troubles(measured or ())]
+        heard = {Witness.REGISTRY: known is not None, Witness.METRICS: measured is not None}
+        spoke = frozenset(witness for witness, has_spoken in heard.items() if has_spoken)
+        return [*said, *of_silence(self._silent_since, why)], spoke | {Witness.ALERTS}
 
     async def _judge(self, findings: dict[str, Finding], heard: frozenset[Witness]) -> None:
         async with self._deps.change() as change:
@@ -130,6 +131,14 @@ class Watch:
                 _apply(change, decision, rows, silences)
         self._memory = judgement.memory
         metrics.looked(rows.values(), change.now)
+
+
+async def _troubles(bus: Bus, rpc: Rpc[ListTroubles, Troubles]) -> tuple[Sequence[Trouble] | None, str]:
+    """What one of them says; None, and why, where it does not answer."""
+    try:
+        return (await bus.ask(rpc, ListTroubles())).items, ""
+    except LatticeError as error:
+        return None, error.detail
 
 
 def known_of(row: AlertRow) -> Known:

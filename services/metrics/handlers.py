@@ -21,6 +21,7 @@ from lattice.metrics.readings import reading, tables_of
 from lattice.metrics.spec import Scope
 from services.metrics import metrics
 from services.metrics.checking import OWNER, checked
+from services.metrics.errors import LoggedErrors
 from services.metrics.newest import Newest, Said
 
 _OF_NODES = frozenset({Scope.NODE, Scope.WORKLOAD, Scope.PROCESS})
@@ -32,8 +33,8 @@ MOST_INSTANCES = 1_000
 class Handlers:
     """The handlers of one process."""
 
-    def __init__(self, newest: Newest, owners: Owners, clock: Clock) -> None:
-        self._newest, self._owners, self._clock = newest, owners, clock
+    def __init__(self, newest: Newest, owners: Owners, clock: Clock, errors: LoggedErrors) -> None:
+        self._newest, self._owners, self._clock, self._errors = newest, owners, clock, errors
 
     async def take_node(self, received: Received[NodeMetrics]) -> None:
         """Keep what a node says of itself and of its own instances."""
@@ -56,6 +57,7 @@ class Handlers:
             owners=owners,
         )
         self._newest.take(said)
+        self._errors.take(said)
         metrics.MESSAGES.labels("taken").inc()
 
     async def take_service(self, received: Received[ServiceMetrics]) -> None:
@@ -73,6 +75,7 @@ class Handlers:
             tables=_taken(message.tables, _OF_SERVICES),
         )
         self._newest.take(said)
+        self._errors.take(said)
         metrics.MESSAGES.labels("taken").inc()
 
     async def _owners_of(self, node_id: str, tables: Iterable[SampleTable]) -> dict[str, MetricOwner]:

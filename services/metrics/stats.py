@@ -76,6 +76,12 @@ def node_stats(pair: Pair, rings: Rings) -> NodeStats:
     )
 
 
+def node_cpu_cores(pair: Pair) -> float | None:
+    """Processors that are busy, on average between its two newest messages."""
+    row = rows_of(pair.newest.readings()).get("", {})
+    return _Rates(pair, row, _rows_before(pair).get("", {})).of(node.CPU_SECONDS)
+
+
 def last_hour(rings: Rings, series: Series, until: datetime) -> Points:
     """Its processor time up to then; empty where nothing is known of it."""
     ring = rings.get(series)

@@ -1,7 +1,7 @@
 """What is wrong, and what people are told of it.
 
-A trouble is a state that somebody ought to know of, as the registry sees it now; the alerts service makes alerts of troubles.  An alert is
-told with each of its changes: opened, acknowledged, silenced, resolved.
+A trouble is a state that somebody ought to know of, as the registry or the measurements show it now; the alerts service makes alerts of
+troubles.  An alert is told with each of its changes: opened, acknowledged, silenced, resolved.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Note = Annotated[str, Field(max_length=MOST_NOTE_LETTERS)]
 
 
 class TroubleKind(StrEnum):
-    """What is wrong, in the registry's eyes."""
+    """What is wrong, in the eyes of the registry, or of who gathers what is measured."""
 
     NODE_PENDING = "node_pending"
     NODE_UNREACHABLE = "node_unreachable"
@@ -29,6 +29,12 @@ class TroubleKind(StrEnum):
     NODE_CERTIFICATE_EXPIRING = "node_certificate_expiring"
     NODE_CLONED = "node_cloned"
     NODE_VERSION_SKEW = "node_version_skew"
+    NODE_CPU_HIGH = "node_cpu_high"
+    NODE_MEMORY_LOW = "node_memory_low"
+    NODE_DISK_FULL = "node_disk_full"
+    NODE_CLOCK_OFF = "node_clock_off"
+    TUNNEL_DOWN = "tunnel_down"
+    SERVICE_ERRORS = "service_errors"
     MASS_NODE_LOSS = "mass_node_loss"
     WORKLOAD_FAILED = "workload_failed"
     WORKLOAD_CRASH_LOOPING = "workload_crash_looping"
