@@ -48,14 +48,15 @@ class Nursery:
         return self._child.status.pid
 
     async def start(self) -> None:
-        """Begin to keep it running; it answers when it can.  Where the kernel gives us no orphans there is none."""
+        """Keep it running from now on; it answers when it can.  Where the kernel gives us no orphans there is none."""
         try:
             adopt_orphans(whether=True)
         except OSError as error:
             logger.warning("each service is started for itself: {}", error)
             return
         self._tasks = [asyncio.create_task(self._child.run()), asyncio.create_task(collect_orphans())]
-        await self._child.became_ready.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._child.became_ready.wait(), self._patience_s)
 
     async def stop(self) -> None:
         """End it, and with it every wait for an answer."""
@@ -82,18 +83,19 @@ class Nursery:
             ours.setblocking(False)
             with theirs, open_log(spec.log_file) as log:
                 socket.send_fds(orders, [module.encode()], [log.fileno(), theirs.fileno()])
-            born = Adopted(await self._born(ours))
-            with suppress(BrokenPipeError):  # it has ended already: its status says how
+            born = Adopted(await self._born(ours, self._process))
+            with suppress(ConnectionError):  # it has ended already: its status says how
                 ours.send(order_for(spec).encode())
         return born
 
-    async def _born(self, newborn: socket.socket) -> int:
+    async def _born(self, newborn: socket.socket, asked: Running | None) -> int:
+        """The pid of the process that answers; whoever was asked and does not answer is killed.  Raises Temporary."""
         try:
             async with asyncio.timeout(self._patience_s):
                 message = await asyncio.get_running_loop().sock_recv(newborn, LONGEST_BYTES)
         except TimeoutError as error:
-            if self._process is not None and self._process.returncode is None:
-                self._process.kill()
+            if asked is not None and asked.returncode is None:
+                asked.kill()
             raise Temporary(
                 f"it did not answer within {self._patience_s:g} s and is started again"
             ) from error
