@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from infra.setup.commands import run
+from lattice.contracts.catalogue import SERVICES
 from standalone.data_dir import DataDir
 from standalone.ports import read_ports
 from standalone.processes import look_up
@@ -152,6 +153,15 @@ def supervisors_log(platform: Platform) -> list[Json]:
 def test_the_supervisor_logs_as_every_process_does(platform: Platform) -> None:
     lines = supervisors_log(platform)
     assert lines and {line["service"] for line in lines} == {"supervisor"}
+
+
+def test_each_of_our_processes_came_from_the_nursery(platform: Platform) -> None:
+    """As `ps` shows it is the command that could have started it, as for any other."""
+    assert not [line for line in supervisors_log(platform) if "without the nursery" in line["message"]]
+    for part in (*SERVICES, "agent"):
+        command = Path(f"/proc/{platform.pid(part)}/cmdline").read_bytes().rstrip(b"\0").decode()
+        assert command.endswith(f"-m {part if part == 'agent' else f'services.{part}'}")
+        assert Path(f"/proc/{platform.pid(part)}/comm").read_text().strip() == part
 
 
 # --- what outlives a restart -------------------------------------------------------------------------------
