@@ -194,6 +194,18 @@ _REGISTRY = Row(
                 )
             },
         ),
+        series(
+            "Instances",
+            "Those that are not gone, by phase.",
+            Unit.COUNT,
+            {"{{phase}}": largest(select(registry.INSTANCES), "phase")},
+        ),
+        series(
+            "Not yet as wanted",
+            "Workloads that are to run and are not, or not yet, as they are to be.",
+            Unit.COUNT,
+            {"workloads": largest(select(registry.UNSETTLED))},
+        ),
         up_or_down(
             "Leading",
             "Which scheduler leads.",
