@@ -28,6 +28,8 @@ from lattice.metrics.declared import (
 from lattice.metrics.spec import MetricSpec
 
 _MIB = 2**20
+# Whether a Prometheus got what it asked for of a node: of one that has been silent for a minute the gateway has nothing to show.
+_NODES_ANSWERED = 'up{node!=""}'
 _OURS = 'service!="agent"'
 _WORKLOAD = ("project", "workload")
 # Google's workbook of site reliability: 2 % of a month's budget in an hour, 5 % in six.
@@ -159,8 +161,8 @@ _OF_THE_PLATFORM = (
 _OF_NODES = (
     AlertRule(
         spec=opened.NODE_UNREACHABLE,
-        expr=f"{_worst(node.AGE, 'node')} > 60",
-        description="node {{ $labels.node }} was heard last {{ $value | humanizeDuration }} ago",
+        expr=f"{keeping(node.AGE, _NODES_ANSWERED, 'node', how='max')} == 0 unless on () absent({select(process.READY)})",
+        description="nothing has been measured on node {{ $labels.node }} for a minute",
     ),
     AlertRule(
         spec=opened.NODE_ENGINE_AWAY,

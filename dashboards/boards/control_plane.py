@@ -11,7 +11,7 @@ from lattice.metrics.declared import bus, gateway, metrics, process, registry, s
 from lattice.metrics.spec import MetricSpec
 
 _PROCESS = ("service", "node")
-_NAME = "{{service}} on {{node}}"
+_NAME = "{{service}} {{node}}"
 
 
 def _now(spec: MetricSpec) -> str:

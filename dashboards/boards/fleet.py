@@ -6,18 +6,12 @@ from dashboards.board import RED_FROM_ONE, Board, Row, Threshold, Unit, number, 
 from dashboards.promql import increase, largest, or_zero, quantile, rate, select, total
 from dashboards.recording_rules import NODE_CPU, NODE_DISK, NODE_MEMORY, WORKLOAD_CPU, WORKLOAD_MEMORY
 from lattice.metrics.declared import alerts, node, registry, scheduler, workload
-from lattice.metrics.spec import MetricSpec
 
 _TO_NODE = "/d/lattice-node?var-node=${__field.labels.node}&${__url_time_range}"
 _TO_WORKLOAD = "/d/lattice-workload?var-project=${__field.labels.project}&var-workload=${__field.labels.workload}&${__url_time_range}"
 _TO_ALERTS = "/d/lattice-alerts?${__url_time_range}"
 _NAME = "{{project}}/{{workload}}"
 _NOT_READY = 'state!~"ready|pending|rejected|revoked"'
-
-
-def _named(spec: MetricSpec) -> str:
-    """A legend of the metric's own labels."""
-    return " ".join(f"{{{{{label}}}}}" for label in spec.labels)
 
 
 _NOW = Row(
@@ -139,9 +133,18 @@ _WORK = Row(
         ),
         series(
             "Workloads in the registry",
-            "As the registry counts them.",
+            "By what they are to be, and those that are to run and are not (yet) as they are to be.",
             Unit.COUNT,
-            {_named(registry.WORKLOADS): largest(select(registry.WORKLOADS), *registry.WORKLOADS.labels)},
+            {
+                "{{desired}}": largest(select(registry.WORKLOADS), "desired"),
+                "unsettled": largest(select(registry.UNSETTLED)),
+            },
+        ),
+        series(
+            "Instances in the registry",
+            "Instances that are not gone, by phase.",
+            Unit.COUNT,
+            {"{{phase}}": largest(select(registry.INSTANCES), "phase")},
             stacked=True,
         ),
         series(

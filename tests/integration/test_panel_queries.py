@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.panel_queries import panel_queries, without_answer
-from tests.fixtures.prometheus import Prometheus, running, shown_on_a_port
+from tests.fixtures.prometheus_server import Prometheus, running, shown_on_a_port
 from tests.house_rules import ROOT
 
 FOLDER = ROOT / "infra" / "prometheus"

@@ -42,8 +42,8 @@ QUERIES = [
 ]
 RECORDINGS = [rule.expr for rule in (*PLAIN, *OF_SLOS)]
 EXPRESSIONS = [*QUERIES, *RECORDINGS, *(rule.expr for rule in RULES)]
-# Prometheus' own series of its alerts has the labels of all of them.
-_ALERTS = "ALERTS"
+# Prometheus' own series: of its alerts, with the labels of all of them, and of what it asks.
+_OF_PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "severity"}, "up": {"job", "instance"}}
 _LEVELS = {
     "node",
     "project",
@@ -65,8 +65,8 @@ def declared(name: str) -> str:
 
 
 def labels_of(name: str) -> set[str]:
-    if name == _ALERTS:
-        return {"alertname", "alertstate", "severity", *_LEVELS}
+    if name in _OF_PROMETHEUS:
+        return {*_OF_PROMETHEUS[name], *_LEVELS}
     if name in RECORDED:
         return _LEVELS
     return {*SPECS[declared(name)].all_labels, "le", "instance", "job"}
@@ -80,7 +80,7 @@ def test_every_metric_and_label_that_is_asked_for_is_declared(expression: str) -
     known: set[str] = set()
     for selector in selectors(expression):
         name = selector.name or ""
-        assert name in RECORDED or name == _ALERTS or declared(name) in SPECS, name
+        assert name in RECORDED or name in _OF_PROMETHEUS or declared(name) in SPECS, name
         assert {matcher.name for matcher in selector.matchers.matchers} <= labels_of(name)
         known |= labels_of(name)
     for aggregation in aggregations(expression):

@@ -133,10 +133,10 @@ def test_each_alert_opens_when_it_should_and_stays_quiet_when_it_should(tmp_path
 
 def test_the_configuration_of_prometheus_is_sound(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "prometheus")
-    for name in ("lattice.token", "lattice-ca.pem"):
+    for name in ("lattice-token", "lattice-ca.pem"):
         (tmp_path / "prometheus" / name).touch()
     assert "SUCCESS: 4 rule files found" in run(
-        "promtool", "check", "config", str(tmp_path / "prometheus" / "prometheus.yml")
+        "promtool", "check", "config", str(tmp_path / "prometheus" / "prometheus.yaml")
     )
 
 
@@ -149,6 +149,6 @@ def test_the_configuration_of_prometheus_is_sound(tmp_path: Path) -> None:
     ],
 )
 def test_an_alertmanager_brings_the_platform_what_it_does_not_know(labels: list[str], receivers: str) -> None:
-    config = f"--config.file={FOLDER / 'alertmanager.yml'}"
-    assert "SUCCESS" in run("amtool", "check-config", str(FOLDER / "alertmanager.yml"))
+    config = f"--config.file={FOLDER / 'alertmanager.yaml'}"
+    assert "SUCCESS" in run("amtool", "check-config", str(FOLDER / "alertmanager.yaml"))
     assert run("amtool", "config", "routes", "test", config, *labels).strip() == receivers
