@@ -119,7 +119,8 @@ def _of_slo(slo: Slo) -> Iterator[RecordingRule]:
     for window in WINDOWS:
         yield RecordingRule(
             record=burn(window),
-            expr=f"{slo.wrong(window)} / {slo.asked(window)} / {slo.budget}",
+            # Where nobody asks nothing goes wrong; dividing by it would be no number.
+            expr=f"({slo.wrong(window)} / ({slo.asked(window)} > 0) or 0 * {slo.asked(window)}) / {slo.budget}",
             meaning=f"How many times faster than it lasts the budget is used up, over {window}.",
             labels=labels,
         )

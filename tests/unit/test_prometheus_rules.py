@@ -128,6 +128,26 @@ def test_each_alert_opens_when_it_should_and_stays_quiet_when_it_should(tmp_path
     run("promtool", "test", "rules", *map(str, sorted(tmp_path.glob("*.yaml"))))
 
 
+def test_an_objective_that_nobody_asks_for_is_kept(tmp_path: Path) -> None:
+    count = "lattice_gateway_request_seconds_count"
+    labels = 'job="lattice", instance="gateway", service="gateway", method="GET", path="/", status="200"'
+    burnt = 'slo:lattice_error_budget_burn:ratio_rate5m{service="gateway", slo="api-availability"}'
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": f"{count}{{{labels}}}", "values": "5x20"}],
+        "promql_expr_test": [
+            {"expr": burnt, "eval_time": "10m", "exp_samples": [{"labels": burnt, "value": 0}]}
+        ],
+    }
+    document = {
+        "rule_files": [str(FOLDER / "rules" / COMPUTED["slo:"])],
+        "evaluation_interval": "1m",
+        "tests": [test],
+    }
+    (tmp_path / "idle.yaml").write_text(yaml.safe_dump(document))
+    run("promtool", "test", "rules", str(tmp_path / "idle.yaml"))
+
+
 # --- configuration -----------------------------------------------------------------------------------------
 
 
