@@ -6,12 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.panel_queries import panel_queries, without_answer
+from tests.fixtures.panel_queries import RULES, panel_queries, without_answer
 from tests.fixtures.prometheus_server import Prometheus, running, shown_on_a_port
-from tests.house_rules import ROOT
-
-FOLDER = ROOT / "infra" / "prometheus"
-RULES = [*sorted((FOLDER / "rules").glob("*.yaml")), FOLDER / "lattice-pages.yaml"]
 
 
 @pytest.fixture(scope="module")
