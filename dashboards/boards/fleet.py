@@ -133,18 +133,9 @@ _WORK = Row(
         ),
         series(
             "Workloads in the registry",
-            "By what they are to be, and those that are to run and are not (yet) as they are to be.",
+            "By what they are to be.",
             Unit.COUNT,
-            {
-                "{{desired}}": largest(select(registry.WORKLOADS), "desired"),
-                "unsettled": largest(select(registry.UNSETTLED)),
-            },
-        ),
-        series(
-            "Instances in the registry",
-            "Instances that are not gone, by phase.",
-            Unit.COUNT,
-            {"{{phase}}": largest(select(registry.INSTANCES), "phase")},
+            {"{{desired}}": largest(select(registry.WORKLOADS), "desired")},
             stacked=True,
         ),
         series(
