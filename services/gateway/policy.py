@@ -99,7 +99,8 @@ POLICY: Mapping[Route, Rule] = dict(
             "PATCH /v1/users/{id}",
         ),
         *_rules(Scope.PLATFORM, Role.VIEWER, "GET /metrics", "GET /v1/nodes", "GET /v1/nodes/{id}",
-               "GET /v1/nodes/{id}/events"),
+               "GET /v1/nodes/{id}/events", "GET /v1/nodes/{id}/metrics", "GET /v1/stats/nodes", "GET /v1/prometheus/targets",
+               "GET /v1/prometheus/nodes", "GET /v1/prometheus/nodes/{id}", "GET /v1/prometheus/services/{id}"),
         *_rules(
             Scope.PLATFORM,
             Role.OPERATOR,
@@ -144,6 +145,7 @@ POLICY: Mapping[Route, Rule] = dict(
             "GET /v1/workloads/{id}/events",
             "GET /v1/workloads/{id}/placement",
             "GET /v1/workloads/{id}/logs",
+            "GET /v1/workloads/{id}/metrics",
             "GET /v1/apps/{id}",
             "GET /v1/volumes/{id}",
         ),
@@ -171,7 +173,7 @@ POLICY: Mapping[Route, Rule] = dict(
         ),
         *_rules(Scope.PROJECT, Role.OPERATOR, "WS /v1/workloads/{id}/exec", "DELETE /v1/volumes/{id}"),
         *_rules(
-            Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/apps", "GET /v1/volumes", "GET /v1/secrets", "GET /v1/logs"
+            Scope.PROJECTS, Role.VIEWER, "GET /v1/workloads", "GET /v1/apps", "GET /v1/volumes", "GET /v1/secrets", "GET /v1/logs", "GET /v1/stats"
         ),
         *_read_like_loki(
             "query_range", "query", "labels", "label/{name}/values", "series", "index/stats", "index/volume", "detected_labels",

@@ -63,10 +63,13 @@ class Rings:
     def put(self, minute: int, values: Iterable[tuple[Series, float]]) -> int:
         """Add the numbers of a minute; how many had no room."""
         refused = 0
+        self.forget_old(
+            minute
+        )  # once for all: looking for room again for each that is refused would take minutes
         for series, value in values:
             ring = self._rings.get(series)
             if ring is None:
-                if len(self._rings) >= self._most and not self._make_room(minute):
+                if len(self._rings) >= self._most:
                     refused += 1
                     continue
                 ring = self._rings[series] = Ring(minute)
@@ -79,17 +82,12 @@ class Rings:
 
     def matching(self, wanted: Callable[[Series], bool]) -> Iterator[tuple[Series, Ring]]:
         """The series that are wanted, in order."""
-        return iter(
-            sorted(((each, ring) for each, ring in self._rings.items() if wanted(each)), key=_by_series)
-        )
+        known = tuple(self._rings.items())  # a thread may add a minute meanwhile
+        return iter(sorted(((each, ring) for each, ring in known if wanted(each)), key=_by_series))
 
     def get(self, series: Series) -> Ring | None:
         """The ring of one series."""
         return self._rings.get(series)
-
-    def _make_room(self, minute: int) -> bool:
-        self.forget_old(minute)
-        return len(self._rings) < self._most
 
 
 def _by_series(found: tuple[Series, Ring]) -> Series:
