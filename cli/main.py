@@ -33,6 +33,7 @@ from cli.commands import (
     reading,
     revisions,
     routes,
+    stats,
     storage,
     templates,
 )
@@ -47,6 +48,7 @@ _IN_ORDER_OF_HELP = (
     applying,
     apps,
     reading,
+    stats,
     logs,
     exec,
     forward,
