@@ -50,6 +50,14 @@ class Owners:
                 self._note_stranger(key)
         return self._known.get(key)
 
+    def known_owner(self, node_id: str, instance_id: str) -> Owner | None:
+        """The same without asking."""
+        return self._known.get((node_id, instance_id))
+
+    def known_node_name(self, node_id: str) -> str:
+        """A node's name where it was asked for before, else empty."""
+        return self._node_names.get(node_id, "")
+
     async def of_agent(self, node_id: str) -> Owner:
         """The owner of what an agent says of itself: the platform; its subject vouches for it, since no workload's id looks like that."""
         return Owner(PLATFORM, AGENT_LOG, AGENT_LOG, await self.node_name(node_id))

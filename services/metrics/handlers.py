@@ -26,6 +26,8 @@ from services.metrics.newest import Newest, Said
 
 _OF_NODES = frozenset({Scope.NODE, Scope.WORKLOAD, Scope.PROCESS})
 _OF_SERVICES = frozenset({Scope.PROCESS})
+# Messages are taken one after the other: a registry that does not answer must not hold up each of them.
+_ASK_AGAIN_AFTER_S = 5.0
 # More containers than that are on no node; a name that is made up costs a question each.
 MOST_INSTANCES = 1_000
 
@@ -35,6 +37,7 @@ class Handlers:
 
     def __init__(self, newest: Newest, owners: Owners, clock: Clock, errors: LoggedErrors) -> None:
         self._newest, self._owners, self._clock, self._errors = newest, owners, clock, errors
+        self._ask_from_s = clock.monotonic_s()
 
     async def take_node(self, received: Received[NodeMetrics]) -> None:
         """Keep what a node says of itself and of its own instances."""
@@ -82,18 +85,32 @@ class Handlers:
         """The instances that are spoken of and are the node's; while the registry is away, only those that are known already."""
         named = dict.fromkeys(row[0][0] for table in tables if _is_of_instances(table) for row in table.rows)
         asked = list(named)[:MOST_INSTANCES]
-        found = await asyncio.gather(
-            *(self._owners.owner(node_id, each) for each in asked), return_exceptions=True
-        )
-        return {
-            each: _named(owner) for each, owner in zip(asked, found, strict=True) if isinstance(owner, Owner)
-        }
+        unknown = [each for each in asked if self._owners.known_owner(node_id, each) is None]
+        if unknown and self._may_ask:
+            said = await asyncio.gather(
+                *(self._owners.owner(node_id, each) for each in unknown), return_exceptions=True
+            )
+            self._note_absence(said)
+        found = ((each, self._owners.known_owner(node_id, each)) for each in asked)
+        return {each: _named(owner) for each, owner in found if owner is not None}
 
     async def _name_of(self, node_id: str) -> str:
+        known = self._owners.known_node_name(node_id)
+        if known or not self._may_ask:
+            return known or node_id
         try:
             return await self._owners.node_name(node_id) or node_id
-        except LatticeError:
+        except LatticeError as error:
+            self._note_absence([error])
             return node_id
+
+    @property
+    def _may_ask(self) -> bool:
+        return self._clock.monotonic_s() >= self._ask_from_s
+
+    def _note_absence(self, said: Iterable[object]) -> None:
+        if any(isinstance(each, BaseException) for each in said):
+            self._ask_from_s = self._clock.monotonic_s() + _ASK_AGAIN_AFTER_S
 
 
 def _taken(tables: Iterable[SampleTable], scopes: frozenset[Scope]) -> tuple[SampleTable, ...]:

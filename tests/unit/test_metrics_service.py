@@ -165,6 +165,9 @@ async def test_while_the_registry_is_away_the_node_itself_is_shown(tmp_path: Pat
         assert set(await world.said()) == {(node.LOAD1.name,), (node.CLOCK_OFFSET.name,)}
         await world.bus.serve(KNOWN_INSTANCES, known)
         await world.say(reading(workload.UP, 1, "in-1"))
+        assert (workload.UP.name, "in-1") not in await world.said(), "it is not asked again at once"
+        world.clock.advance(5)
+        await world.say(reading(workload.UP, 1, "in-1"))
         assert (workload.UP.name, "in-1") in await world.said()
         await world.service.stop()
 
