@@ -62,6 +62,13 @@ async def supersede(change: Change, workload: WorkloadRow) -> None:
         change.tx.update(rollout, state=RolloutState.SUPERSEDED, ended_at=change.now)
 
 
+async def resume(change: Change, workload: WorkloadRow) -> None:
+    """What was updated while it was stopped is started: from now on it has its time to become healthy, and goes back where it does not."""
+    rollout = await active_rollout(change, workload.id)
+    if rollout is not None:
+        change.tx.update(rollout, started_at=change.now)
+
+
 async def cancel(change: Change, workload: WorkloadRow) -> None:
     """End an update: the earlier revision is the goal again, and is watched until it serves."""
     rollout = await active_rollout(change, workload.id)

@@ -86,6 +86,7 @@ async def start_workload(deps: Deps, request: WorkloadCommand) -> Accepted:
         await touch_nodes(change, live)
         change.wake_scheduler(workload.id)
         if not workload.settled:  # it was stopped on its way to a goal
+            await converging.resume(change, workload)
             await converging.bring_on(change, workload)
             live = _live(await lock_instances(change, workload.id))
         return remember(change, await answer(change, Kind.START, workload, live, "started"))
@@ -189,7 +190,8 @@ async def answer(
 ) -> Accepted:
     """Begin the operation of a command about these instances; what was under way for the workload is over."""
     await operations.supersede(change, workload.id, by=kind)
-    await converging.supersede(change, workload)
+    if kind is not Kind.START:  # an update of what is stopped begins only now
+        await converging.supersede(change, workload)
     operation = operations.begin(
         change,
         kind,

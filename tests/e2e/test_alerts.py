@@ -29,6 +29,8 @@ from tests.fixtures.engine import Engine, running_engine
 from tests.fixtures.platform import Platform, platforms, until
 from tests.fixtures.reliability import Record
 
+pytestmark = pytest.mark.timeout(400)
+
 Json = dict[str, Any]
 CREDENTIAL_TTL_S = 45.0
 REMEMBERED_S = 15.0
@@ -289,7 +291,7 @@ def failed(platform: Platform, sre: Sre, image_test: str) -> Iterator[Json]:
         found = [alert for _, alert in sre.heard[before:] if alert["name"] == "LatticeDeployFailed"]
         return found[0] if found else None
 
-    alert = until(opened, what="the alert")
+    alert = until(opened, timeout_s=120, what="the alert")
     assert alert is not None
     yield alert
     platform.ok("rm", "again", "--yes")

@@ -8,7 +8,7 @@ from infra.setup.commands import run
 
 _IMPORT_ALL = """
 import importlib, pkgutil
-for root in ("lattice", "services", "agent", "cli", "standalone", "dashboards"):
+for root in ("lattice", "services", "agent", "cli", "standalone"):
     for module in pkgutil.walk_packages(importlib.import_module(root).__path__, root + "."):
         if not module.name.endswith("__main__") and ".migrations." not in module.name:
             importlib.import_module(module.name)

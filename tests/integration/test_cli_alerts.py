@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.fixtures.cli_run"]
 
-LATER = NOW + timedelta(minutes=119, seconds=50)
+LATER = NOW + timedelta(days=5)  # less what a slow machine takes
 
 
 def alert(**changes: Any) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_alerts_are_listed_over_all_projects_without_what_would_steer_a_terminal
     title, first, second = ran.out.splitlines()
     assert title.split() == ["ID", "SEVERITY", "STATE", "ALERT", "OF", "AGE", "WHAT"]
     assert first.split()[:6] == ["al-1", "critical", "open", "LatticeNodeUnreachable", "node", "hydra"]
-    assert "silenced 119m" in second and "node shop/hydra" in second
+    assert "silenced 4d" in second and "node shop/hydra" in second
     assert gateway.asked("GET", "/v1/alerts")[0].query["project"] == "*"
     cli("alerts", "ls", "--all", "--severity", "critical", "--project", "shop")
     query = gateway.asked("GET", "/v1/alerts")[1].query

@@ -444,6 +444,26 @@ async def test_a_stopped_workload_starts_with_its_newest_spec(world: World, node
     assert [i.revision for i in (await shown(world)).instances] == [2]
 
 
+@pytest.mark.parametrize("broken", [False, True], ids=["works", "does not work"])
+async def test_what_was_updated_while_it_was_stopped_has_its_time_from_its_start_on(
+    world: World, node: Node, broken: bool
+) -> None:
+    """Found by the simulation: nobody watched such an update any more, so what did not work stayed beside the earlier revision."""
+    await deployed(world, node, replicas=2)
+    await workloads.stop_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    await to_version(world, "2", replicas=2)
+    world.clock.jump(timedelta(days=1).total_seconds())
+    if broken:
+        node.broken.add("2")
+    await workloads.start_workload(world.deps, WorkloadCommand(caller=CALLER, workload="web"))
+    await node.settle()
+    view = await shown(world)
+    ended = RolloutState.ROLLED_BACK if broken else RolloutState.SUCCEEDED
+    assert view.rollout is not None and view.rollout.state is ended, view.rollout
+    assert view.state is WorkloadState.RUNNING
+    assert [i.revision for i in view.instances] == ([1, 1] if broken else [2, 2])
+
+
 async def test_a_stop_during_an_update_goes_back_first(world: World, node: Node) -> None:
     before = await deployed(world, node)
     await to_version(world, "2")
