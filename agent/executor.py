@@ -75,6 +75,8 @@ class Executor:
         self._engine_limit = asyncio.Semaphore(ON_THE_ENGINE)
         self._network_limit = asyncio.Semaphore(ON_THE_NETWORK)
         self._told: set[str] = set()
+        # When something is due next, as it was when it was decided last: by now it may be due, which a new look would no longer tell.
+        self._wake_at: datetime | None = None
         self._outage: Outage | None = None
 
     # ------------------------------------------------------------------------------------ input
@@ -140,6 +142,7 @@ class Executor:
         return not self._workers and self._plan().idle and not self._wake.is_set()
 
     async def _decide(self) -> None:
+        self._wake_at = None
         if not self._world.complete:
             return  # what is there is not known: a container that is not seen may well be running
         await self._logs.catch_up(self._ended())  # their last words are part of how they ended
@@ -147,6 +150,7 @@ class Executor:
         await self._note_dead()
         await self._advance_jobs()
         plan = self._plan()
+        self._wake_at = plan.wake_at
         self._tell_refusals(plan)
         for slot, slot_plan in plan.slots.items():
             if slot_plan.steps and slot not in self._workers and not self._is_paused(slot):
@@ -234,8 +238,7 @@ class Executor:
 
     def _sleep_s(self) -> float:
         dues = [until for _, until in self._paused.values()]
-        wake_at = self._plan().wake_at if self._world.complete else None
-        due = min([*dues, *([wake_at] if wake_at else [])], default=None)
+        due = min([*dues, *([self._wake_at] if self._wake_at else [])], default=None)
         if due is None:
             return _LONGEST_SLEEP_S
         return min(_LONGEST_SLEEP_S, max(0.01, (due - self._clock.now()).total_seconds()))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -249,6 +250,26 @@ async def test_how_it_ended_is_told_while_it_runs_again_and_after_it_vanished(
 
 
 LIVENESS = HealthSpec(exec=ExecCheck(command=("alive",)), interval=0.2, start_period=0, retries=2)
+
+
+async def test_what_becomes_due_while_other_things_are_done_is_not_slept_through(
+    node: Node, runtime: FakeRuntime
+) -> None:
+    """Found on a busy machine: a restart that was due between the decision and the sleep came half a minute late."""
+    quick = BackoffSpec(initial=0.2, max=0.2)
+    async with node.run() as agent:
+        remove = agent.executor._steps.remove_volumes
+
+        async def slowly(*given: Any) -> None:
+            await remove(*given)
+            await asyncio.sleep(0.3)
+
+        agent.executor._steps.remove_volumes = slowly
+        await node.want(instance_of(key_of(), backoff=quick))
+        await node.until(key_of(), running)
+        for number in (1, 2, 3):
+            runtime.end(name(), exit_code=1)
+            await node.until(key_of(), lambda c, n=number: running(c) and c.restarts == n)  # type: ignore[misc]
 
 
 async def test_what_is_not_alive_any_more_is_restarted_and_told(node: Node, runtime: FakeRuntime) -> None:
