@@ -23,6 +23,8 @@ from lattice.metrics.instruments import counter
 _DEAD_LETTERS = counter(declared.DEAD_LETTERS)
 
 USED_UP = "its deliveries were used up"
+# What the server says where a newer message of the subject took the place of one that was still being handled.
+REPLACED = "Unacknowledged message was deleted"
 
 OnMoved = Callable[[DeadLetter], Awaitable[None]]
 
@@ -37,6 +39,11 @@ def letter_for(advisory: GivenUp, original: Kept | None) -> DeadLetter:
         subject="" if original is None else original.subject,
         reason=advisory.reason or USED_UP,
     )
+
+
+def is_replaced(advisory: GivenUp, stream: Stream) -> bool:
+    """Whether nothing is lost: the stream keeps the newest of each subject, and a newer one came before this one was through."""
+    return stream.max_msgs_per_subject == 1 and advisory.reason == REPLACED
 
 
 def msg_id_of(advisory: GivenUp) -> str:
@@ -71,6 +78,11 @@ class DeadLetterMover:
         stream = self._streams.get(advisory.stream)
         if stream is None:
             raise Invalid(f"There is no stream {advisory.stream}.")
+        if is_replaced(advisory, stream):
+            logger.debug(
+                "{} had no time for a message of {} that is out of date", advisory.consumer, stream.name
+            )
+            return
         original = await self._bus.kept(stream, advisory.stream_seq)
         await self._keep(advisory, original)
 

@@ -47,6 +47,9 @@ PROMISED_S = {
     "LatticeCertificateExpiring": CREDENTIAL_TTL_S + 10,
 }
 ENDED_WITHIN_S = 60.0
+# One that runs for a moment, so that its deploy succeeds, and one that never starts.
+MEANT = {"LatticeWorkloadCrashLooping": "boom", "LatticeDeployFailed": "bad"}
+CRASHES, NEVER_STARTS = ("sh", "-c", "sleep 2; exit 3"), ("/no/such/program",)
 
 
 @dataclass
@@ -102,7 +105,10 @@ class Sre:
         self.complaints.append(str(error))
 
     def changes(self, name: str) -> list[str]:
-        return [alert["change"] for _, alert in list(self.heard) if alert["name"] == name]
+        """What was told of the alerts of a name; of those of workloads, of the one that is meant."""
+        wanted = MEANT.get(name)
+        heard = [alert for _, alert in list(self.heard) if alert["name"] == name]
+        return [alert["change"] for alert in heard if wanted in (None, alert["entity_name"])]
 
     def order(self, verb: str, body: Json) -> tuple[Json | None, str]:
         """An order as `nats request` gives it: the reply, or the error in its header."""
@@ -218,7 +224,8 @@ def test_each_thing_that_goes_wrong_is_told_in_time_once_and_so_is_its_end(
     scene = Scene(sre)
     began_s = time.monotonic()
     quick = ("--set", "restart.backoff.initial=0.2s", "--no-wait")
-    platform.ok("run", image_test, "--name", "boom", *quick, "--", "sh", "-c", "exit 3")
+    platform.ok("run", image_test, "--name", "boom", *quick, "--", *CRASHES)
+    platform.ok("run", image_test, "--name", "bad", *quick, "--", *NEVER_STARTS)
     _poison(platform)
     filler = engine.data / "filler"
     subprocess.run(["fallocate", "-l", f"{int(DISK_MIB * 0.85)}M", str(filler)], check=True)
@@ -226,7 +233,8 @@ def test_each_thing_that_goes_wrong_is_told_in_time_once_and_so_is_its_end(
         "LatticeDeployFailed", "LatticeWorkloadCrashLooping", "LatticeNodeDiskLow", "LatticeDeadLetter",
     ]  # fmt: skip
     scene.until_told(names, began_s)
-    platform.ok("rm", "boom", "--yes", "--no-wait")
+    for name in MEANT.values():
+        platform.ok("rm", name, "--yes", "--no-wait")
     filler.unlink()
     no_gateway_s = time.monotonic()
     platform.kill("gateway", Signals.SIGSTOP)  # whom nodes ask for a new certificate
@@ -285,7 +293,7 @@ def failed(platform: Platform, sre: Sre, image_test: str) -> Iterator[Json]:
     """An alert that is open: a workload that keeps failing."""
     before = len(sre.heard)
     quick = ("--set", "restart.backoff.initial=0.2s", "--no-wait")
-    platform.ok("run", image_test, "--name", "again", *quick, "--", "sh", "-c", "exit 3")
+    platform.ok("run", image_test, "--name", "bad", *quick, "--", *NEVER_STARTS)
 
     def opened() -> Json | None:
         found = [alert for _, alert in sre.heard[before:] if alert["name"] == "LatticeDeployFailed"]
@@ -294,7 +302,7 @@ def failed(platform: Platform, sre: Sre, image_test: str) -> Iterator[Json]:
     alert = until(opened, timeout_s=120, what="the alert")
     assert alert is not None
     yield alert
-    platform.ok("rm", "again", "--yes")
+    platform.ok("rm", "bad", "--yes")
 
 
 def test_orders_are_given_at_the_bus_by_whoever_may(

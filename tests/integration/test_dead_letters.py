@@ -16,11 +16,13 @@ from lattice.contracts.streams import (
     CONSUMERS,
     DLQ,
     NODE_EVENTS_BY_REGISTRY,
+    OBSERVED,
+    SCHED,
     SCHED_BY_SCHEDULER,
     STREAMS,
     Consumer,
 )
-from lattice.dead_letters import DeadLetterMover, letter_for
+from lattice.dead_letters import REPLACED, DeadLetterMover, is_replaced, letter_for
 from lattice.errors import Invalid
 from lattice.messaging import Bus, Received
 from lattice.settings import BusSettings
@@ -135,6 +137,13 @@ async def test_a_mover_that_starts_later_misses_none_and_doubles_none(bus: Bus, 
 def test_a_letter_says_when_deliveries_were_used_up() -> None:
     advisory = m.GivenUp(stream="S", consumer="c", stream_seq=3, deliveries=8)
     assert letter_for(advisory, None).reason == "its deliveries were used up"
+
+
+def test_a_document_in_whose_place_a_newer_one_came_is_no_dead_letter() -> None:
+    advisory = m.GivenUp(stream="OBSERVED", consumer="registry-observed", stream_seq=1, reason=REPLACED)
+    assert is_replaced(advisory, OBSERVED)
+    assert not is_replaced(advisory, SCHED), "a work queue loses it"
+    assert not is_replaced(advisory.model_copy(update={"reason": "Invalid: no document"}), OBSERVED)
 
 
 def test_the_mover_has_a_consumer_of_the_catalogue() -> None:
