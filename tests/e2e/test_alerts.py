@@ -39,6 +39,7 @@ DISK_MIB = 400
 PROMISED_S = {
     "LatticeWorkloadCrashLooping": 30.0,
     "LatticeDeployFailed": 30.0,
+    "LatticeWorkloadFailed": 30.0,
     "LatticeNodeDiskLow": 30.0,
     "LatticeDeadLetter": 30.0,
     "LatticeNodeEngineAway": 30.0,
@@ -47,9 +48,14 @@ PROMISED_S = {
     "LatticeCertificateExpiring": CREDENTIAL_TTL_S + 10,
 }
 ENDED_WITHIN_S = 60.0
-# One that runs for a moment, so that its deploy succeeds, and one that never starts.
-MEANT = {"LatticeWorkloadCrashLooping": "boom", "LatticeDeployFailed": "bad"}
-CRASHES, NEVER_STARTS = ("sh", "-c", "sleep 2; exit 3"), ("/no/such/program",)
+# One that is restarted again and again, and one that is to run once and fails: only of that a deploy is sure to fail, because what is
+# seen running for a moment counts as deployed.
+MEANT = {
+    "LatticeWorkloadCrashLooping": "boom",
+    "LatticeDeployFailed": "bad",
+    "LatticeWorkloadFailed": "bad",
+}
+CRASHES, FAILS = ("sh", "-c", "sleep 2; exit 3"), ("sh", "-c", "exit 3")
 
 
 @dataclass
@@ -225,15 +231,16 @@ def test_each_thing_that_goes_wrong_is_told_in_time_once_and_so_is_its_end(
     began_s = time.monotonic()
     quick = ("--set", "restart.backoff.initial=0.2s", "--no-wait")
     platform.ok("run", image_test, "--name", "boom", *quick, "--", *CRASHES)
-    platform.ok("run", image_test, "--name", "bad", *quick, "--", *NEVER_STARTS)
+    platform.ok("run", image_test, "--name", "bad", "--restart", "never", "--no-wait", "--", *FAILS)
     _poison(platform)
     filler = engine.data / "filler"
     subprocess.run(["fallocate", "-l", f"{int(DISK_MIB * 0.85)}M", str(filler)], check=True)
     names = [
-        "LatticeDeployFailed", "LatticeWorkloadCrashLooping", "LatticeNodeDiskLow", "LatticeDeadLetter",
+        "LatticeDeployFailed",
+        "LatticeWorkloadFailed", "LatticeWorkloadCrashLooping", "LatticeNodeDiskLow", "LatticeDeadLetter",
     ]  # fmt: skip
     scene.until_told(names, began_s)
-    for name in MEANT.values():
+    for name in ("boom", "bad"):
         platform.ok("rm", name, "--yes", "--no-wait")
     filler.unlink()
     no_gateway_s = time.monotonic()
