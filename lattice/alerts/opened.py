@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lattice.alerts.spec import AlertSpec, Witness
 from lattice.contracts.messages import AlertSource, Severity, TroubleKind
 
@@ -27,26 +29,11 @@ def _node(
 
 
 def _strain(
-    name: str,
-    severity: Severity,
-    trouble: TroubleKind,
-    summary: str,
-    meaning: str,
-    *,
-    opens_after_s: float,
+    name: str, severity: Severity, trouble: TroubleKind, summary: str, meaning: str, *, opens_after_s: float
 ) -> AlertSpec:
     """Of what is measured on a node: a value that dips for a moment does not end it."""
-    return AlertSpec(
-        name=name,
-        severity=severity,
-        source=AlertSource.NODE,
-        summary=summary,
-        meaning=meaning,
-        witness=Witness.METRICS,
-        trouble=trouble,
-        opens_after_s=opens_after_s,
-        resolves_after_s=60.0,
-    )
+    spec = _node(name, severity, trouble, summary, meaning, opens_after_s=opens_after_s)
+    return replace(spec, witness=Witness.METRICS, resolves_after_s=60.0)
 
 
 def _workload(
@@ -58,15 +45,8 @@ def _workload(
     *,
     opens_after_s: float = 0.0,
 ) -> AlertSpec:
-    return AlertSpec(
-        name=name,
-        severity=severity,
-        source=AlertSource.WORKLOAD,
-        summary=summary,
-        meaning=meaning,
-        trouble=trouble,
-        opens_after_s=opens_after_s,
-    )
+    spec = _node(name, severity, trouble, summary, meaning, opens_after_s=opens_after_s)
+    return replace(spec, source=AlertSource.WORKLOAD)
 
 
 NODE_UNREACHABLE = _node(

@@ -9,31 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Column, DateTime, Index, MetaData, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Index, MetaData, text
 from sqlmodel import Field, SQLModel
 
+from lattice.columns import AuditColumns, document, moment
 from lattice.migrations import Migrations
 
 SCHEMA = "alerts"
 metadata = MetaData(schema=SCHEMA)
-_JSON = JSON().with_variant(JSONB(), "postgresql")
-
-
-def _at() -> Any:
-    return Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-
-
-def _at_or_never() -> Any:
-    return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
-
-
-def _json() -> Any:
-    return Field(sa_column=Column(_JSON, nullable=False))
-
-
-def _json_or_nothing() -> Any:
-    return Field(default=None, sa_column=Column(_JSON, nullable=True))
 
 
 class Row(SQLModel):
@@ -67,12 +50,12 @@ class AlertRow(Row, table=True):
     state: str
     change: str
     number: int = 1
-    opened_at: datetime = _at()
-    changed_at: datetime = _at()
+    opened_at: datetime = moment()
+    changed_at: datetime = moment()
     acknowledged_by: str = ""
     note: str = ""
-    silenced_until: datetime | None = _at_or_never()
-    resolved_at: datetime | None = _at_or_never()
+    silenced_until: datetime | None = moment(nullable=True)
+    resolved_at: datetime | None = moment(nullable=True)
     resolved_by: str = ""
     waits_for_end: bool = False
     occurrences: int = 1
@@ -84,12 +67,12 @@ class SilenceRow(Row, table=True):
 
     __tablename__ = "silence"
     id: str = Field(primary_key=True)
-    matchers: dict[str, Any] = _json()
-    starts_at: datetime = _at()
-    ends_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+    matchers: dict[str, Any] = document()
+    starts_at: datetime = moment()
+    ends_at: datetime = moment(index=True)
     reason: str
     created_by: str
-    created_at: datetime = _at()
+    created_at: datetime = moment()
     version: int = 1
 
 
@@ -101,12 +84,12 @@ class SinkRow(Row, table=True):
     name: str = Field(unique=True)
     kind: str
     target: str
-    envelope: dict[str, Any] = _json()
+    envelope: dict[str, Any] = document()
     min_severity: str
     project: str | None = None
     created_by: str
-    created_at: datetime = _at()
-    last_sent_at: datetime | None = _at_or_never()
+    created_at: datetime = moment()
+    last_sent_at: datetime | None = moment(nullable=True)
     problem: str = ""
 
 
@@ -121,13 +104,13 @@ class DeliveryRow(Row, table=True):
     id: str = Field(primary_key=True)
     sink_id: str = Field(index=True)
     sink_name: str
-    alert: dict[str, Any] = _json()
+    alert: dict[str, Any] = document()
     state: str
     attempts: int = 0
-    next_at: datetime = _at()
+    next_at: datetime = moment()
     problem: str = ""
-    created_at: datetime = _at()
-    done_at: datetime | None = _at_or_never()
+    created_at: datetime = moment()
+    done_at: datetime | None = moment(nullable=True)
 
 
 class OutboxRow(Row, table=True):
@@ -135,24 +118,14 @@ class OutboxRow(Row, table=True):
 
     __tablename__ = "outbox"
     id: str = Field(primary_key=True)
-    alert: dict[str, Any] = _json()
+    alert: dict[str, Any] = document()
 
 
-class AuditRow(Row, table=True):
+class AuditRow(AuditColumns, Row, table=True):
     """What people did here; written in the transaction of the change.  Ids sort by time."""
 
     __tablename__ = "audit"
-    id: str = Field(primary_key=True)
-    at: datetime = _at()
     actor: str = Field(index=True)
-    action: str
-    entity: str
-    entity_id: str
-    entity_name: str = ""
-    project: str | None = None
-    request_id: str = ""
-    before: dict[str, Any] | None = _json_or_nothing()
-    after: dict[str, Any] | None = _json_or_nothing()
 
 
 TABLES: tuple[type[Row], ...] = (AlertRow, SilenceRow, SinkRow, DeliveryRow, OutboxRow, AuditRow)

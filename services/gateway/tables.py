@@ -7,29 +7,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sqlalchemy import JSON, Column, DateTime, MetaData
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import MetaData
 from sqlmodel import Field, SQLModel
 
+from lattice.columns import AuditColumns, moment
 from lattice.migrations import Migrations
 
 SCHEMA = "gateway"
 metadata = MetaData(schema=SCHEMA)
-_JSON = JSON().with_variant(JSONB(), "postgresql")
-
-
-def _at() -> Any:
-    return Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-
-
-def _at_or_never() -> Any:
-    return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
-
-
-def _json_or_nothing() -> Any:
-    return Field(default=None, sa_column=Column(_JSON, nullable=True))
 
 
 class Row(SQLModel):
@@ -45,8 +32,8 @@ class UserRow(Row, table=True):
     id: str = Field(primary_key=True)
     username: str = Field(unique=True)
     password_hash: str | None = None
-    created_at: datetime = _at()
-    updated_at: datetime = _at()
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
     version: int = 1
 
 
@@ -70,9 +57,9 @@ class ApiTokenRow(Row, table=True):
     token_sha256: str
     role: str | None = None
     project: str | None = None
-    created_at: datetime = _at()
-    expires_at: datetime = _at()
-    last_used_at: datetime | None = _at_or_never()
+    created_at: datetime = moment()
+    expires_at: datetime = moment()
+    last_used_at: datetime | None = moment(nullable=True)
     last_used_from: str = ""
 
 
@@ -83,27 +70,17 @@ class SessionRow(Row, table=True):
     id: str = Field(primary_key=True)
     user_id: str = Field(index=True, foreign_key="gateway.users.id", ondelete="CASCADE")
     token_sha256: str
-    created_at: datetime = _at()
-    expires_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
-    last_used_at: datetime | None = _at_or_never()
+    created_at: datetime = moment()
+    expires_at: datetime = moment(index=True)
+    last_used_at: datetime | None = moment(nullable=True)
     last_used_from: str = ""
 
 
-class AuditRow(Row, table=True):
+class AuditRow(AuditColumns, Row, table=True):
     """What was done here, by whom; written in the transaction of the change.  Ids sort by time."""
 
     __tablename__ = "audit"
-    id: str = Field(primary_key=True)
-    at: datetime = _at()
     actor: str = Field(index=True)
-    action: str
-    entity: str
-    entity_id: str
-    entity_name: str = ""
-    project: str | None = None
-    request_id: str = ""
-    before: dict[str, Any] | None = _json_or_nothing()
-    after: dict[str, Any] | None = _json_or_nothing()
 
 
 class AnswerRow(Row, table=True):
@@ -113,7 +90,7 @@ class AnswerRow(Row, table=True):
     id: str = Field(primary_key=True)
     request_hash: str
     sealed: str
-    expires_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+    expires_at: datetime = moment(index=True)
 
 
 class MarkRow(Row, table=True):
@@ -121,7 +98,7 @@ class MarkRow(Row, table=True):
 
     __tablename__ = "marks"
     id: str = Field(primary_key=True)
-    at: datetime = _at()
+    at: datetime = moment()
 
 
 MIGRATIONS = Migrations(schema=SCHEMA, folder=Path(__file__).with_name("migrations"), metadata=metadata)

@@ -251,15 +251,7 @@ async def list_facts(deps: Deps, request: ListFacts) -> FactsPage:
 
 async def list_audit(deps: Deps, request: ListAudit) -> Listing[AuditView]:
     """The registry's audit rows, newest first."""
-    where: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("project", request.project),
-            ("actor", request.actor),
-            ("action", request.action),
-        )
-        if value is not None
-    }
+    where = request.model_dump(include={"project", "actor", "action"}, exclude_none=True)
     async with deps.store.transaction() as tx:
         rows, token = await page_of(tx, AuditRow, request, **where)
     return Listing(

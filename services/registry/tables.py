@@ -11,31 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, Column, Index, MetaData, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from lattice.columns import AuditColumns, document, document_starting_as, moment
 from lattice.migrations import Migrations
 
 SCHEMA = "registry"
 metadata = MetaData(schema=SCHEMA)
-_JSON = JSON().with_variant(JSONB(), "postgresql")
-
-
-def _json(*, nullable: bool = False) -> Any:
-    return Field(default=None if nullable else ..., sa_column=Column(_JSON, nullable=nullable))
-
-
-def _json_with(kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """An empty one of this kind.  Each row gets a copy of its own; a `default_factory` does the same, but Pydantic looks at its signature
-    for every row made, which was half of the time that a row takes."""
-    return Field(default=kind(), sa_column=Column(_JSON, nullable=False))
-
-
-def _at(*, nullable: bool = False) -> Any:
-    if nullable:
-        return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
-    return Field(sa_column=Column(DateTime(timezone=True), nullable=False))
 
 
 class Row(SQLModel):
@@ -54,8 +37,8 @@ class ClusterRow(Row, table=True):
     term: int = 0
     leader: str = ""
     # many nodes vanished together: no work moves off them by itself until the judge ends this, at this time at the earliest
-    moves_held_until: datetime | None = _at(nullable=True)
-    created_at: datetime = _at()
+    moves_held_until: datetime | None = moment(nullable=True)
+    created_at: datetime = moment()
     version: int = 1
 
 
@@ -66,12 +49,12 @@ class JoinTokenRow(Row, table=True):
     id: str = Field(primary_key=True)
     secret_sha256: str = Field(index=True)
     pool: str = "default"
-    labels: dict[str, str] = _json_with(dict)
+    labels: dict[str, str] = document_starting_as(dict)
     auto_approve: bool = False
     created_by: str
-    created_at: datetime = _at()
-    expires_at: datetime = _at()
-    used_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    expires_at: datetime = moment()
+    used_at: datetime | None = moment(nullable=True)
     used_by: str | None = None
     version: int = 1
 
@@ -96,49 +79,49 @@ class NodeRow(Row, table=True):
     liveness: str
     reason: str = ""
     # since when it cannot be reached; `loss_confirmed`: people say that it will not come back soon
-    lost_since: datetime | None = _at(nullable=True)
+    lost_since: datetime | None = moment(nullable=True)
     loss_confirmed: bool = False
     cordoned: bool = False
     draining: bool = False
     pool: str = "default"
-    labels: dict[str, str] = _json_with(dict)
-    inventory: dict[str, Any] = _json_with(dict)
+    labels: dict[str, str] = document_starting_as(dict)
+    inventory: dict[str, Any] = document_starting_as(dict)
     # as in the inventory, where it can be looked for
     agent_version: str = ""
     docker_problem: str = ""
     # too full for new work: a `disk_watermark.DiskFull`; null while it is not
-    disk_full: dict[str, Any] | None = _json(nullable=True)
+    disk_full: dict[str, Any] | None = document(nullable=True)
     # whether it is, where it can be looked for
     disk_low: bool = False
-    quarantined: list[dict[str, Any]] = _json_with(list)
+    quarantined: list[dict[str, Any]] = document_starting_as(list)
     # identity
     fingerprint: str
     nkey: str = Field(index=True)  # looked up at each connection to the bus
     sealing_key: str
     csr_pem: str = Field(default="")
     join_token_id: str | None = None
-    certificate_expires_at: datetime | None = _at(nullable=True)
-    created_at: datetime = _at()
-    decided_at: datetime | None = _at(nullable=True)
-    removed_at: datetime | None = _at(nullable=True)
+    certificate_expires_at: datetime | None = moment(nullable=True)
+    created_at: datetime = moment()
+    decided_at: datetime | None = moment(nullable=True)
+    removed_at: datetime | None = moment(nullable=True)
     # the desired document
     generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     document_unpublished: bool = False
-    document: dict[str, Any] | None = _json(nullable=True)
+    document: dict[str, Any] | None = document(nullable=True)
     document_dirty: bool = False
     # the newest observed document
     boot_id: str = ""
     session: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     observed_counter: int = Field(default=-1, sa_column=Column(BigInteger, nullable=False))
     # when the newest was taken in: up to then what is known of its containers held
-    observed_at: datetime | None = _at(nullable=True)
+    observed_at: datetime | None = moment(nullable=True)
     observed_era: int = 0
     observed_generation: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     # the runs of jobs that it told of and that are recorded, by their serial
     runs_known: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     placement_version: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
     # when `placement_version` rose last; a scheduler is told only what is newer than what it knows
-    placement_changed_at: datetime | None = _at(nullable=True)
+    placement_changed_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -147,8 +130,8 @@ class NodePresenceRow(Row, table=True):
 
     __tablename__ = "node_presence"
     id: str = Field(primary_key=True)
-    last_seen: datetime = _at()
-    usage: dict[str, Any] = _json_with(dict)
+    last_seen: datetime = moment()
+    usage: dict[str, Any] = document_starting_as(dict)
 
 
 class ProjectRow(Row, table=True):
@@ -156,7 +139,7 @@ class ProjectRow(Row, table=True):
 
     __tablename__ = "project"
     id: str = Field(primary_key=True)
-    created_at: datetime = _at()
+    created_at: datetime = moment()
 
 
 class AppRow(Row, table=True):
@@ -170,9 +153,9 @@ class AppRow(Row, table=True):
     project: str
     name: str
     desired: str
-    created_at: datetime = _at()
-    updated_at: datetime = _at()
-    removed_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
+    removed_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -198,13 +181,13 @@ class RouteRow(Row, table=True):
     host: str
     port: int | None = None
     plaintext: bool = False
-    guard: dict[str, Any] | None = _json(nullable=True)
+    guard: dict[str, Any] | None = document(nullable=True)
     taken_down: str = ""
-    document: dict[str, Any] | None = _json(nullable=True)
+    document: dict[str, Any] | None = document(nullable=True)
     number: int = 0
     unpublished: bool = False
-    created_at: datetime = _at()
-    released_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    released_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -225,10 +208,10 @@ class DomainRow(Row, table=True):
     project: str
     state: str
     reason: str
-    created_at: datetime = _at()
-    next_check_at: datetime = _at()
-    checked_at: datetime | None = _at(nullable=True)
-    failing_since: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    next_check_at: datetime = moment()
+    checked_at: datetime | None = moment(nullable=True)
+    failing_since: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -261,9 +244,9 @@ class WorkloadRow(Row, table=True):
     service: str | None = None
     # some revision of it keeps apart from others: the scheduler must be told of its rules when those are placed
     keeps_apart: bool = False
-    created_at: datetime = _at()
-    updated_at: datetime = _at()
-    removed_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
+    removed_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -275,15 +258,15 @@ class RevisionRow(Row, table=True):
     id: str = Field(primary_key=True)
     workload_id: str = Field(index=True)
     number: int
-    spec: dict[str, Any] = _json()
-    run: dict[str, Any] = _json()
-    access: dict[str, Any] | None = _json(nullable=True)
+    spec: dict[str, Any] = document()
+    run: dict[str, Any] = document()
+    access: dict[str, Any] | None = document(nullable=True)
     image: str
     image_reason: str = ""
     # the nodes that hold an image which cannot be pulled; null where any node may pull it
-    only_nodes: list[str] | None = _json(nullable=True)
-    secret_versions: dict[str, int] = _json_with(dict)
-    created_at: datetime = _at()
+    only_nodes: list[str] | None = document(nullable=True)
+    secret_versions: dict[str, int] = document_starting_as(dict)
+    created_at: datetime = moment()
     created_by: str
 
 
@@ -319,8 +302,8 @@ class InstanceRow(Row, table=True):
     phase: str = "pending"
     health: str = "unknown"
     # since when it serves without a restart, and since when it does not; one of both is null
-    ready_since: datetime | None = _at(nullable=True)
-    unready_since: datetime | None = _at(nullable=True)
+    ready_since: datetime | None = moment(nullable=True)
+    unready_since: datetime | None = moment(nullable=True)
     # it has served for as long as an update asks for
     proven: bool = False
     reason: str = ""
@@ -328,39 +311,39 @@ class InstanceRow(Row, table=True):
     # no node is told of it before this workload is so far as `waits_for` says; since when nothing is in its way
     waits_on: str | None = None
     waits_for: str = ""
-    released_at: datetime | None = _at(nullable=True)
+    released_at: datetime | None = moment(nullable=True)
     container_id: str = ""
     image_id: str = ""
-    ports: list[dict[str, Any]] = _json_with(list)
-    last_log: list[str] = _json_with(list)
-    started_at: datetime | None = _at(nullable=True)
-    finished_at: datetime | None = _at(nullable=True)
+    ports: list[dict[str, Any]] = document_starting_as(list)
+    last_log: list[str] = document_starting_as(list)
+    started_at: datetime | None = moment(nullable=True)
+    finished_at: datetime | None = moment(nullable=True)
     exit_code: int | None = None
     oom_killed: bool = False
     # how its container ended last (a LastExit), or that of the instance before it in its slot
-    last_exit: dict[str, Any] | None = _json(nullable=True)
+    last_exit: dict[str, Any] | None = document(nullable=True)
     # it ended by itself, and its restart policy leaves it so
     ended: bool = False
     restarts: int = 0
     # since when it keeps failing where it is; why it is therefore to be replaced elsewhere; how often that has happened in a row; the nodes
     # (id -> reason) on which it did
-    failing_since: datetime | None = _at(nullable=True)
+    failing_since: datetime | None = moment(nullable=True)
     given_up: str = ""
     moves: int = 0
-    avoid: dict[str, str] = _json_with(dict)
+    avoid: dict[str, str] = document_starting_as(dict)
     # what it reserves, and where its volumes allow it to be
     cpu_millis: int = 0
     memory_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     disk_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     document_bytes: int = 0
     # the ports of its node that only one instance can have
-    host_ports: list[int] = _json_with(list)
+    host_ports: list[int] = document_starting_as(list)
     has_volume: bool = False
-    placement: dict[str, Any] | None = _json(nullable=True)
+    placement: dict[str, Any] | None = document(nullable=True)
     # the node generation from which its document carries the tombstone
     tombstone_generation: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
-    created_at: datetime = _at()
-    gone_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    gone_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -387,17 +370,17 @@ class JobRunRow(Row, table=True):
     epoch: int | None = None
     revision: int
     trigger: str
-    scheduled_at: datetime = _at()
+    scheduled_at: datetime = moment()
     state: str
     reason: str = ""
     attempts: int = 0
-    started_at: datetime | None = _at(nullable=True)
-    finished_at: datetime | None = _at(nullable=True)
+    started_at: datetime | None = moment(nullable=True)
+    finished_at: datetime | None = moment(nullable=True)
     exit_code: int | None = None
     container_id: str = ""
-    last_log: list[str] = _json_with(list)
+    last_log: list[str] = document_starting_as(list)
     duplicate: bool = False
-    created_at: datetime = _at()
+    created_at: datetime = moment()
     version: int = 1
 
 
@@ -418,8 +401,8 @@ class RolloutRow(Row, table=True):
     state: str
     reason: str = ""
     operation_id: str
-    started_at: datetime = _at()
-    ended_at: datetime | None = _at(nullable=True)
+    started_at: datetime = moment()
+    ended_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -440,14 +423,14 @@ class OperationRow(Row, table=True):
     subject_name: str
     progress: str = ""
     percent: int | None = None
-    instance_ids: list[str] = _json_with(list)
-    log: list[dict[str, Any]] = _json_with(list)
-    created_at: datetime = _at()
+    instance_ids: list[str] = document_starting_as(list)
+    log: list[dict[str, Any]] = document_starting_as(list)
+    created_at: datetime = moment()
     created_by: str
-    deadline: datetime = _at()
-    ended_at: datetime | None = _at(nullable=True)
-    result: dict[str, Any] | None = _json(nullable=True)
-    problem: dict[str, Any] | None = _json(nullable=True)
+    deadline: datetime = moment()
+    ended_at: datetime | None = moment(nullable=True)
+    result: dict[str, Any] | None = document(nullable=True)
+    problem: dict[str, Any] | None = document(nullable=True)
     version: int = 1
 
 
@@ -470,8 +453,8 @@ class VolumeRow(Row, table=True):
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     state: str
     removing: bool = False
-    created_at: datetime = _at()
-    removed_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    removed_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -485,8 +468,8 @@ class SecretRow(Row, table=True):
     owner: str = ""
     name: str
     current: int = 1
-    created_at: datetime = _at()
-    updated_at: datetime = _at()
+    created_at: datetime = moment()
+    updated_at: datetime = moment()
     version: int = 1
 
 
@@ -497,8 +480,8 @@ class SecretVersionRow(Row, table=True):
     id: str = Field(primary_key=True, description="<secret id>-<number>")
     secret_id: str = Field(index=True)
     number: int
-    envelope: dict[str, Any] = _json()
-    created_at: datetime = _at()
+    envelope: dict[str, Any] = document()
+    created_at: datetime = moment()
 
 
 class SealedCopyRow(Row, table=True):
@@ -533,9 +516,9 @@ class FactRow(Row, table=True):
     actor: str
     operation_id: str | None = None
     cause: str = ""
-    data: dict[str, Any] = _json_with(dict)
-    created_at: datetime = _at()
-    published_at: datetime | None = _at(nullable=True)
+    data: dict[str, Any] = document_starting_as(dict)
+    created_at: datetime = moment()
+    published_at: datetime | None = moment(nullable=True)
 
 
 class FactHeadRow(Row, table=True):
@@ -571,7 +554,7 @@ class LinkTargetRow(Row, table=True):
     id: str = Field(primary_key=True)
     project: str
     name: str
-    document: dict[str, Any] = _json()
+    document: dict[str, Any] = document()
     number: int = 0
     unpublished: bool = False
     version: int = 1
@@ -592,24 +575,14 @@ class WakeUpRow(Row, table=True):
     __tablename__ = "wake_up"
     id: str = Field(primary_key=True)
     workload_id: str
-    created_at: datetime = _at()
+    created_at: datetime = moment()
 
 
-class AuditRow(Row, table=True):
+class AuditRow(AuditColumns, Row, table=True):
     """Who changed what; written in the transaction of the change."""
 
     __tablename__ = "audit"
-    id: str = Field(primary_key=True)
-    at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
-    actor: str
-    action: str
-    entity: str
-    entity_id: str
-    entity_name: str = ""
-    project: str | None = None
-    request_id: str = ""
-    before: dict[str, Any] | None = _json(nullable=True)
-    after: dict[str, Any] | None = _json(nullable=True)
+    at: datetime = moment(index=True)
 
 
 class SreCredentialRow(Row, table=True):
@@ -625,9 +598,9 @@ class SreCredentialRow(Row, table=True):
     project: str | None = None
     may_order: bool = False
     created_by: str
-    created_at: datetime = _at()
-    expires_at: datetime = _at()
-    revoked_at: datetime | None = _at(nullable=True)
+    created_at: datetime = moment()
+    expires_at: datetime = moment()
+    revoked_at: datetime | None = moment(nullable=True)
     version: int = 1
 
 
@@ -637,8 +610,8 @@ class IdempotencyRow(Row, table=True):
     __tablename__ = "idempotency"
     id: str = Field(primary_key=True)
     request_hash: str
-    reply: dict[str, Any] = _json()
-    created_at: datetime = _at()
+    reply: dict[str, Any] = document()
+    created_at: datetime = moment()
 
 
 TABLES: tuple[type[Row], ...] = (

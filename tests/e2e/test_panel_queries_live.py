@@ -6,28 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.fixtures.panel_queries import RULES, panel_queries, without_answer
 from tests.fixtures.platform import NewName, Platform
-from tests.fixtures.prometheus_server import Prometheus, running
-from tests.house_rules import ROOT
-
-EXAMPLE = ROOT / "infra" / "prometheus" / "prometheus.yaml"
+from tests.fixtures.prometheus import Prometheus, configured, job_of, running_prometheus
 
 
 @pytest.fixture
 def prometheus(platform: Platform, tmp_path: Path) -> Iterator[Prometheus]:
     """One with the job of the example, that looks each second."""
-    name = f"panels-{tmp_path.name}"
-    token = platform.ok("token", "create", name, "--role", "viewer", "-o", "name").strip()
-    (tmp_path / "lattice-token").write_text(token)
-    (tmp_path / "lattice-ca.pem").write_text(platform.ok("ca"))
-    (job,) = yaml.safe_load(EXAMPLE.read_text())["scrape_configs"]
-    (discovery,) = job["http_sd_configs"]
-    discovery["url"] = f"{platform.json('status')['url']}/v1/prometheus/targets"
-    job["scrape_interval"] = job["scrape_timeout"] = discovery["refresh_interval"] = "1s"
-    with running(tmp_path, job, RULES) as server:
+    configuration = configured(tmp_path, job_of(platform, tmp_path), rules=RULES)
+    with running_prometheus(tmp_path, configuration) as server:
         yield server
 
 

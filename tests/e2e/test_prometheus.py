@@ -17,6 +17,7 @@ from tests.fixtures.prometheus import (
     CONFIGURATION,
     Prometheus,
     configured,
+    job_of,
     program,
     running_prometheus,
 )
@@ -26,13 +27,9 @@ SMALL = ("--cpu", "0.1", "--memory", "32Mi")
 
 @pytest.fixture
 def prometheus(platform: Platform, tmp_path: Path) -> Iterator[Prometheus]:
-    token = platform.ok(
-        "token", "create", f"prometheus-{tmp_path.name}", "--role", "viewer", "-o", "name"
-    ).strip()
-    known = platform._announcement()
-    configuration = configured(tmp_path, url=known["url"], ca=Path(known["ca"]), token=token)
-    with running_prometheus(tmp_path, configuration) as prometheus:
-        yield prometheus
+    configuration = configured(tmp_path, job_of(platform, tmp_path))
+    with running_prometheus(tmp_path, configuration) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

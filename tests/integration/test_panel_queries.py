@@ -7,19 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.panel_queries import RULES, panel_queries, without_answer
-from tests.fixtures.prometheus_server import Prometheus, running, shown_on_a_port
+from tests.fixtures.prometheus import Prometheus, configured, running_prometheus
+from tests.fixtures.shown_metrics import shown_on_a_port
 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that looks at everything that is declared."""
     with shown_on_a_port() as port:
-        scrape = {
+        folder = tmp_path_factory.mktemp("prometheus")
+        job = {
             "job_name": "lattice",
             "honor_labels": True,
             "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
         }
-        with running(tmp_path_factory.mktemp("prometheus"), scrape, RULES) as server:
+        with running_prometheus(folder, configured(folder, job, every="250ms", rules=RULES)) as server:
             yield server
 
 
